@@ -1,0 +1,55 @@
+"""Vision-language models as retrieval: prototype and gallery indexes, zero-shot classification, search, Prec@1.
+
+Names are imported when first used: ``import zsretrieve`` alone loads neither torch nor faiss.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zsretrieve.api import (
+        build_gallery,
+        build_prototypes,
+        classify,
+        evaluate,
+        load_encoder,
+        make_prototypes,
+        open_gallery,
+        open_prototypes,
+        open_source,
+        read_prompts,
+        search,
+        verify,
+    )
+    from zsretrieve.errors import ZsRetrieveError
+
+__all__ = [
+    "ZsRetrieveError",
+    "build_gallery",
+    "build_prototypes",
+    "classify",
+    "evaluate",
+    "load_encoder",
+    "make_prototypes",
+    "open_gallery",
+    "open_prototypes",
+    "open_source",
+    "read_prompts",
+    "search",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'zsretrieve' has no attribute '{name}'")
+    home = "zsretrieve.errors" if name == "ZsRetrieveError" else "zsretrieve.api"
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,6 @@
+"""``python -m zsretrieve``."""
+
+from zsretrieve.cli.app import main
+
+if __name__ == "__main__":
+    main()

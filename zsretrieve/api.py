@@ -1,0 +1,314 @@
+"""The verbs for Python: adapters from ``wiring``, use cases from below, defaults in one place.
+
+The command line calls these same functions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from zsretrieve import prompts as _prompts
+from zsretrieve import sources, wiring
+from zsretrieve.errors import SourceError
+from zsretrieve.images import is_image_name
+from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.records import EvalReport, Hit, PromptSet
+from zsretrieve.sources import Source
+from zsretrieve.store import folder as folders
+from zsretrieve.store import indexes
+from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.verbs import build as _build
+from zsretrieve.verbs import classify as _classify
+from zsretrieve.verbs import evaluate as _evaluate
+from zsretrieve.verbs import search as _search
+from zsretrieve.verbs.build import BuiltPrototypes
+from zsretrieve.verbs.classify import Classification
+from zsretrieve.verbs.encode import OnProgress
+
+PathLike = str | os.PathLike[str]
+
+
+def load_encoder(
+    model: str = wiring.DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+) -> Encoder:
+    """Load a model.
+
+    Parameters
+    ----------
+    model : str
+        ``ARCH/TAG``, ``ARCH,TAG``, ``hf-hub:org/repo``, ``local-dir:PATH``, ``ARCH/CHECKPOINT`` or ``demo``.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    precision : str
+        ``auto``, ``fp32`` or ``bf16``.
+    batch_size : int, optional
+        Pictures a batch.
+
+    Raises
+    ------
+    ModelNameError
+        If there is no such model.
+    WeightsUnavailableError
+        If its weights cannot be had.
+    DeviceError
+        If the device or precision is not there.
+    """
+    return wiring.load_encoder(model, device=device, precision=precision, batch_size=batch_size)
+
+
+def read_prompts(classes: PathLike | Sequence[str], templates: PathLike | Sequence[str] | None = None) -> PromptSet:
+    """Class names put into templates.
+
+    Parameters
+    ----------
+    classes : str, path or sequence of str
+        A bundled set's name, a file, a comma list, or the names.
+    templates : str, path or sequence of str, optional
+        A bundled set's name, a file, one template, or the templates; by default what the class set asks for, else
+        ``standard``.
+
+    Raises
+    ------
+    PromptError
+        If either cannot be read.
+    """
+    class_list = _prompts.read_classes(_spec(classes), wiring.provide)
+    if templates is None and class_list.prompts:
+        return _prompts.expand(class_list, None)
+    chosen = _spec(templates) if templates is not None else class_list.default_templates or _prompts.DEFAULT_TEMPLATES
+    return _prompts.expand(class_list, _prompts.read_templates(chosen, wiring.provide))
+
+
+def build_prototypes(
+    out: PathLike,
+    classes: PathLike | Sequence[str] | PromptSet,
+    encoder: Encoder,
+    *,
+    templates: PathLike | Sequence[str] | None = None,
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+) -> BuiltPrototypes:
+    """Build a prototype index in the folder ``out``. See ``read_prompts`` and ``zsretrieve.verbs.build``."""
+    prompts = classes if isinstance(classes, PromptSet) else read_prompts(classes, templates)
+    return _build.build_prototypes(Path(out), prompts, encoder, _cpu(), force=force, on_progress=on_progress)
+
+
+def make_prototypes(
+    classes: PathLike | Sequence[str] | PromptSet,
+    encoder: Encoder,
+    *,
+    templates: PathLike | Sequence[str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> BuiltPrototypes:
+    """Prototypes in memory, for a list of labels that needs no index of its own."""
+    prompts = classes if isinstance(classes, PromptSet) else read_prompts(classes, templates)
+    return _build.make_prototypes(prompts, encoder, wiring.index_backend(), on_progress=on_progress)
+
+
+def build_gallery(
+    source: PathLike | Source,
+    out: PathLike,
+    encoder: Encoder,
+    *,
+    ground_truth: PathLike | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Gallery:
+    """Encode a source into a gallery index in the folder ``out``. See ``zsretrieve.verbs.build``."""
+    found = source if isinstance(source, Source) else open_source([source], ground_truth=ground_truth)
+    return _build.build_gallery(
+        Path(out), found, encoder, _cpu(), exif=exif, strict=strict, force=force, on_progress=on_progress
+    )
+
+
+def open_prototypes(folder: PathLike, *, device: str = "auto") -> Prototypes:
+    """Open a prototype index. Raises IndexFormatError or IntegrityError if it is not sound."""
+    return indexes.open_prototypes(os.fspath(folder), wiring.index_backend(device))
+
+
+def open_gallery(folder: PathLike, *, device: str = "auto") -> Gallery:
+    """Open a gallery index. Raises IndexFormatError or IntegrityError if it is not sound."""
+    return indexes.open_gallery(os.fspath(folder), wiring.index_backend(device))
+
+
+def is_index(folder: PathLike) -> bool:
+    """Whether a folder is an index rather than a folder of images."""
+    return indexes.is_index(os.fspath(folder))
+
+
+def check_output(out: PathLike, *, force: bool = False) -> None:
+    """Raise OutputExistsError unless an index may be written to ``out``; tells early what would fail late."""
+    folders.check_output(Path(out), force=force)
+
+
+def verify(folder: PathLike) -> list[str]:
+    """Check every digest, count, norm and id of an index; the list of problems is empty when it is sound."""
+    return indexes.verify(os.fspath(folder), _cpu())
+
+
+def open_source(
+    where: Sequence[PathLike], *, ground_truth: PathLike | None = None, standard_input: Iterable[str] | None = None
+) -> Source:
+    """Find pictures: one folder, one list of paths, or several files.
+
+    Parameters
+    ----------
+    where : sequence of path
+        A folder; ``@FILE`` or ``-`` for a list of paths in a file or on standard input; or picture files.
+    ground_truth : path, optional
+        Labels for a folder, see ``zsretrieve.sources.read_ground_truth``.
+    standard_input : iterable of str, optional
+        The lines for ``-``.
+
+    Raises
+    ------
+    SourceError
+        If nothing can be found there.
+    """
+    names = [os.fspath(name) for name in where]
+    if len(names) == 1 and names[0] == "-":
+        return sources.read_list(standard_input or ())
+    if len(names) == 1 and names[0].startswith("@"):
+        try:
+            with open(names[0][1:], encoding="utf-8", errors="surrogateescape") as lines:
+                return sources.read_list(lines)
+        except OSError as error:
+            raise SourceError(
+                f"the list '{names[0][1:]}' cannot be read: {error.strerror}", hint="Check the path."
+            ) from error
+    if len(names) == 1 and not os.path.isfile(names[0]):
+        return sources.folder(names[0], Path(ground_truth) if ground_truth is not None else None)
+    for name in names:
+        if os.path.isdir(name):
+            raise SourceError(f"'{name}' is a folder among files", hint="Give one folder, or files only.")
+        if len(names) == 1 and not is_image_name(name):
+            raise SourceError(f"'{name}' is not named like an image", hint="A list of paths is given as @FILE.")
+        if not os.path.exists(name):
+            raise SourceError(f"there is no file '{name}'", hint="Check the path.")
+    return sources.paths(names)
+
+
+def classify(
+    source: PathLike | Sequence[PathLike] | Source | Gallery,
+    prototypes: Prototypes,
+    encoder: Encoder | None = None,
+    *,
+    k: int | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Classification:
+    """The k nearest classes of every picture; a gallery is classified without encoding anything.
+
+    Raises
+    ------
+    SpaceMismatchError, RankError, SourceError
+        See ``zsretrieve.verbs.classify``.
+    """
+    found = _source_or_gallery(source)
+    if isinstance(found, Gallery):
+        return _classify.classify_gallery(found, prototypes, k=k)
+    return _classify.classify_source(
+        found, prototypes, encoder or load_encoder(prototypes.space.model),
+        k=k, exif=exif, strict=strict, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def search(
+    gallery: Gallery,
+    query: str,
+    encoder: Encoder | Callable[[], Encoder] | None = None,
+    *,
+    k: int | None = None,
+    literal: bool = False,
+    exif: bool = True,
+) -> tuple[Hit, ...]:
+    """The k pictures nearest to a query: words, the path of a picture, or ``a + b - 2:c``.
+
+    Parameters
+    ----------
+    gallery : Gallery
+    query : str
+    encoder : Encoder, or a function that gives one, optional
+        By default the model that the gallery's passport names is loaded if the query needs it.
+    k : int, optional
+        Ten by default, or as many as the gallery holds.
+    literal : bool
+        Take the query as one text whatever signs it holds.
+    exif : bool
+        Turn query pictures upright as their EXIF orientation says.
+    """
+    return search_all(gallery, [query], encoder, k=k, literal=literal, exif=exif)[0]
+
+
+def search_all(
+    gallery: Gallery,
+    queries: Sequence[str],
+    encoder: Encoder | Callable[[], Encoder] | None = None,
+    *,
+    k: int | None = None,
+    literal: bool = False,
+    exif: bool = True,
+) -> list[tuple[Hit, ...]]:
+    """``search`` for several queries; all of them are read before any is answered."""
+
+    def given() -> Encoder:
+        if encoder is None:
+            return load_encoder(gallery.space.model)
+        return encoder() if callable(encoder) else encoder
+
+    read = [_search.read_query(query, literal=literal) for query in queries]
+    return _search.search(gallery, read, given, k=k, exif=exif)
+
+
+def evaluate(
+    source: PathLike | Source | Gallery,
+    prototypes: Prototypes,
+    encoder: Encoder | None = None,
+    *,
+    ground_truth: PathLike | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> EvalReport:
+    """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``."""
+    found = _source_or_gallery(source, ground_truth)
+    if isinstance(found, Gallery):
+        return _evaluate.evaluate_gallery(found, prototypes)
+    return _evaluate.evaluate_source(
+        found, prototypes, encoder or load_encoder(prototypes.space.model),
+        exif=exif, strict=strict, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def check_labels(source: Source | Gallery, prototypes: Prototypes) -> None:
+    """Raise ClassMappingError or SourceError, before anything is encoded, if ``evaluate`` would."""
+    labelled = source.items if isinstance(source, Gallery) else source.files
+    _evaluate.class_ids([entry.label for entry in labelled], prototypes)
+
+
+def _source_or_gallery(
+    source: PathLike | Sequence[PathLike] | Source | Gallery, ground_truth: PathLike | None = None
+) -> Source | Gallery:
+    if isinstance(source, Source | Gallery):
+        return source
+    names = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if len(names) == 1 and is_index(names[0]):
+        return open_gallery(names[0])
+    return open_source(names, ground_truth=ground_truth)
+
+
+def _cpu() -> IndexBackend:
+    return wiring.index_backend("cpu")
+
+
+def _spec(value: PathLike | Sequence[str]) -> str | Path | Sequence[str]:
+    return Path(value) if isinstance(value, os.PathLike) else value

@@ -1,0 +1,91 @@
+"""The Typer application and its entry point."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from zsretrieve.cli import classify, demo, evaluate, index, models, prompts, search
+from zsretrieve.cli.output import Verbosity, err
+from zsretrieve.errors import ZsRetrieveError
+
+app = typer.Typer(
+    name="zsretrieve",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Zero-shot classification and image search as vector retrieval.\n\n"
+    "Build indexes of class prototypes and of images, classify a folder, search with words, pictures or both, "
+    "and report Prec@1.\n\nStart with: zsretrieve demo",
+)
+app.command("demo")(demo.demo)
+app.add_typer(index.app, name="index")
+app.command("classify")(classify.classify)
+app.command("search")(search.search)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(models.app, name="models")
+app.add_typer(prompts.app, name="prompts")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from zsretrieve.verbs.build import tool_version
+
+        typer.echo(f"zsretrieve {tool_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show where an error arose.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = Verbosity(quiet, verbose)
+
+
+def main() -> NoReturn:
+    """Run the command line; errors of the library become ``error:`` and ``hint:`` on stderr and exit code 1."""
+    verbose = not {"-v", "--verbose"}.isdisjoint(sys.argv[1:])
+    # Libraries log their own view of things to the root logger; ours is told below.
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except ZsRetrieveError as error:
+        if verbose:
+            traceback.print_exc()
+        _tell(error.message, error.hint)
+        sys.exit(1)
+    except SystemExit as exit_:
+        if exit_.code == 130:
+            _tell("interrupted", None)
+        raise
+    except Exception as error:  # noqa: BLE001  (a defect must not look like a user's mistake, nor spill a traceback)
+        if verbose:
+            traceback.print_exc()
+        _tell(f"unexpected {type(error).__name__}: {error}", "This is a defect; run with -v to see where it arose.")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _tell(message: str, hint: str | None) -> None:
+    console = err()
+    console.print(f"error: {' '.join(message.split())}", markup=False, style="red" if console.is_terminal else None)
+    if hint:
+        console.print(f"hint: {' '.join(hint.split())}", markup=False)

@@ -1,0 +1,110 @@
+"""``zsretrieve classify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zsretrieve.cli import options, output
+from zsretrieve.cli.output import OutputFormat
+
+if TYPE_CHECKING:
+    from zsretrieve.records import Classified, Prediction
+
+
+def classify(
+    context: typer.Context,
+    source: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="A folder, image files, @FILE with paths, - for stdin, or a gallery."),
+    ],
+    prototypes: Annotated[Path | None, typer.Option("--prototypes", "-p", help="A prototype index.")] = None,
+    labels: Annotated[
+        str | None, typer.Option("--labels", "-l", help='Classes instead of an index: "cat,dog", a set or a file.')
+    ] = None,
+    templates: Annotated[
+        str | None, typer.Option("--templates", "-t", help="Templates for --labels. [default: the set's own]")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Model for --labels on images; otherwise the index or gallery names it."),
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Classes per image. [default: 5]")] = None,
+    form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+    exif: options.Exif = True,
+    strict: options.Strict = False,
+    skipped: options.SkippedFile = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Classify images without training: the nearest class prototypes of each.
+
+    Example: zsretrieve classify photos/ --labels "cat,dog,neither cat nor dog" --format csv
+    """
+    from zsretrieve import api
+
+    if (prototypes is None) == (labels is None):
+        raise typer.BadParameter("give either --prototypes or --labels", param_hint="--prototypes / --labels")
+    if templates is not None and labels is None:
+        raise typer.BadParameter("the index has its templates already", param_hint="--templates")
+    verbosity = options.verbosity(context)
+    gallery = options.open_gallery_at(source, device)
+    found = gallery if gallery is not None else options.open_source(source)
+
+    encoder = None
+    if prototypes is not None:
+        opened = api.open_prototypes(prototypes, device=device)
+        name = model or opened.space.model
+        if gallery is None:
+            encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
+    else:
+        prompts = api.read_prompts(str(labels), templates)
+        name = model or (gallery.space.model if gallery is not None else options.MODEL_DEFAULT)
+        encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
+        built = api.make_prototypes(prompts, encoder)
+        for line in options.prompt_notes(built):
+            output.note(verbosity, line)
+        opened = built.prototypes
+    with output.progress(verbosity, "classifying images") as on_progress:
+        result = api.classify(found, opened, encoder, k=k, exif=exif, strict=strict, on_progress=on_progress)
+    match form:
+        case OutputFormat.TABLE:
+            _show(result.results)
+        case OutputFormat.CSV:
+            output.write_rows([flat for row in result.results for flat in _flat(row)], form)
+        case OutputFormat.JSON | OutputFormat.JSONL:
+            output.write_rows([_nested(row) for row in result.results], form)
+    output.report_skipped(verbosity, result.skipped, skipped)
+
+
+def _show(results: tuple[Classified, ...]) -> None:
+    table = output.table("image", "class", "probability", "score", "next", right=("probability", "score"))
+    for row in results:
+        first, *others = row.predictions
+        rest = ", ".join(f"{p.class_name} {output.percent(p.probability)}" for p in others[:2])
+        table.add_row(
+            output.cell(row.path), output.cell(first.class_name), output.percent(first.probability),
+            f"{first.score:.4f}", output.cell(rest),
+        )  # fmt: skip
+    output.show(table)
+
+
+def _nested(row: Classified) -> dict[str, Any]:
+    return {"path": row.path, "predictions": [_prediction(p) for p in row.predictions]}
+
+
+def _flat(row: Classified) -> list[dict[str, Any]]:
+    return [{"path": row.path, **_prediction(p)} for p in row.predictions]
+
+
+def _prediction(p: Prediction) -> dict[str, Any]:
+    return {
+        "rank": p.rank,
+        "class_id": p.class_id,
+        "class_name": p.class_name,
+        "score": round(p.score, 7),
+        "probability": p.probability,
+    }

@@ -1,0 +1,107 @@
+"""``zsretrieve evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zsretrieve.cli import options, output
+from zsretrieve.cli.output import ReportFormat
+
+if TYPE_CHECKING:
+    from zsretrieve.records import EvalReport
+
+_SHOWN_CONFUSIONS = 10
+
+
+def evaluate(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A labelled folder (one folder per class), or a labelled gallery.")
+    ],
+    prototypes: Annotated[Path, typer.Option("--prototypes", "-p", help="A prototype index.")],
+    ground_truth: options.GroundTruth = None,
+    form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
+    exif: options.Exif = True,
+    strict: options.Strict = False,
+    skipped: options.SkippedFile = None,
+    model: options.ModelOfIndex = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.
+
+    Folder names may be class names or synset ids, of all classes or of some.
+
+    Example: zsretrieve evaluate imagenet/val --prototypes indexes/imagenet
+    """
+    from zsretrieve import api
+
+    verbosity = options.verbosity(context)
+    gallery = options.open_gallery_at([source], device)
+    if gallery is not None and ground_truth is not None:
+        raise typer.BadParameter("a gallery has its labels already", param_hint="--ground-truth")
+    found = gallery if gallery is not None else options.open_source([source], ground_truth)
+    opened = api.open_prototypes(prototypes, device=device)
+    api.check_labels(found, opened)
+    encoder = None
+    if gallery is None:
+        encoder = options.load_encoder(verbosity, model or opened.space.model, device, precision, batch_size)
+    with output.progress(verbosity, "encoding images") as on_progress:
+        report = api.evaluate(found, opened, encoder, exif=exif, strict=strict, on_progress=on_progress)
+    if form is ReportFormat.JSON:
+        output.write_json(as_json(report))
+    else:
+        _show(report)
+    output.report_skipped(verbosity, report.skipped, skipped)
+
+
+def as_json(report: EvalReport) -> dict[str, Any]:
+    """The figures of a report; rates are fractions of ``n_scored``."""
+    return {
+        **{f"prec@{k}": value for k, value in report.prec_at.items()},
+        "mean_per_class_recall": report.mean_per_class_recall,
+        "n_correct": report.n_correct,
+        "n_scored": report.n_scored,
+        "n_skipped": len(report.skipped),
+        "n_unlabelled": report.unlabelled,
+        "n_classes": report.n_classes,
+        "n_classes_scored": len(report.per_class),
+        "model": report.model,
+        "templates": report.templates,
+        "per_class": [
+            {"class_id": c.class_id, "class_name": c.class_name, "n_scored": c.n_scored, "recall": c.recall}
+            for c in report.per_class
+        ],
+        "confusions": [
+            {"true": c.true_class, "predicted": c.predicted_class, "count": c.count} for c in report.confusions
+        ],
+    }
+
+
+def _show(report: EvalReport) -> None:
+    figures = output.table(
+        "figure", "value", "of", right=("value",), title=f"{report.model}, templates: {report.templates}"
+    )
+    for k, value in report.prec_at.items():
+        figures.add_row(
+            f"Prec@{k}", output.percent(value), f"{round(value * report.n_scored)} / {report.n_scored} images"
+        )
+    figures.add_row(
+        "mean per-class recall", output.percent(report.mean_per_class_recall),
+        f"{len(report.per_class)} of {report.n_classes} classes occur",
+    )  # fmt: skip
+    figures.add_row("skipped", str(len(report.skipped)), "could not be read")
+    if report.unlabelled:
+        figures.add_row("unlabelled", str(report.unlabelled), "not scored")
+    output.show(figures)
+    if report.confusions:
+        wrong = output.table("true class", "taken for", "images", right=("images",), title="most frequent confusions")
+        for confusion in report.confusions[:_SHOWN_CONFUSIONS]:
+            wrong.add_row(
+                output.cell(confusion.true_class), output.cell(confusion.predicted_class), str(confusion.count)
+            )
+        output.show(wrong)

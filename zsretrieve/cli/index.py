@@ -1,0 +1,151 @@
+"""``zsretrieve index``: build, inspect and check indexes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsretrieve.cli import options, output
+from zsretrieve.cli.output import ReportFormat
+
+app = typer.Typer(no_args_is_help=True, help="Build, inspect and check indexes.")
+
+
+@app.command("prototypes")
+def prototypes(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    classes: Annotated[
+        str, typer.Option("--classes", "-c", help='A bundled set, a file, or a comma list such as "cat,dog".')
+    ],
+    templates: Annotated[
+        str | None,
+        typer.Option(
+            "--templates", "-t", help="A bundled set, a file, or one template with {}. [default: the set's own]"
+        ),
+    ] = None,
+    model: options.Model = options.MODEL_DEFAULT,
+    force: options.Force = False,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Build a prototype index: one vector per class, from text prompts.
+
+    Example: zsretrieve index prototypes indexes/imagenet --classes imagenet1k --templates openai80
+    """
+    from zsretrieve import api
+
+    verbosity = options.verbosity(context)
+    prompts = api.read_prompts(classes, templates)
+    encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
+    with output.progress(verbosity, "encoding prompts") as on_progress:
+        built = api.build_prototypes(out, prompts, encoder, force=force, on_progress=on_progress)
+    for line in options.prompt_notes(built):
+        output.note(verbosity, line)
+    count = len(built.prototypes.prompts.class_names)
+    output.note(verbosity, f"{count} classes, {_prompt_count(prompts.prompts)} prompts -> {out}")
+
+
+@app.command("gallery")
+def gallery(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder of images, @FILE with a list of paths, or - for stdin.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
+    model: options.Model = options.MODEL_DEFAULT,
+    ground_truth: options.GroundTruth = None,
+    exif: options.Exif = True,
+    strict: options.Strict = False,
+    skipped: options.SkippedFile = None,
+    force: options.Force = False,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+    batch_size: options.BatchSize = None,
+) -> None:
+    """Encode images into a gallery index, for search and for classification without encoding again.
+
+    Example: zsretrieve index gallery ~/Pictures indexes/pictures
+    """
+    from zsretrieve import api
+
+    verbosity = options.verbosity(context)
+    found = options.open_source([source], ground_truth)
+    api.check_output(out, force=force)
+    encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
+    with output.progress(verbosity, "encoding images") as on_progress:
+        built = api.build_gallery(found, out, encoder, exif=exif, strict=strict, force=force, on_progress=on_progress)
+    output.report_skipped(verbosity, built.manifest.skipped, skipped)
+    output.note(verbosity, f"{len(built.items)} images -> {out}")
+
+
+@app.command("info")
+def info(
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")],
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="json prints the whole passport.")
+    ] = ReportFormat.TABLE,
+) -> None:
+    """Show the passport of an index: kind, model, counts, files, what was skipped.
+
+    Example: zsretrieve index info indexes/pictures --format json
+    """
+    from zsretrieve.store import manifest as passport
+
+    manifest = passport.read(folder)
+    if form is ReportFormat.JSON:
+        output.write_json(passport.to_json(manifest))
+        return
+    size = sum(entry.bytes for entry in manifest.files.values())
+    space = manifest.space
+    rows = {
+        "kind": str(manifest.kind),
+        "model": space.model,
+        "weights": space.weights,
+        "vectors": f"{manifest.count} x {space.dim}, {manifest.factory}",
+        "preprocessing": f"{space.preprocessing.size[0]} x {space.preprocessing.size[1]}, "
+        f"{space.preprocessing.resize_mode}, {space.preprocessing.interpolation}",
+        "activation": space.activation,
+        "text": f"{space.text.tokenizer}, {space.text.context_length} tokens",
+        "computed by": f"{manifest.encoding.engine}, {manifest.encoding.precision}, {manifest.encoding.device}",
+        "EXIF orientation": "applied" if manifest.encoding.exif else "ignored",
+        "classes": manifest.classes_source,
+        "templates": manifest.templates_source,
+        "duplicate names": ", ".join(manifest.duplicate_names) or None,
+        "prompts cut": str(manifest.cut_prompts) if manifest.cut_prompts else None,
+        "images from": manifest.root,
+        "skipped": str(len(manifest.skipped)) if manifest.root else None,
+        "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
+        "written": f"{manifest.created} by zsretrieve {manifest.tool_version}",
+    }
+    made = output.table("", "", title=str(folder))
+    made.show_header = False
+    for name, value in rows.items():
+        if value is not None:
+            made.add_row(name, output.cell(value))
+    output.show(made)
+
+
+@app.command("verify")
+def verify(
+    context: typer.Context, folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
+) -> None:
+    """Check every digest, count, norm and id of an index; exit code 1 if anything is wrong.
+
+    Example: zsretrieve index verify indexes/pictures
+    """
+    from zsretrieve import api
+
+    problems = api.verify(folder)
+    for problem in problems:
+        output.err().print(f"error: {problem}", markup=False)
+    if problems:
+        raise typer.Exit(1)
+    output.note(options.verbosity(context), f"{folder}: sound")
+
+
+def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:
+    return sum(len(group) for group in prompts)

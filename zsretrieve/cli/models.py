@@ -1,0 +1,72 @@
+"""``zsretrieve models``: what can be loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from zsretrieve.cli import options, output
+from zsretrieve.cli.output import OutputFormat, ReportFormat
+
+app = typer.Typer(no_args_is_help=True, help="Find models and see what they are.")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    search: Annotated[list[str] | None, typer.Argument(metavar="[SEARCH]...", help="Words the name must hold.")] = None,
+    cached: Annotated[bool, typer.Option("--cached", help="Only models whose weights are on this machine.")] = False,
+    form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+) -> None:
+    """List the pretrained models that open_clip knows.
+
+    Example: zsretrieve models list siglip 256
+    """
+    from zsretrieve import wiring
+
+    with output.working(options.verbosity(context), "reading the registry"):
+        models = [m for m in wiring.known_models(" ".join(search or ())) if m.cached or not cached]
+    if form is not OutputFormat.TABLE:
+        rows = [{**asdict(m), "image_size": f"{m.image_size[0]}x{m.image_size[1]}"} for m in models]
+        output.write_rows(rows, form)
+        return
+    table = output.table(
+        "model", "image", "dim", "context", "activation", "tokenizer", "cached", right=("image", "dim", "context")
+    )
+    for m in models:
+        size = str(m.image_size[0]) if m.image_size[0] == m.image_size[1] else f"{m.image_size[0]}x{m.image_size[1]}"
+        table.add_row(
+            m.name, size, str(m.dim), str(m.context_length), m.activation, m.tokenizer, "yes" if m.cached else ""
+        )
+    output.show(table)
+    output.note(options.verbosity(context), f"{len(models)} models, and demo, the bundled one")
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")],
+    form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
+) -> None:
+    """Show what a model is: image size, dim, context, resolved activation, preprocessing, where its weights come from.
+
+    Example: zsretrieve models show ViT-B-32/openai
+    """
+    from zsretrieve import wiring
+
+    described = wiring.describe_model(name)
+    if form is ReportFormat.JSON:
+        output.write_json(described)
+        return
+    table = output.table("", "")
+    table.show_header = False
+    for key, value in described.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        elif isinstance(value, list):
+            value = " x ".join(str(v) for v in value)
+        table.add_row(key.replace("_", " "), output.cell(str(value)))
+    output.show(table)

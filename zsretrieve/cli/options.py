@@ -1,0 +1,114 @@
+"""Options that several commands share, each spelled and explained once."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zsretrieve.cli.output import Verbosity, working
+from zsretrieve.encoders.naming import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from zsretrieve.ports import Encoder
+    from zsretrieve.sources import Source
+    from zsretrieve.store.indexes import Gallery
+    from zsretrieve.verbs.build import BuiltPrototypes
+
+
+class Precision(StrEnum):
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+_ENGINE = "Model"
+_SOURCE = "Images"
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", rich_help_panel=_ENGINE,
+        help="ARCH/TAG, hf-hub:org/repo, local-dir:PATH, ARCH/CHECKPOINT or demo.",
+    ),
+]  # fmt: skip
+ModelOfIndex = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", rich_help_panel=_ENGINE,
+        help="Open this model instead of the one the index names; it must be of the same space.",
+    ),
+]  # fmt: skip
+Device = Annotated[str, typer.Option("--device", rich_help_panel=_ENGINE, help="auto, cpu, cuda or cuda:N.")]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", rich_help_panel=_ENGINE, help="auto is bf16 on a GPU and fp32 on the CPU."),
+]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, rich_help_panel=_ENGINE, help="Images a batch.")]
+GroundTruth = Annotated[
+    Path | None,
+    typer.Option("--ground-truth", rich_help_panel=_SOURCE, help="A file of labels for a flat folder of images."),
+]
+Exif = Annotated[
+    bool,
+    typer.Option("--exif/--no-exif", rich_help_panel=_SOURCE,
+                 help="Turn images upright by their EXIF orientation; the published numbers did not."),
+]  # fmt: skip
+Strict = Annotated[
+    bool, typer.Option("--strict", rich_help_panel=_SOURCE, help="Make the first unreadable image an error.")
+]
+SkippedFile = Annotated[
+    Path | None, typer.Option("--skipped", rich_help_panel=_SOURCE, help="List skipped images and reasons here (CSV).")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an index that is already there.")]
+
+MODEL_DEFAULT = DEFAULT_MODEL
+
+
+def verbosity(context: typer.Context) -> Verbosity:
+    """What ``--quiet`` and ``--verbose`` asked for."""
+    found = context.find_object(Verbosity)
+    return found if found is not None else Verbosity()
+
+
+def load_encoder(
+    told: Verbosity, model: str, device: str, precision: Precision, batch_size: int | None = None
+) -> Encoder:
+    """Load a model under a spinner."""
+    from zsretrieve import api
+
+    with working(told, f"loading {model}"):
+        return api.load_encoder(model, device=device, precision=precision.value, batch_size=batch_size)
+
+
+def open_source(where: list[str], ground_truth: Path | None = None) -> Source:
+    """Find pictures; ``-`` reads the list of paths from standard input."""
+    from zsretrieve import api
+
+    return api.open_source(where, ground_truth=ground_truth, standard_input=sys.stdin if where == ["-"] else None)
+
+
+def prompt_notes(built: BuiltPrototypes) -> list[str]:
+    """What people should know of the prompts they gave: duplicate names and prompts cut to the context."""
+    lines = []
+    if built.duplicate_names:
+        names = ", ".join(f"'{name}'" for name in built.duplicate_names)
+        lines.append(f"class names given more than once, whose ties go to the lowest class id: {names}")
+    if built.cut_prompts:
+        room = built.prototypes.space.text.context_length
+        count = len(built.cut_prompts)
+        lines.append(
+            f"{count} prompt{'s are' if count > 1 else ' is'} longer than the model's {room} tokens and cut, "
+            f"first: '{built.cut_prompts[0]}'"
+        )
+    return lines
+
+
+def open_gallery_at(where: list[str], device: str = "auto") -> Gallery | None:
+    """The gallery that the source names, or None if it names something else."""
+    from zsretrieve import api
+
+    return api.open_gallery(where[0], device=device) if len(where) == 1 and api.is_index(where[0]) else None

@@ -1,0 +1,78 @@
+"""``zsretrieve prompts``: the bundled class sets and templates."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zsretrieve.cli import output
+from zsretrieve.cli.output import OutputFormat, ReportFormat
+from zsretrieve.errors import PromptError
+
+app = typer.Typer(no_args_is_help=True, help="See the bundled class names and templates.")
+
+
+@app.command("list")
+def list_(
+    form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+) -> None:
+    """List the bundled sets.
+
+    Example: zsretrieve prompts list
+    """
+    from zsretrieve import prompts, wiring
+
+    rows = []
+    for found in prompts.bundled_sets():
+        holds = found.holds.split(" + ")
+        n_classes = len(prompts.read_classes(found.name, wiring.provide).names) if "classes" in holds else 0
+        n_templates = len(prompts.read_templates(found.name, wiring.provide).templates) if "templates" in holds else 0
+        rows.append({"name": found.name, "classes": n_classes, "templates": n_templates, "source": found.source})
+    if form is not OutputFormat.TABLE:
+        output.write_rows(rows, form)
+        return
+    table = output.table("set", "classes", "templates", "source", right=("classes", "templates"))
+    for row in rows:
+        table.add_row(
+            str(row["name"]), str(row["classes"] or ""), str(row["templates"] or ""), output.cell(str(row["source"]))
+        )
+    output.show(table)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A bundled set or a file of your own.")],
+    form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
+) -> None:
+    """Show the class names and templates of a set, one a line.
+
+    Example: zsretrieve prompts show openai7
+    """
+    from zsretrieve import prompts, wiring
+
+    content: dict[str, object] = {}
+    failure: PromptError | None = None
+    try:
+        classes = prompts.read_classes(name, wiring.provide)
+        content["class_names"] = list(classes.names)
+        if any(classes.keys):
+            content["class_keys"] = list(classes.keys)
+        if classes.prompts:
+            content["prompts"] = [list(group) for group in classes.prompts]
+    except PromptError as error:
+        failure = error
+    try:
+        content["templates"] = list(prompts.read_templates(name, wiring.provide).templates)
+    except PromptError:
+        if failure is not None:
+            raise failure from None
+    if form is ReportFormat.JSON:
+        output.write_json(content)
+        return
+    for key, values in content.items():
+        if isinstance(values, list) and key != "class_keys":
+            for i, value in enumerate(values):
+                keys = content.get("class_keys")
+                known = f"{keys[i]}\t" if key == "class_names" and isinstance(keys, list) else ""
+                typer.echo(f"{known}{value}")

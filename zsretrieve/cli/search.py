@@ -1,0 +1,61 @@
+"""``zsretrieve search``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zsretrieve.cli import options, output
+from zsretrieve.cli.output import OutputFormat
+
+if TYPE_CHECKING:
+    from zsretrieve.ports import Encoder
+
+
+def search(
+    context: typer.Context,
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="A gallery index.")],
+    query: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUERY...", help='Words, the path of an image, or a mix: "photo.jpg + at night - 0.5:people".'
+        ),
+    ],
+    k: Annotated[int | None, typer.Option("-k", help="Images per query. [default: 10]")] = None,
+    form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+    literal: Annotated[
+        bool, typer.Option("--literal", help="Take each query as one text, whatever signs it holds.")
+    ] = False,
+    exif: options.Exif = True,
+    model: options.ModelOfIndex = None,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = options.Precision.AUTO,
+) -> None:
+    """Search a gallery with words, pictures or both. Several queries are answered one after the other.
+
+    Example: zsretrieve search indexes/pictures "a dog on a beach" holiday.jpg
+    """
+    from zsretrieve import api
+
+    verbosity = options.verbosity(context)
+    opened = api.open_gallery(gallery, device=device)
+
+    def encoder() -> Encoder:
+        return options.load_encoder(verbosity, model or opened.space.model, device, precision)
+
+    answers = api.search_all(opened, query, encoder, k=k, literal=literal, exif=exif)
+    if form is not OutputFormat.TABLE:
+        rows = [
+            {"query": text, "rank": hit.rank, "id": hit.id, "path": hit.path, "score": round(hit.score, 7)}
+            for text, hits in zip(query, answers, strict=True)
+            for hit in hits
+        ]
+        output.write_rows(rows, form)
+        return
+    for text, hits in zip(query, answers, strict=True):
+        table = output.table("rank", "score", "image", right=("rank", "score"), title=output.cell(text))
+        for hit in hits:
+            table.add_row(str(hit.rank), f"{hit.score:.4f}", output.cell(hit.path))
+        output.show(table)

@@ -1,0 +1,108 @@
+"""Every error the library raises.
+
+ZsRetrieveError
+├── ModelNameError          a model name that cannot be read or does not exist
+├── WeightsUnavailableError the weights of a known model cannot be had
+├── DeviceError             the device or precision asked for is not there
+├── PromptError             class names, templates or prompts that cannot be used
+├── SourceError             a folder, list or file of images that cannot be used
+├── ImageError              one picture that cannot be read (becomes a Skipped in a run)
+├── SkippedInputError       an input was skipped and the caller asked for none to be
+├── QueryError              a search query that cannot be read
+├── RankError               a k that does not fit the index
+├── ShapeError              an array of the wrong shape, dtype or norm
+├── ClassMappingError       labels of a source that are not classes of the prototypes
+├── SpaceMismatchError      vectors of two different spaces were about to meet
+├── OptionalDependencyError an optional package is not installed
+└── IndexFolderError        an index folder that cannot be opened or written
+    ├── IndexFormatError    its passport is damaged, or of a newer format
+    ├── IntegrityError      a file differs from what the passport says
+    └── OutputExistsError   the output folder already holds something
+"""
+
+from __future__ import annotations
+
+
+class ZsRetrieveError(Exception):
+    """Base of all errors a user can act on.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and where, in one line.
+    hint : str, optional
+        What to do next, in one line.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ModelNameError(ZsRetrieveError):
+    pass
+
+
+class WeightsUnavailableError(ZsRetrieveError):
+    pass
+
+
+class DeviceError(ZsRetrieveError):
+    pass
+
+
+class PromptError(ZsRetrieveError):
+    pass
+
+
+class SourceError(ZsRetrieveError):
+    pass
+
+
+class ImageError(ZsRetrieveError):
+    pass
+
+
+class SkippedInputError(ZsRetrieveError):
+    pass
+
+
+class QueryError(ZsRetrieveError):
+    pass
+
+
+class RankError(ZsRetrieveError):
+    pass
+
+
+class ShapeError(ZsRetrieveError):
+    pass
+
+
+class ClassMappingError(ZsRetrieveError):
+    pass
+
+
+class SpaceMismatchError(ZsRetrieveError):
+    pass
+
+
+class OptionalDependencyError(ZsRetrieveError):
+    pass
+
+
+class IndexFolderError(ZsRetrieveError):
+    pass
+
+
+class IndexFormatError(IndexFolderError):
+    pass
+
+
+class IntegrityError(IndexFolderError):
+    pass
+
+
+class OutputExistsError(IndexFolderError):
+    pass

@@ -1,0 +1,106 @@
+"""Opening one picture: read, decode, orient, or say why not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zsretrieve.errors import ImageError
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k"}
+    | {".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"}
+)
+# Modes that open_clip's own preprocessing converts to RGB as the published numbers did. Converting them earlier
+# would resize other pixels and so move the vectors.
+_PASSED_ON = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"})
+_EXIF_ORIENTATION = 0x0112
+
+# Pillow remarks on odd but readable files. Pictures are decoded in threads, where a filter cannot be set for a while.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture and what is known of its file. ``digest`` is the sha256 of the file's bytes."""
+
+    image: Image.Image
+    width: int
+    height: int
+    bytes: int
+    mtime_ns: int
+    digest: str
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends like a picture's."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def open_picture(path: str | Path, *, exif: bool = True) -> Picture:
+    """Read and decode a picture.
+
+    Parameters
+    ----------
+    path : str or Path
+    exif : bool
+        Turn the picture upright as its EXIF orientation says.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read or decoded; the message is the reason alone, without the path.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            state = os.fstat(file.fileno())
+            if not stat.S_ISREG(state.st_mode):
+                raise ImageError("not a regular file")
+            content = file.read()
+    except OSError as error:
+        raise ImageError((error.strerror or str(error)).lower()) from error
+    if not content:
+        raise ImageError("empty file")
+    image = _decode(content, exif)
+    return Picture(
+        image, image.width, image.height, len(content), state.st_mtime_ns, hashlib.sha256(content).hexdigest()
+    )
+
+
+def _decode(content: bytes, exif: bool) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+        image.load()
+        if exif and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+        return _for_preprocessing(image)
+    except UnidentifiedImageError as error:
+        raise ImageError("not a readable image") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"too many pixels: {error}") from error
+    except MemoryError as error:
+        raise ImageError("out of memory while decoding") from error
+    except Exception as error:  # a decoder may raise anything at all, and one file must not end a run
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"damaged image: {reason}") from error
+
+
+def _for_preprocessing(image: Image.Image) -> Image.Image:
+    if image.mode in _PASSED_ON:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # Pillow would clip these to 0..255; their own range is kept instead.
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if image.mode != "F" or values.max(initial=0.0) > 255 else 255.0
+        if image.mode == "F" and values.min(initial=0.0) >= 0 and values.max(initial=0.0) <= 1:
+            top = 1.0
+        return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8))
+    return image.convert("RGB")

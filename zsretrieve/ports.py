@@ -1,0 +1,114 @@
+"""What the use cases need from the outside, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zsretrieve.records import Encoding, Head, Space
+from zsretrieve.vectors import Rows, Scores, Vectors
+
+Pixels = NDArray[Any]
+
+
+class Encoder(Protocol):
+    """A model that puts images and texts into one space of unit vectors."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def head(self) -> Head: ...
+
+    @property
+    def encoding(self) -> Encoding: ...
+
+    @property
+    def batch_size(self) -> int:
+        """How many images a batch should hold."""
+        ...
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """Resize, crop and convert one picture. Safe to call from several threads at once."""
+        ...
+
+    def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+        """Vectors of prepared pictures.
+
+        Returns
+        -------
+        float32 of shape (len(batch), dim), unit rows
+        """
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of prompts; a prompt longer than the context is cut.
+
+        Returns
+        -------
+        float32 of shape (len(texts), dim), unit rows
+        """
+        ...
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each prompt has before any cut, start and end tokens included."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Exact or approximate search by inner product over unit rows. Rows are numbered in the order added."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def factory(self) -> str:
+        """The FAISS factory string of its structure, e.g. ``Flat``."""
+        ...
+
+    @property
+    def device(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Append unit rows, float32 of shape (n, dim). Raises ShapeError otherwise."""
+        ...
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[Scores, Rows]:
+        """The k rows of greatest inner product for each query, best first, ties to the lowest row.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        k : int
+            From 1 to ``len(self)``.
+
+        Returns
+        -------
+        scores : float32 of shape (n, k)
+        rows : int64 of shape (n, k)
+
+        Raises
+        ------
+        RankError
+            If k is below 1 or above ``len(self)``.
+        """
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the index in its CPU form."""
+        ...
+
+
+class IndexBackend(Protocol):
+    """Makes and opens indexes of one kind."""
+
+    def create(self, dim: int) -> VectorIndex: ...
+
+    def load(self, path: Path) -> VectorIndex: ...

@@ -1,0 +1,112 @@
+"""Exact order among near-equal scores.
+
+The score of a pair is defined as its inner product in float64, rounded to float32; equal scores go to the
+lowest row. A fast search computes in float32 (or less) and in any order, so its list is certain only where
+neighbouring scores are further apart than its rounding error. ``settle`` recomputes the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from zsretrieve.errors import RankError
+from zsretrieve.vectors import Rows, Scores, Vectors
+
+SearchRaw = Callable[[Vectors, int], tuple[Scores, Rows]]
+FetchRows = Callable[[Rows], Vectors]
+
+_SPARE = 8
+_CHUNK_ELEMENTS = 1 << 24
+
+
+def float32_score_error(dim: int) -> float:
+    """A generous bound on the rounding error of a float32 inner product of two unit vectors.
+
+    Rounding errors of a sum behave like a random walk (Higham, Accuracy and Stability of Numerical Algorithms,
+    section 2.8): about sqrt(dim) * u, here with a factor of 4; u = 2^-24.
+    """
+    return 4.0 * math.sqrt(dim) * 2.0**-24
+
+
+def check_k(k: int, size: int, what: str = "rows") -> None:
+    """Raise RankError unless 1 <= k <= size."""
+    if k < 1:
+        raise RankError(f"k is {k}, but at least one result must be asked for", hint="Give a k of 1 or more.")
+    if k > size:
+        raise RankError(f"k is {k}, but the index holds {size} {what}", hint=f"Give a k of at most {size}.")
+
+
+def exact_scores(queries: Vectors, candidates: Vectors) -> Scores:
+    """Inner products in float64, rounded to float32; equal candidates get equal scores wherever they stand.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim)
+    candidates : float32 of shape (n, m, dim)
+
+    Returns
+    -------
+    float32 of shape (n, m)
+    """
+    products = np.einsum("nmd,nd->nm", candidates.astype(np.float64), queries.astype(np.float64))
+    return np.asarray(products, dtype=np.float32)
+
+
+def order(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
+    """Sort each list by score, greatest first, equal scores by row, lowest first."""
+    by = np.lexsort((rows, -scores), axis=-1)
+    return np.take_along_axis(scores, by, axis=-1), np.take_along_axis(rows, by, axis=-1)
+
+
+def settle(
+    queries: Vectors, k: int, size: int, *, search: SearchRaw, fetch: FetchRows, score_error: float
+) -> tuple[Scores, Rows]:
+    """The exact top k from a search whose scores are off by at most ``score_error``.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim), unit rows
+    k : int
+    size : int
+        Rows in the index.
+    search : callable
+        ``search(queries, m)`` gives the m best (scores, rows), best first, in any order among equals.
+    fetch : callable
+        ``fetch(rows)`` gives the stored vectors, float32 of shape (*rows.shape, dim).
+    score_error : float
+        Bound on the absolute error of one score.
+
+    Returns
+    -------
+    scores : float32 of shape (n, k)
+    rows : int64 of shape (n, k)
+    """
+    scores = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    pending = np.arange(len(queries))
+    reach = min(size, k + _SPARE)
+    apart = 2.0 * score_error
+    while len(pending):
+        raw_scores, raw_rows = search(queries[pending], reach)
+        # A list is complete when nothing outside it can belong inside: the last score fetched is clearly worse.
+        complete = np.full(len(pending), True)
+        if reach < size:
+            complete = raw_scores[:, k - 1] - raw_scores[:, -1] > apart
+        gaps = raw_scores[:, : min(k, reach - 1)] - raw_scores[:, 1 : min(k, reach - 1) + 1]
+        certain = (gaps > apart).all(axis=1)
+        done = complete & certain
+        scores[pending[done]], rows[pending[done]] = raw_scores[done, :k], raw_rows[done, :k]
+        close = np.flatnonzero(complete & ~certain)
+        dim = queries.shape[1]
+        step = max(1, _CHUNK_ELEMENTS // (reach * dim))
+        for start in range(0, len(close), step):
+            part = close[start : start + step]
+            exact = exact_scores(queries[pending[part]], fetch(raw_rows[part]))
+            best_scores, best_rows = order(exact, raw_rows[part])
+            scores[pending[part]], rows[pending[part]] = best_scores[:, :k], best_rows[:, :k]
+        pending = pending[~complete]
+        reach = min(size, reach * 4)
+    return scores, rows

@@ -1,0 +1,220 @@
+"""The nouns: frozen dataclasses without behaviour beyond comparing themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+
+
+class IndexKind(StrEnum):
+    PROTOTYPES = "prototypes"
+    GALLERY = "gallery"
+
+
+class ScoreHead(StrEnum):
+    """How a model turns cosine similarities into probabilities."""
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a picture before the model sees it. ``size`` is (height, width) in pixels."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    resize_mode: str
+    fill_color: int = 0
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """How a prompt becomes tokens: which tokenizer, how text is cleaned, how many tokens there is room for."""
+
+    tokenizer: str
+    context_length: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """What makes vectors comparable.
+
+    ``model`` is the name that opens the model again; it is not compared, because one set of weights may lie in
+    two places. ``weights`` identifies them: ``tag:ARCH/TAG``, ``hub:ORG/REPO@COMMIT`` or ``sha256:...``.
+    """
+
+    model: str = field(compare=False)
+    weights: str
+    dim: int
+    activation: str
+    preprocessing: Preprocessing
+    text: TextContext
+
+    def differences(self, other: Space) -> list[str]:
+        """The names of the compared fields in which two spaces differ; empty when vectors are comparable."""
+        return [f.name for f in fields(self) if f.compare and getattr(self, f.name) != getattr(other, f.name)]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The model's own scale and bias from cosine similarity to logit (``scale`` is already exponentiated)."""
+
+    kind: ScoreHead
+    scale: float
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How vectors were computed. Recorded, but two spaces do not differ by it."""
+
+    engine: str
+    precision: str
+    device: str
+    exif: bool = True
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Classes and the prompts that describe them.
+
+    ``class_keys`` are synset ids where known. ``prompts[i]`` are the texts of class ``i``, templates applied.
+    ``templates`` is empty when prompts were given class by class.
+    """
+
+    class_names: tuple[str, ...]
+    class_keys: tuple[str | None, ...]
+    prompts: tuple[tuple[str, ...], ...]
+    templates: tuple[str, ...] = ()
+    classes_source: str = ""
+    templates_source: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a gallery. ``path`` is relative to the source's root; ``id`` never changes."""
+
+    id: int
+    path: str
+    label: str | None
+    width: int
+    height: int
+    bytes: int
+    mtime_ns: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An input that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One search result; ``rank`` starts at 1, ``score`` is cosine similarity."""
+
+    rank: int
+    id: int
+    path: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One predicted class; ``rank`` starts at 1."""
+
+    rank: int
+    class_id: int
+    class_name: str
+    score: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The predictions for one picture, best first."""
+
+    path: str
+    label: str | None
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Recall of one class over its scored images."""
+
+    class_id: int
+    class_name: str
+    n_scored: int
+    n_correct: int
+
+    @property
+    def recall(self) -> float:
+        return self.n_correct / self.n_scored
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often images of one class were given another."""
+
+    true_class: str
+    predicted_class: str
+    count: int
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """Zero-shot classification as retrieval. Rates are fractions of ``n_scored``."""
+
+    n_scored: int
+    n_correct: int
+    prec_at: dict[int, float]
+    mean_per_class_recall: float
+    n_classes: int
+    per_class: tuple[ClassScore, ...]
+    confusions: tuple[Confusion, ...]
+    skipped: tuple[Skipped, ...]
+    unlabelled: int
+    model: str
+    templates: str
+
+    @property
+    def prec_at_1(self) -> float:
+        return self.n_correct / self.n_scored
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of an index as its passport knows it."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The passport of an index folder. ``files`` are relative to the folder."""
+
+    kind: IndexKind
+    space: Space
+    head: Head
+    encoding: Encoding
+    count: int
+    factory: str
+    files: dict[str, FileEntry]
+    created: str
+    tool_version: str
+    root: str | None = None
+    prompt_digest: str | None = None
+    classes_source: str | None = None
+    templates_source: str | None = None
+    duplicate_names: tuple[str, ...] = ()
+    cut_prompts: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    format_version: int = 1

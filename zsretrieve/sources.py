@@ -1,0 +1,179 @@
+"""Where pictures come from: folders, lists, ground-truth files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsretrieve.errors import OptionalDependencyError, SourceError
+from zsretrieve.images import is_image_name
+
+_SYNSET = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to read. Its place in the source is its id, whether it can be read or not."""
+
+    path: str
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files to read, in order; paths are relative to ``root`` where they lie below it."""
+
+    root: Path
+    files: tuple[SourceFile, ...]
+
+    def absolute(self, file: SourceFile) -> Path:
+        return self.root / file.path
+
+
+def folder(root: str | Path, ground_truth: str | Path | None = None) -> Source:
+    """All pictures below a folder, sorted by path.
+
+    The label of a picture is the name of the first folder below the root, as in an ImageFolder, or comes from the
+    ground-truth file. Hidden files and folders, and files that are not named like pictures, are left out.
+
+    Raises
+    ------
+    SourceError
+        If the folder is missing or holds no picture, or the ground-truth file does not fit.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise SourceError(f"there is no folder '{root}'", hint="Check the path.")
+    if not root.is_dir():
+        raise SourceError(f"'{root}' is not a folder", hint="Give a folder of images.")
+    paths = sorted(_walk(root), key=lambda p: p.split("/"))
+    if not paths:
+        raise SourceError(
+            f"there are no images in '{root}'", hint="Looked for .jpg, .png, .webp and other picture files."
+        )
+    if ground_truth is not None:
+        return Source(root.absolute(), tuple(_with_ground_truth(paths, Path(ground_truth))))
+    return Source(root.absolute(), tuple(SourceFile(p, p.split("/")[0] if "/" in p else None) for p in paths))
+
+
+def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source:
+    """The files named, in the order given; relative ones are relative to ``root`` (the current folder by default).
+
+    Raises
+    ------
+    SourceError
+        If no file is named.
+    """
+    base = Path(root).absolute() if root is not None else Path.cwd()
+    files = []
+    for name in names:
+        full = os.path.normpath(base / name)
+        inside = os.path.relpath(full, base)
+        files.append(SourceFile(full if inside.startswith("..") else inside))
+    if not files:
+        raise SourceError("no image was named", hint="Give one path a line.")
+    return Source(base, tuple(files))
+
+
+def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
+    """A source from a list of paths, one a line; empty lines are passed over."""
+    return paths([line for line in (raw.rstrip("\r\n") for raw in lines) if line.strip()], root)
+
+
+def _walk(root: Path) -> Iterable[str]:
+    for where, folders, names in os.walk(root):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and is_image_name(name):
+                yield os.path.relpath(os.path.join(where, name), root).replace(os.sep, "/")
+
+
+def _with_ground_truth(found: list[str], truth: Path) -> list[SourceFile]:
+    by_stem, in_order = read_ground_truth(truth)
+    if in_order is not None:
+        if len(in_order) != len(found):
+            raise SourceError(
+                f"'{truth}' has {len(in_order)} labels, but the folder holds {len(found)} images",
+                hint="A list without file names needs one label for each image, in the order of the names.",
+            )
+        return [SourceFile(path, label) for path, label in zip(found, in_order, strict=True)]
+    labelled = [SourceFile(path, by_stem.get(_stem(path))) for path in found]
+    if not any(file.label for file in labelled):
+        raise SourceError(f"'{truth}' names none of the images in the folder", hint="Check that they belong together.")
+    return labelled
+
+
+def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
+    """Labels from a ground-truth file, by file name or in the order of the sorted names.
+
+    Understood are: ``name label`` on each line, the label a synset id, a class name or the class's number from 0
+    (as ``val.txt`` has it); Kaggle's ``LOC_val_solution.csv``; one label a line; and the development kit's
+    ``ILSVRC2012_validation_ground_truth.txt``, whose numbers have an order of their own and need its ``meta.mat``
+    beside the file.
+
+    Returns
+    -------
+    by_stem : dict of file stem to label
+    in_order : list of labels, or None when the file names its images
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read or understood.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"the ground truth '{path}' cannot be read: {error}", hint="Give a text file.") from error
+    if not lines:
+        raise SourceError(f"the ground truth '{path}' is empty", hint="Give one label a line.")
+    if lines[0].lower().startswith("imageid,"):
+        rows = list(csv.reader(lines[1:]))
+        return {_stem(row[0]): row[1].split()[0] for row in rows if len(row) > 1 and row[1].strip()}, None
+    if all(line.isdigit() for line in lines):
+        return {}, _development_kit_labels(path, [int(line) for line in lines])
+    named = [re.split(r"[\s,]+", line, maxsplit=1) for line in lines]
+    if all(len(parts) == 2 and is_image_name(parts[0]) for parts in named):
+        return {_stem(name): _numbered(label) for name, label in named}, None
+    if all(_SYNSET.fullmatch(line) for line in lines) or not any(is_image_name(parts[0]) for parts in named):
+        return {}, lines
+    raise SourceError(
+        f"the ground truth '{path}' mixes lines with and without file names",
+        hint="Write 'name label' on every line, or one label a line in the order of the names.",
+    )
+
+
+def _numbered(label: str) -> str:
+    return f"#{int(label)}" if label.isdigit() else label
+
+
+def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:
+    meta = next((p for p in (path.parent / "meta.mat", path.parent / "data" / "meta.mat") if p.is_file()), None)
+    if meta is None:
+        raise SourceError(
+            f"'{path}' holds bare numbers, whose order is the development kit's own",
+            hint=f"Put the kit's meta.mat into '{path.parent}', or give a file with synset ids.",
+        )
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise OptionalDependencyError(
+            "reading the development kit's meta.mat needs scipy",
+            hint='Install it with: pip install "zsretrieve[imagenet]"',
+        ) from error
+    synsets = loadmat(str(meta), squeeze_me=True, struct_as_record=False)["synsets"]
+    by_id = {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets}
+    unknown = sorted(set(ids) - set(by_id))
+    if unknown:
+        raise SourceError(
+            f"'{path}' has ids that '{meta}' does not know: {unknown[:5]}", hint="Take both from one kit."
+        )
+    return [by_id[i] for i in ids]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]

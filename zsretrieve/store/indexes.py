@@ -1,0 +1,214 @@
+"""Prototype and gallery folders: what is in them, and how they are written, opened and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from zsretrieve.errors import IndexFormatError, IntegrityError, ShapeError, SpaceMismatchError
+from zsretrieve.ports import IndexBackend, VectorIndex
+from zsretrieve.records import IndexKind, Item, Manifest, PromptSet, Space
+from zsretrieve.store import folder as folders
+from zsretrieve.store import items as item_table
+from zsretrieve.store import manifest as passport
+from zsretrieve.vectors import Vectors, check_unit_rows
+
+VECTORS = "vectors.npy"
+ITEMS = "items.parquet"
+PROMPTS = "prompts.json"
+FAISS = "index.faiss"
+
+_REBUILD = "Restore the folder from a copy, or build the index again."
+
+
+@dataclass(frozen=True)
+class Prototypes:
+    """An open prototype index. ``vectors`` are float32 of shape (n_classes, dim), unit rows."""
+
+    folder: Path | None
+    manifest: Manifest
+    prompts: PromptSet
+    vectors: Vectors
+    index: VectorIndex
+
+    @property
+    def space(self) -> Space:
+        return self.manifest.space
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``."""
+
+    folder: Path | None
+    manifest: Manifest
+    items: tuple[Item, ...]
+    vectors: Vectors
+    index: VectorIndex
+
+    @property
+    def space(self) -> Space:
+        return self.manifest.space
+
+    def path_of(self, item: Item) -> str:
+        """Where the picture lay when it was encoded."""
+        return os.path.join(self.manifest.root or "", item.path)
+
+    @cached_property
+    def rows_by_real_path(self) -> dict[str, int]:
+        """Row of each picture by its path with all links resolved."""
+        return {os.path.realpath(self.path_of(item)): row for row, item in enumerate(self.items)}
+
+
+def write_prototypes(
+    draft: folders.Draft, manifest: Manifest, prompts: PromptSet, vectors: Vectors, index: VectorIndex
+) -> Manifest:
+    """Fill a draft with a prototype index and commit it."""
+    np.save(draft.segment / VECTORS, vectors)
+    content = {
+        "class_names": prompts.class_names,
+        "class_keys": prompts.class_keys,
+        "templates": prompts.templates,
+        "prompts": prompts.prompts,
+        "classes_source": prompts.classes_source,
+        "templates_source": prompts.templates_source,
+    }
+    (draft.segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    index.save(draft.segment / FAISS)
+    return draft.commit(manifest)
+
+
+def write_gallery(
+    draft: folders.Draft, manifest: Manifest, items: tuple[Item, ...], vectors: Vectors, index: VectorIndex
+) -> Manifest:
+    """Fill a draft with a gallery index and commit it."""
+    np.save(draft.segment / VECTORS, vectors)
+    item_table.write(draft.segment / ITEMS, items)
+    index.save(draft.segment / FAISS)
+    return draft.commit(manifest)
+
+
+def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
+    """Open a prototype index after checking its passport and files.
+
+    Raises
+    ------
+    IndexFormatError
+        If it is no prototype index, damaged, or of a newer format.
+    IntegrityError
+        If a file differs from what the passport says.
+    """
+    folder, manifest = _checked(folder, IndexKind.PROTOTYPES)
+    prompts = _read_prompts(folders.file_named(folder, manifest, PROMPTS))
+    vectors, index = _vectors_and_index(folder, manifest, backend)
+    if not len(prompts.class_names) == len(vectors) == manifest.count:
+        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=_REBUILD)
+    return Prototypes(folder, manifest, prompts, vectors, index)
+
+
+def open_gallery(folder: str | Path, backend: IndexBackend) -> Gallery:
+    """Open a gallery index after checking its passport and files. Raises as ``open_prototypes`` does."""
+    folder, manifest = _checked(folder, IndexKind.GALLERY)
+    items = item_table.read(folders.file_named(folder, manifest, ITEMS))
+    vectors, index = _vectors_and_index(folder, manifest, backend)
+    if not len(items) == len(vectors) == manifest.count:
+        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=_REBUILD)
+    return Gallery(folder, manifest, items, vectors, index)
+
+
+def is_index(folder: str | Path) -> bool:
+    """Whether a folder has a passport; opening it tells whether it is sound."""
+    return (Path(folder) / passport.NAME).is_file()
+
+
+def verify(folder: str | Path, backend: IndexBackend) -> list[str]:
+    """Check every digest, count, id, norm and the FAISS file against the vectors.
+
+    Returns
+    -------
+    list of str
+        What is wrong; empty when the index is sound.
+    """
+    folder = Path(folder)
+    try:
+        manifest = passport.read(folder)
+    except IndexFormatError as error:
+        return [error.message]
+    problems = folders.check_files(folder, manifest, deep=True)
+    if problems:
+        return problems
+    try:
+        opened = (open_gallery if manifest.kind is IndexKind.GALLERY else open_prototypes)(folder, backend)
+        check_unit_rows(opened.vectors, manifest.space.dim)
+    except (IndexFormatError, IntegrityError, ShapeError) as error:
+        return [error.message]
+    if isinstance(opened, Gallery):
+        ids = [item.id for item in opened.items]
+        if any(later <= earlier for earlier, later in pairwise(ids)):
+            problems.append("item ids are not strictly increasing")
+    sample = np.unique(np.linspace(0, len(opened.vectors) - 1, num=min(256, len(opened.vectors)), dtype=np.int64))
+    scores, _ = opened.index.search(np.ascontiguousarray(opened.vectors[sample]), 1)
+    if len(scores) and float(np.abs(scores[:, 0] - 1.0).max()) > 1e-3:
+        problems.append("the FAISS file does not hold the vectors of this index")
+    return problems
+
+
+def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -> None:
+    """Raise SpaceMismatchError, naming both sides, unless vectors of the two spaces may meet."""
+    differences = one.differences(other)
+    if differences:
+        raise SpaceMismatchError(
+            f"{one_name} is of the space of '{one.model}' and {other_name} of '{other.model}'; "
+            f"they differ in {', '.join(differences)}",
+            hint=f"Build one of the two again with the other's model: --model {other.model}",
+        )
+
+
+def _checked(folder: str | Path, kind: IndexKind) -> tuple[Path, Manifest]:
+    folder = Path(folder)
+    manifest = passport.read(folder)
+    if manifest.kind is not kind:
+        other = "classify and evaluate" if manifest.kind is IndexKind.PROTOTYPES else "search"
+        raise IndexFormatError(
+            f"'{folder}' is a {manifest.kind} index, but a {kind} index is needed here",
+            hint=f"A {manifest.kind} index serves {other}.",
+        )
+    folders.refuse_damaged(folder, manifest)
+    return folder, manifest
+
+
+def _vectors_and_index(folder: Path, manifest: Manifest, backend: IndexBackend) -> tuple[Vectors, VectorIndex]:
+    try:
+        vectors = np.load(folders.file_named(folder, manifest, VECTORS), mmap_mode="r", allow_pickle=False)
+        index = backend.load(folders.file_named(folder, manifest, FAISS))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise IntegrityError(f"the index at '{folder}' is damaged: {_one_line(error)}", hint=_REBUILD) from error
+    shape = (manifest.count, manifest.space.dim)
+    if vectors.shape != shape or vectors.dtype != np.float32 or (len(index), index.dim) != shape:
+        raise IntegrityError(f"the index at '{folder}' is damaged: its vectors are not {shape}", hint=_REBUILD)
+    return vectors, index
+
+
+def _read_prompts(path: Path) -> PromptSet:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return PromptSet(
+            tuple(content["class_names"]),
+            tuple(content["class_keys"]),
+            tuple(tuple(group) for group in content["prompts"]),
+            tuple(content["templates"]),
+            content["classes_source"],
+            content["templates_source"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"'{path}' is damaged: {_one_line(error)}", hint=_REBUILD) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,134 @@
+"""The passport: ``manifest.json``, read strictly and written in one canonical form.
+
+The file ends with a digest of its own content, and only the canonical bytes are accepted, so any change shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from enum import Enum
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from zsretrieve.errors import IndexFormatError
+from zsretrieve.records import Manifest
+
+NAME = "manifest.json"
+FORMAT = "zsretrieve-index"
+FORMAT_VERSION = 1
+
+_Record = TypeVar("_Record")
+_REBUILD = "Restore the folder from a copy, or build the index again."
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """The canonical form of a passport."""
+    content = {"format": FORMAT, **asdict(manifest)}
+    content["digest"] = _digest(content)
+    return _canonical(content)
+
+
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """The passport as it stands in the file."""
+    loaded: dict[str, Any] = json.loads(to_bytes(manifest))
+    return loaded
+
+
+def read(folder: Path) -> Manifest:
+    """Read and check the passport of an index folder.
+
+    Raises
+    ------
+    IndexFormatError
+        If there is none, it is damaged, or it was written by a newer version.
+    """
+    path = folder / NAME
+    if not folder.is_dir():
+        raise IndexFormatError(f"there is no index at '{folder}'", hint="Build one with: zsretrieve index --help")
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise IndexFormatError(
+            f"'{folder}' is not an index: it has no {NAME}", hint="Give the folder that an index command wrote."
+        ) from error
+    except OSError as error:
+        raise IndexFormatError(f"'{path}' cannot be read: {error.strerror}", hint="Check its permissions.") from error
+    return from_bytes(raw, path)
+
+
+def from_bytes(raw: bytes, path: Path) -> Manifest:
+    """Parse and check the bytes of a passport; ``path`` is for messages. Raises IndexFormatError."""
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise IndexFormatError(f"'{path}' is damaged: not valid JSON", hint=_REBUILD) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise IndexFormatError(f"'{path}' is not the passport of a zsretrieve index", hint=_REBUILD)
+    version = content.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise IndexFormatError(
+            f"'{path}' has format version {version}; this zsretrieve reads up to {FORMAT_VERSION}",
+            hint="Upgrade zsretrieve.",
+        )
+    digest = content.pop("digest", None)
+    if digest != _digest(content) or _canonical({**content, "digest": digest}) != raw:
+        raise IndexFormatError(f"'{path}' is damaged: its digest does not match its content", hint=_REBUILD)
+    del content["format"]
+    try:
+        manifest = _build(Manifest, content)
+    except (TypeError, ValueError, KeyError) as error:
+        raise IndexFormatError(f"'{path}' is damaged: {error}", hint=_REBUILD) from error
+    for name in manifest.files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise IndexFormatError(f"'{path}' names a file outside its folder: '{name}'", hint=_REBUILD)
+    return manifest
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(content)).hexdigest()
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
+def _build(kind: type[_Record], value: Any) -> _Record:
+    if not isinstance(value, dict):
+        raise TypeError(f"{kind.__name__} must be an object")
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    unknown = set(value) - set(known)
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {sorted(unknown)[0]!r}")
+    for name, spec in known.items():
+        if name not in value and spec.default is MISSING and spec.default_factory is MISSING:
+            raise KeyError(f"{kind.__name__} lacks {name!r}")
+    return kind(**{name: _value(hints[name], entry, name) for name, entry in value.items()})
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    origin = get_origin(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        return _value(next(arg for arg in get_args(hint) if arg is not type(None)), value, name)
+    if origin is tuple and isinstance(value, list):
+        args = get_args(hint)
+        if args[-1] is Ellipsis:
+            return tuple(_value(args[0], entry, name) for entry in value)
+        if len(args) == len(value):
+            return tuple(_value(arg, entry, name) for arg, entry in zip(args, value, strict=True))
+    elif origin is dict and isinstance(value, dict):
+        return {key: _value(get_args(hint)[1], entry, name) for key, entry in value.items()}
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    raise TypeError(f"{name!r} has an unexpected value")

@@ -1,0 +1,59 @@
+"""Arrays of unit rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve.errors import ShapeError
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+UNIT_TOLERANCE = 1e-3
+
+
+def unit_rows(array: NDArray[np.floating[Any]]) -> Vectors:
+    """L2-normalise each row.
+
+    Parameters
+    ----------
+    array : floating of shape (n, dim)
+
+    Returns
+    -------
+    float32 of shape (n, dim), unit rows, C-contiguous
+
+    Raises
+    ------
+    ShapeError
+        If not two-dimensional, or if a row is zero or not finite and so has no direction.
+    """
+    if array.ndim != 2:
+        raise ShapeError(f"vectors must have shape (n, dim), not {array.shape}")
+    wide = np.asarray(array, dtype=np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and (norms > 0).all()):
+        raise ShapeError("a vector is zero or not finite, so it has no direction")
+    return np.ascontiguousarray(wide / norms, dtype=np.float32)
+
+
+def check_unit_rows(array: NDArray[Any], dim: int, what: str = "vectors") -> Vectors:
+    """Return ``array`` as C-contiguous float32 after checking shape and norms.
+
+    Raises
+    ------
+    ShapeError
+        If the shape is not (n, dim) or a row's norm differs from 1 by more than ``UNIT_TOLERANCE``.
+    """
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise ShapeError(f"{what} must have shape (n, {dim}), not {array.shape}")
+    rows = np.ascontiguousarray(array, dtype=np.float32)
+    norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+    if rows.shape[0] and not (np.abs(norms - 1.0) <= UNIT_TOLERANCE).all():
+        worst = int(np.argmax(np.abs(norms - 1.0)))
+        raise ShapeError(f"{what} must be unit rows; row {worst} has norm {norms[worst]:.4f}")
+    return rows

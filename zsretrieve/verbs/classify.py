@@ -1,0 +1,113 @@
+"""Zero-shot classification: top-k image-to-text retrieval against a prototype index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zsretrieve.metrics import log_normaliser, probabilities
+from zsretrieve.ports import Encoder
+from zsretrieve.ranking import check_k
+from zsretrieve.records import Classified, Prediction, ScoreHead, Skipped
+from zsretrieve.sources import Source
+from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
+from zsretrieve.vectors import Vectors
+from zsretrieve.verbs.encode import OnProgress, encode_source
+
+DEFAULT_K = 5
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The classified pictures of a source, and what was skipped."""
+
+    results: tuple[Classified, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def classify_vectors(vectors: Vectors, prototypes: Prototypes, k: int | None = None) -> list[tuple[Prediction, ...]]:
+    """The k nearest classes of each vector, best first.
+
+    Parameters
+    ----------
+    vectors : float32 of shape (n, dim), unit rows
+    prototypes : Prototypes
+    k : int, optional
+        Five by default, or as many as there are classes.
+
+    Raises
+    ------
+    RankError
+        If k is below 1 or above the number of classes.
+    """
+    k = min(DEFAULT_K, len(prototypes.index)) if k is None else k
+    check_k(k, len(prototypes.index), "classes")
+    scores, rows = prototypes.index.search(vectors, k)
+    head = prototypes.manifest.head
+    total = log_normaliser(vectors, prototypes.vectors, head) if head.kind is ScoreHead.SOFTMAX else None
+    chances = probabilities(scores, head, total)
+    names = prototypes.prompts.class_names
+    return [
+        tuple(
+            Prediction(
+                rank + 1, int(rows[i, rank]), names[rows[i, rank]], float(scores[i, rank]), float(chances[i, rank])
+            )
+            for rank in range(k)
+        )
+        for i in range(len(vectors))
+    ]
+
+
+def classify_source(
+    source: Source,
+    prototypes: Prototypes,
+    encoder: Encoder,
+    *,
+    k: int | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Classification:
+    """Encode and classify the pictures of a source.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the encoder and the prototypes are of different spaces.
+    RankError
+        If k does not fit the number of classes.
+    """
+    check_same_space(prototypes.space, "the prototype index", encoder.space, "the encoder")
+    if k is not None:
+        check_k(k, len(prototypes.index), "classes")
+    encoded = encode_source(source, encoder, exif=exif, strict=strict, on_progress=on_progress)
+    paths = [str(source.root / item.path) for item in encoded.items]
+    labels = [item.label for item in encoded.items]
+    return _classified(paths, labels, encoded.vectors, prototypes, k, encoded.skipped)
+
+
+def classify_gallery(gallery: Gallery, prototypes: Prototypes, *, k: int | None = None) -> Classification:
+    """Classify the pictures of a gallery; nothing is encoded.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If gallery and prototypes are of different spaces.
+    """
+    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    paths = [gallery.path_of(item) for item in gallery.items]
+    labels = [item.label for item in gallery.items]
+    return _classified(paths, labels, gallery.vectors, prototypes, k, gallery.manifest.skipped)
+
+
+def _classified(
+    paths: Sequence[str],
+    labels: Sequence[str | None],
+    vectors: Vectors,
+    prototypes: Prototypes,
+    k: int | None,
+    skipped: tuple[Skipped, ...],
+) -> Classification:
+    predicted = classify_vectors(vectors, prototypes, k)
+    results = tuple(Classified(path, label, found) for path, label, found in zip(paths, labels, predicted, strict=True))
+    return Classification(results, skipped)

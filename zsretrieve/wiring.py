@@ -1,0 +1,60 @@
+"""Which encoder, which index, which device: the only place that names the adapters.
+
+Every adapter is imported when it is first needed, so that a command pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zsretrieve.encoders.metadata import provide
+from zsretrieve.encoders.naming import DEFAULT_MODEL, DEMO_FOLDER
+from zsretrieve.errors import OptionalDependencyError
+from zsretrieve.ports import Encoder, IndexBackend
+
+if TYPE_CHECKING:
+    from zsretrieve.encoders.registry import ModelInfo
+
+__all__ = ["DEFAULT_MODEL", "DEMO_FOLDER", "describe_model", "index_backend", "known_models", "load_encoder", "provide"]
+
+
+def load_encoder(
+    model: str = DEFAULT_MODEL, *, device: str = "auto", precision: str = "auto", batch_size: int | None = None
+) -> Encoder:
+    """Load a model. Parameters and errors are those of ``TorchEncoder``."""
+    from zsretrieve.encoders.naming import parse_model_name
+
+    parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    try:
+        from zsretrieve.encoders.torch_openclip import TorchEncoder
+    except ImportError as error:
+        raise OptionalDependencyError(
+            f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
+        ) from error
+    return TorchEncoder(model, device=device, precision=precision, batch_size=batch_size)
+
+
+def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
+    """The FAISS backend. Parameters and errors are those of ``FaissBackend``."""
+    try:
+        from zsretrieve.backends.faiss_flat import FaissBackend
+    except ImportError as error:
+        raise OptionalDependencyError(
+            f"FAISS cannot be imported: {error}",
+            hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
+        ) from error
+    return FaissBackend(device, half=half)
+
+
+def known_models(search: str = "") -> list[ModelInfo]:
+    """The pretrained models of open_clip's registry."""
+    from zsretrieve.encoders import registry
+
+    return registry.known_models(search)
+
+
+def describe_model(name: str) -> dict[str, object]:
+    """What is known of a model without loading its weights. Raises ModelNameError if there is none."""
+    from zsretrieve.encoders.describe import describe
+
+    return describe(name)
