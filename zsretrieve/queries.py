@@ -11,7 +11,7 @@ import numpy as np
 from zsretrieve.errors import QueryError, ShapeError
 from zsretrieve.vectors import Vectors, unit_rows
 
-_OPERATOR = re.compile(r"\s+([+-])\s+")
+_OPERATOR = re.compile(r"\s+([+-])(?=\s)")
 _WEIGHT = re.compile(r"^(\d+(?:\.\d+)?):\s*(.+)$", re.DOTALL)
 
 

@@ -47,7 +47,7 @@ def folder(root: str | Path, ground_truth: str | Path | None = None) -> Source:
     """
     root = Path(root)
     if not root.exists():
-        raise SourceError(f"there is no folder '{root}'", hint="Check the path.")
+        raise SourceError(f"there is no folder or file '{root}'", hint="Check the path.")
     if not root.is_dir():
         raise SourceError(f"'{root}' is not a folder", hint="Give a folder of images.")
     paths = sorted(_walk(root), key=lambda p: p.split("/"))

@@ -45,32 +45,29 @@ def demo(
 def _show(told: Story) -> None:
     from zsretrieve.demo.story import TEMPLATES
 
-    prec = output.table(
-        "templates", "seen", "", "unseen", "", right=("seen", "unseen"),
-        title=f"Zero-shot Prec@1 on {told.n_images} scenes, 120 classes; 24 compositions were never seen in training",
-    )  # fmt: skip
+    prec = output.table("templates", "seen", "", "unseen", "", right=("seen", "unseen"))
     for name, groups in told.reports.items():
         cells = []
         for report in groups.values():
             cells += [output.percent(report.prec_at_1), f"{report.n_correct} / {report.n_scored}"]
         prec.add_row(TEMPLATES[name], *cells)
-    output.show(prec)
-    classified = output.table("scene", "nearest classes (probability)", title="Classified with the ensemble")
+    output.show(prec, "Zero-shot Prec@1 among 120 classes; 24 colour-shape compositions were never seen in training")
+    classified = output.table("scene", "nearest classes (probability)")
     for row in told.classified:
         best = ", ".join(f"{p.class_name} {output.percent(p.probability)}" for p in row.predictions)
         classified.add_row(output.cell(_short(row.path)), output.cell(best))
-    output.show(classified)
+    output.show(classified, "Classified with the ensemble")
     searches = {f'"{query}"': hits for query, hits in told.text_hits.items()}
     searches[_short(told.image_query)] = told.image_hits
     for query, hits in searches.items():
-        found = output.table("score", "found", "shows", right=("score",), title=f"Search: {query}")
+        found = output.table("score", "found", "shows", right=("score",))
         for hit in hits[:_SHOWN_HITS]:
             path = _short(hit.path)
             found.add_row(f"{hit.score:.3f}", output.cell(path), told.scenes[path].caption)
-        output.show(found)
+        output.show(found, f"Search: {query}")
     console = output.out()
     console.print(f"Text-to-image R-precision over all classes: {output.percent(told.r_precision)}")
-    console.print(f"Report with pictures: {told.report_path}\n\nTry next:", soft_wrap=True)
+    console.print(f"Report with pictures: {told.report_path}\n\nTry next:", soft_wrap=True, markup=False)
     for command in told.next_commands():
         console.print(f"  {command}", markup=False, soft_wrap=True)
 

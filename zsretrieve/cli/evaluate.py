@@ -83,9 +83,7 @@ def as_json(report: EvalReport) -> dict[str, Any]:
 
 
 def _show(report: EvalReport) -> None:
-    figures = output.table(
-        "figure", "value", "of", right=("value",), title=f"{report.model}, templates: {report.templates}"
-    )
+    figures = output.table("figure", "value", "of", right=("value",))
     for k, value in report.prec_at.items():
         figures.add_row(
             f"Prec@{k}", output.percent(value), f"{round(value * report.n_scored)} / {report.n_scored} images"
@@ -97,11 +95,11 @@ def _show(report: EvalReport) -> None:
     figures.add_row("skipped", str(len(report.skipped)), "could not be read")
     if report.unlabelled:
         figures.add_row("unlabelled", str(report.unlabelled), "not scored")
-    output.show(figures)
+    output.show(figures, f"{report.model}, templates: {report.templates}")
     if report.confusions:
-        wrong = output.table("true class", "taken for", "images", right=("images",), title="most frequent confusions")
+        wrong = output.table("true class", "taken for", "images", right=("images",))
         for confusion in report.confusions[:_SHOWN_CONFUSIONS]:
             wrong.add_row(
                 output.cell(confusion.true_class), output.cell(confusion.predicted_class), str(confusion.count)
             )
-        output.show(wrong)
+        output.show(wrong, "most frequent confusions")

@@ -121,12 +121,12 @@ def info(
         "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
         "written": f"{manifest.created} by zsretrieve {manifest.tool_version}",
     }
-    made = output.table("", "", title=str(folder))
+    made = output.table("", "")
     made.show_header = False
     for name, value in rows.items():
         if value is not None:
             made.add_row(name, output.cell(value))
-    output.show(made)
+    output.show(made, str(folder))
 
 
 @app.command("verify")

@@ -66,19 +66,22 @@ def note(verbosity: Verbosity, text: str) -> None:
         err().print(text, markup=False)
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """A table whose long cells fold rather than lose text."""
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
 
 
-def show(made: Table) -> None:
-    out().print(made)
+def show(made: Table, title: str | None = None) -> None:
+    console = out()
+    if title is not None:
+        console.print(cell(title), style="bold", soft_wrap=True)
+    console.print(made)
 
 
 def cell(text: str) -> str:

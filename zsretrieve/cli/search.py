@@ -55,7 +55,7 @@ def search(
         output.write_rows(rows, form)
         return
     for text, hits in zip(query, answers, strict=True):
-        table = output.table("rank", "score", "image", right=("rank", "score"), title=output.cell(text))
+        table = output.table("rank", "score", "image", right=("rank", "score"))
         for hit in hits:
             table.add_row(str(hit.rank), f"{hit.score:.4f}", output.cell(hit.path))
-        output.show(table)
+        output.show(table, text)

@@ -131,7 +131,7 @@ def run(out: Path, on_stage: OnStage) -> Story:
         n_images=len(gallery.items),
         reports={name: _seen_and_unseen(gallery, made) for name, made in prototypes.items()},
         r_precision=_mean_r_precision(gallery, prototypes["scenes"], drawn),
-        classified=tuple(labelled[:: len(labelled) // _SHOWN_CLASSIFIED][:_SHOWN_CLASSIFIED]),
+        classified=tuple(random.Random(_SEED).sample(labelled, _SHOWN_CLASSIFIED)),
         text_hits={query: api.search(gallery, query, encoder, k=_HITS) for query in TEXT_QUERIES},
         image_query=asked,
         image_hits=api.search(gallery, asked, encoder, k=_HITS),

@@ -27,7 +27,10 @@ class NameForm(Enum):
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model name taken apart. ``rest`` is the tag, the checkpoint's path, the repository or the folder."""
+    """A model name taken apart. ``rest`` is the tag, the checkpoint's path, the repository or the folder.
+
+    ``written`` opens the model again from any working folder.
+    """
 
     form: NameForm
     arch: str | None
@@ -68,8 +71,8 @@ def parse_model_name(name: str) -> ModelName:
         arch, found, rest = name.partition(separator)
         if found and arch.strip() and rest.strip():
             arch, rest = arch.strip(), rest.strip()
-            if Path(rest).expanduser().is_file():
-                return ModelName(NameForm.CHECKPOINT, arch, str(Path(rest).expanduser()), name)
+            if (checkpoint := Path(rest).expanduser().absolute()).is_file():
+                return ModelName(NameForm.CHECKPOINT, arch, str(checkpoint), f"{arch}/{checkpoint}")
             if "/" in rest or Path(rest).suffix in {".pt", ".pth", ".bin", ".safetensors", ".npz"}:
                 raise ModelNameError(f"there is no checkpoint '{rest}'", hint=_FORMS)
             return ModelName(NameForm.TAG, arch, rest, name)
@@ -83,4 +86,5 @@ def _local(path: str, written: str) -> ModelName:
             f"'{path}' is not a local open_clip model: it has no open_clip_config.json",
             hint="Give the folder that holds open_clip_config.json and the weights.",
         )
-    return ModelName(NameForm.LOCAL, None, str(folder), written)
+    folder = folder.absolute()
+    return ModelName(NameForm.LOCAL, None, str(folder), written if written == DEMO else f"{_LOCAL}{folder}")

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from kits.index_kit import check_index, full_sort
+
+from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, gpu_number
+from zsretrieve.backends.numpy_exact import NumpyBackend
+from zsretrieve.errors import DeviceError, IntegrityError
+from zsretrieve.vectors import unit_rows
+
+needs_gpu = pytest.mark.skipif(
+    not (hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus()), reason="FAISS sees no GPU on this machine"
+)
+
+
+def test_numpy_oracle(tmp_path: Path) -> None:
+    check_index(NumpyBackend(), tmp_path)
+
+
+def test_faiss_cpu(tmp_path: Path) -> None:
+    check_index(FaissBackend("cpu"), tmp_path)
+
+
+@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [False, True])
+def test_faiss_gpu(tmp_path: Path, half: bool) -> None:
+    check_index(FaissBackend("cuda", half=half), tmp_path)
+
+
+class HalfPrecisionMirror(FaissFlatIndex):
+    """Stands where the GPU's float16 copy would, so that settling its rounding is tested on every machine."""
+
+    def _mirror(self) -> object:
+        copy = faiss.index_factory(self.dim, "SQfp16", faiss.METRIC_INNER_PRODUCT)
+        copy.add(self._fetch(np.arange(len(self))))
+        return copy
+
+
+def test_half_precision_copies_give_exact_results() -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.standard_normal((1, 96))
+    stored = unit_rows(centre + 0.1 * rng.standard_normal((4000, 96)))
+    queries = unit_rows(centre + 0.1 * rng.standard_normal((60, 96)))
+    index = HalfPrecisionMirror(faiss.IndexFlatIP(96), "cuda", half=True)
+    index.add(stored)
+    raw = index._mirror().search(queries, 10)[1]
+    expected_scores, expected_rows = full_sort(stored, queries, 10)
+    assert (raw != expected_rows).any(), "the copy alone must be wrong somewhere, or this test shows nothing"
+    scores, rows = index.search(queries, 10)
+    np.testing.assert_array_equal(rows, expected_rows)
+    # A list that was certain keeps the copy's own scores.
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-3)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DeviceError, match="GPUs"):
+        FaissBackend("cuda:99")
+    with pytest.raises(DeviceError, match="not a device"):
+        gpu_number("tpu")
+
+
+def test_an_index_of_another_metric_is_refused(tmp_path: Path) -> None:
+    faiss.write_index(faiss.IndexFlatL2(4), str(tmp_path / "l2"))
+    with pytest.raises(IntegrityError, match="inner-product"):
+        FaissBackend("cpu").load(tmp_path / "l2")

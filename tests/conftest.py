@@ -1,0 +1,101 @@
+"""Fixtures: real parts, made small. Models have random weights from a fixed seed; nothing is fetched."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# No test may wait for a hub: what is not on this machine must fail at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from zsretrieve import api
+from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.demo import scenes
+from zsretrieve.demo.scenes import Scene
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.ports import Encoder
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def demo_encoder() -> Encoder:
+    return api.load_encoder("demo", device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def hashing_encoder() -> HashingEncoder:
+    return HashingEncoder()
+
+
+@pytest.fixture(scope="session")
+def backend() -> FaissBackend:
+    return FaissBackend("cpu")
+
+
+@pytest.fixture(scope="session")
+def drawn_scenes() -> list[Scene]:
+    """Three scenes of each of the 120 classes, none of them in the demo's gallery or in training."""
+    rng = random.Random(77)
+    return [scenes.single(name, rng) for name in scenes.class_names() for _ in range(3)]
+
+
+@pytest.fixture(scope="session")
+def scene_folder(tmp_path_factory: pytest.TempPathFactory, drawn_scenes: list[Scene]) -> Path:
+    """An ImageFolder of 360 scenes as PNG."""
+    root = tmp_path_factory.mktemp("scenes")
+    for number, scene in enumerate(drawn_scenes):
+        path = root / scene.class_name / f"{number:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        scenes.draw(scene).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def odd_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photo-like pictures of odd sizes and modes, flat in one folder."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(5)
+    sizes = [(500, 375), (64, 64), (63, 65), (1, 1), (1, 90), (200, 3), (37, 411), (640, 480), (129, 128), (20, 20)]
+    modes = ["RGB", "L", "CMYK", "P", "RGBA", "LA", "1"]
+    for number in range(42):
+        width, height = sizes[number % len(sizes)]
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        mode = modes[number % len(modes)]
+        if mode in ("RGBA", "LA"):
+            image.putalpha(Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8)))
+        image = image.convert(mode)
+        suffix = "jpg" if mode in ("CMYK", "RGB", "L") else "png"
+        image.save(root / f"photo-{number:02}-{mode}.{suffix}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Run:
+    """Run the command line in a subprocess, as a shell would."""
+
+    def run(*args: str | Path, cwd: Path | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "zsretrieve", *map(str, args)],
+            cwd=cwd, input=stdin, capture_output=True, text=True, timeout=300, check=False,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160"},
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def small_gallery(tmp_path: Path, scene_folder: Path, hashing_encoder: HashingEncoder) -> Path:
+    """A gallery of 360 scenes encoded by the hashing encoder."""
+    api.build_gallery(scene_folder, tmp_path / "gallery", hashing_encoder)
+    return tmp_path / "gallery"

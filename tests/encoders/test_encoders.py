@@ -1,0 +1,165 @@
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from kits.encoder_kit import TEXTS, check_encoder, pictures
+from kits.models import CONFIGS, write_model
+
+from zsretrieve import api
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.encoders.torch_openclip import TorchEncoder, resolve_device
+from zsretrieve.errors import DeviceError, ModelNameError, WeightsUnavailableError
+from zsretrieve.records import ScoreHead
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    return {name: write_model(name, root / name) for name in CONFIGS}
+
+
+def test_hashing_encoder_conforms() -> None:
+    check_encoder(HashingEncoder)
+
+
+def test_bundled_model_conforms() -> None:
+    check_encoder(lambda: api.load_encoder("demo", device="cpu", precision="fp32"))
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_small_models_conform(models: dict[str, Path], name: str) -> None:
+    check_encoder(lambda: TorchEncoder(f"local-dir:{models[name]}", device="cpu", precision="fp32"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU on this machine")
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_small_models_conform_on_a_gpu(models: dict[str, Path], name: str) -> None:
+    check_encoder(lambda: TorchEncoder(f"local-dir:{models[name]}", device="cuda", precision="fp32"))
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_equals_the_plain_path(models: dict[str, Path], name: str) -> None:
+    encoder = TorchEncoder(f"local-dir:{models[name]}", device="cpu", precision="fp32")
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{models[name]}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{models[name]}")
+    model.eval()
+    with torch.no_grad():
+        images = model.encode_image(torch.stack([preprocess(i) for i in pictures()]), normalize=True)
+        texts = model.encode_text(tokenizer(TEXTS), normalize=True)
+    ours = encoder.encode_prepared([encoder.prepare(i) for i in pictures()])
+    np.testing.assert_allclose(ours, images.numpy(), atol=1e-6)
+    np.testing.assert_allclose(encoder.encode_texts(TEXTS), texts.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["demo", *CONFIGS])
+def test_bf16_stays_close(models: dict[str, Path], name: str) -> None:
+    written = name if name == "demo" else f"local-dir:{models[name]}"
+    exact, fast = (TorchEncoder(written, device="cpu", precision=p) for p in ("fp32", "bf16"))
+    assert exact.space == fast.space
+    assert (exact.encoding.precision, fast.encoding.precision) == ("fp32", "bf16")
+    # Blank pictures of one pixel's width are left out: with nothing in them, rounding is all that is left.
+    prepared = [exact.prepare(i) for i in pictures()[:-2]]
+    for one, other in [
+        (exact.encode_prepared(prepared), fast.encode_prepared(prepared)),
+        (exact.encode_texts(TEXTS), fast.encode_texts(TEXTS)),
+    ]:
+        assert (one * other).sum(axis=1).min() >= 0.999
+        assert not np.array_equal(one, other)
+
+
+def test_spaces_tell_what_matters(models: dict[str, Path]) -> None:
+    vit = TorchEncoder(f"local-dir:{models['vit-quickgelu']}")
+    resnet = TorchEncoder(f"local-dir:{models['modified-resnet']}")
+    siglip = TorchEncoder(f"local-dir:{models['siglip-like']}")
+    assert vit.space.activation == "quick_gelu"
+    assert siglip.space.activation == "gelu"
+    assert resnet.space.preprocessing.resize_mode == "longest"
+    assert resnet.space.preprocessing.interpolation == "bilinear"
+    assert siglip.space.preprocessing.resize_mode == "squash"
+    assert (vit.space.text.context_length, siglip.space.text.context_length) == (77, 64)
+    assert siglip.space.text.tokenizer == "HFTokenizer:canonicalize"
+    assert vit.space.differences(siglip.space) == ["weights", "dim", "activation", "preprocessing", "text"]
+    assert (siglip.head.kind, siglip.head.bias) == (ScoreHead.SIGMOID, -10.0)
+    assert vit.head.kind is ScoreHead.SOFTMAX
+    assert vit.head.scale == pytest.approx(1 / 0.07)
+
+
+def test_siglip_text_is_lower_cased_stripped_and_padded(models: dict[str, Path]) -> None:
+    encoder = TorchEncoder(f"local-dir:{models['siglip-like']}")
+    vectors = encoder.encode_texts(["A Red, circle!", "a red circle"])
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+def test_a_space_is_the_weights_not_the_place(models: dict[str, Path], tmp_path: Path) -> None:
+    here = TorchEncoder(f"local-dir:{models['vit-quickgelu']}")
+    copy = write_model("vit-quickgelu", tmp_path / "copy")
+    other = write_model("vit-quickgelu", tmp_path / "other", seed=1)
+    assert here.space == TorchEncoder(f"local-dir:{copy}").space
+    assert here.space.differences(TorchEncoder(f"local-dir:{other}").space) == ["weights"]
+
+
+def test_checkpoint_form(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-S-32-alt", load_weights=False)
+    path = tmp_path / "weights.pt"
+    torch.save(model.state_dict(), path)
+    encoder = TorchEncoder(f"ViT-S-32-alt/{path}", device="cpu")
+    assert encoder.space.dim == 256
+    assert encoder.space.weights.startswith("sha256:")
+    with torch.no_grad():
+        expected = model.eval().encode_text(open_clip.get_tokenizer("ViT-S-32-alt")(["a cat"]), normalize=True)
+    np.testing.assert_allclose(encoder.encode_texts(["a cat"]), expected.numpy(), atol=1e-6)
+
+
+def test_weights_that_cannot_be_had_say_what_to_do() -> None:
+    for name in ("ViT-B-32-256/datacomp_s34b_b86k", "ViT-B-32/openai", "hf-hub:timm/ViT-B-16-SigLIP"):
+        with pytest.raises(WeightsUnavailableError, match="cannot be had") as caught:
+            TorchEncoder(name)
+        assert "demo" in str(caught.value.hint)
+        assert "local-dir:" in str(caught.value.hint)
+        assert len(caught.value.message) < 400
+
+
+def test_weights_that_do_not_fit(models: dict[str, Path], tmp_path: Path) -> None:
+    broken = write_model("vit-quickgelu", tmp_path / "broken")
+    (broken / "open_clip_model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
+        TorchEncoder(f"local-dir:{broken}")
+    swapped = write_model("modified-resnet", tmp_path / "swapped")
+    other = (models["vit-quickgelu"] / "open_clip_model.safetensors").read_bytes()
+    (swapped / "open_clip_model.safetensors").write_bytes(other)
+    with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
+        TorchEncoder(f"local-dir:{swapped}")
+    (swapped / "open_clip_model.safetensors").unlink()
+    with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
+        TorchEncoder(f"local-dir:{swapped}")
+
+
+def test_unknown_models_name_the_nearest() -> None:
+    with pytest.raises(ModelNameError, match="no architecture 'ViT-B32'") as caught:
+        TorchEncoder("ViT-B32/openai")
+    assert "ViT-B-32/openai" in str(caught.value.hint)
+    with pytest.raises(ModelNameError, match="has no tag 'opnai'") as caught:
+        TorchEncoder("ViT-B-32/opnai")
+    assert "openai" in str(caught.value.hint)
+
+
+def test_devices_and_precisions() -> None:
+    for device in ("tpu", "meta", "cuda:99"):
+        with pytest.raises(DeviceError):
+            resolve_device(device)
+    with pytest.raises(DeviceError, match="precision"):
+        TorchEncoder("demo", precision="fp8")
+    assert resolve_device("cpu").type == "cpu"
+
+
+def test_loading_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        TorchEncoder("demo")
+    assert told.getvalue() == ""
+    assert capfd.readouterr().out == ""

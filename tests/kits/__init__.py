@@ -1,0 +1,1 @@
+"""Conformance kits: what every implementation of a port must do."""

@@ -1,0 +1,268 @@
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zsretrieve import api
+from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import IndexFolderError, IndexFormatError, IntegrityError, OutputExistsError, ZsRetrieveError
+from zsretrieve.records import IndexKind, Manifest, Skipped
+from zsretrieve.store import folder as folders
+from zsretrieve.store import indexes
+from zsretrieve.store import manifest as passport
+
+
+@pytest.fixture(scope="module")
+def prototypes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("store") / "prototypes"
+    api.build_prototypes(out, "cat,dog,cat", HashingEncoder(), templates="openai7")
+    return out
+
+
+@pytest.fixture
+def copy(prototypes: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prototypes, tmp_path / "copy"))
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Change a passport as a newer or careless writer might, with a digest that fits."""
+    content = json.loads((folder / passport.NAME).read_bytes())
+    del content["digest"]
+    content.update(changes)
+    content["digest"] = passport._digest(content)
+    (folder / passport.NAME).write_bytes(passport._canonical(content))
+
+
+def test_passports_round_trip(prototypes: Path) -> None:
+    manifest = passport.read(prototypes)
+    assert manifest.kind is IndexKind.PROTOTYPES
+    assert manifest.duplicate_names == ("cat",)
+    assert manifest.templates_source == "openai7"
+    odd = replace(manifest, skipped=(Skipped("a\udcff\n.jpg", "Ünicode"),), root="/somewhere", cut_prompts=2)
+    assert passport.from_bytes(passport.to_bytes(odd), Path("x")) == odd
+
+
+def test_a_newer_format_is_told_so(copy: Path) -> None:
+    rewrite(copy, format_version=2, news="something")
+    with pytest.raises(IndexFormatError, match="format version 2") as caught:
+        passport.read(copy)
+    assert "Upgrade" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": "3"}, "'count' has an unexpected value"),
+        ({"kind": "other"}, "not a valid"),
+        ({"surprise": 1}, "no field 'surprise'"),
+        ({"space": {}}, "lacks 'model'"),
+        ({"head": 3}, "must be an object"),
+        ({"format": "else"}, "not the passport"),
+        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1}}}, "outside its folder"),
+    ],
+)
+def test_a_passport_that_makes_no_sense(copy: Path, changes: dict[str, object], message: str) -> None:
+    rewrite(copy, **changes)
+    with pytest.raises(IndexFormatError, match=message):
+        passport.read(copy)
+
+
+def test_any_changed_byte_of_a_passport_shows(prototypes: Path) -> None:
+    raw = (prototypes / passport.NAME).read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(raw), 300):
+        changed = bytearray(raw)
+        changed[place] ^= 1 << int(rng.integers(0, 8))
+        with pytest.raises(IndexFormatError):
+            passport.from_bytes(bytes(changed), Path("x"))
+    for extra in (raw + b" ", raw.replace(b"\n ", b"\n\t", 1), raw[:-1], b"", b"[]", b"null"):
+        with pytest.raises(IndexFormatError):
+            passport.from_bytes(extra, Path("x"))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["format", "kind", "space", "count", "digest", "format_version", "files", "x"]),
+                inner,
+                max_size=8,
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_fuzzed_passports_are_refused_in_words(content: object) -> None:
+    if isinstance(content, dict):
+        content = {**content, "format": passport.FORMAT}
+        content["digest"] = passport._digest({k: v for k, v in content.items() if k != "digest"})
+    with pytest.raises(IndexFormatError):
+        passport.from_bytes(json.dumps(content, indent=1, sort_keys=True).encode(), Path("x"))
+
+
+def test_no_index_and_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(IndexFormatError, match="no index"):
+        passport.read(tmp_path / "nowhere")
+    with pytest.raises(IndexFormatError, match="not an index"):
+        passport.read(tmp_path)
+
+
+def test_a_changed_file_is_refused(copy: Path, backend: FaissBackend) -> None:
+    for name in ("index.faiss", "vectors.npy", "prompts.json"):
+        path = folders.file_named(copy, passport.read(copy), name)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(IntegrityError, match=f"{name}' has changed"):
+            indexes.open_prototypes(copy, backend)
+        assert indexes.verify(copy, backend)
+        path.write_bytes(whole[:-3])
+        with pytest.raises(IntegrityError, match="bytes instead of"):
+            indexes.open_prototypes(copy, backend)
+        path.unlink()
+        with pytest.raises(IntegrityError, match="is missing"):
+            indexes.open_prototypes(copy, backend)
+        path.write_bytes(whole)
+    assert indexes.verify(copy, backend) == []
+
+
+def test_a_large_index_leaves_digests_to_verify(
+    copy: Path, backend: FaissBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folders.file_named(copy, passport.read(copy), "index.faiss")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    monkeypatch.setattr(folders, "DIGEST_AT_OPEN_BYTES", 0)
+    indexes.open_prototypes(copy, backend)
+    assert "has changed" in indexes.verify(copy, backend)[0]
+
+
+def test_verify_compares_the_faiss_file_with_the_vectors(copy: Path, backend: FaissBackend) -> None:
+    other = backend.create(32)
+    other.add(HashingEncoder(seed=3).encode_texts(["x", "y", "z"]))
+    path = folders.file_named(copy, passport.read(copy), "index.faiss")
+    other.save(path)
+    files = json.loads((copy / passport.NAME).read_bytes())["files"]
+    entry = folders.file_entry(path)
+    files[path.relative_to(copy).as_posix()] = {"sha256": entry.sha256, "bytes": entry.bytes}
+    rewrite(copy, files=files)
+    assert indexes.verify(copy, backend) == ["the FAISS file does not hold the vectors of this index"]
+
+
+def test_the_wrong_kind_is_told(copy: Path, backend: FaissBackend) -> None:
+    with pytest.raises(IndexFormatError, match="is a prototypes index, but a gallery index is needed"):
+        indexes.open_gallery(copy, backend)
+
+
+def test_items_round_trip_any_name(tmp_path: Path, backend: FaissBackend) -> None:
+    from PIL import Image
+
+    root = tmp_path / "photos"
+    names = ["plain.png", "with 'quotes\" and\nnewline.png", "-dash.png", "日本語.png", os.fsdecode(b"raw-\xff.png")]
+    for name in names:
+        (root / "a class").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(root / "a class" / name, "PNG")
+    (root / "a class" / "broken.png").write_bytes(b"no")
+    gallery = api.build_gallery(root, tmp_path / "gallery", HashingEncoder())
+    opened = indexes.open_gallery(tmp_path / "gallery", backend)
+    assert opened.items == gallery.items
+    assert {item.path for item in opened.items} == {f"a class/{name}" for name in names}
+    assert all(Path(opened.path_of(item)).is_file() for item in opened.items)
+    assert [item.id for item in opened.items] == [0, 2, 3, 4, 5]
+    assert opened.manifest.skipped == (Skipped("a class/broken.png", "not a readable image"),)
+    assert indexes.verify(tmp_path / "gallery", backend) == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_output_folders_are_respected(tmp_path: Path) -> None:
+    encoder = HashingEncoder()
+    taken = tmp_path / "photos"
+    taken.mkdir()
+    (taken / "mine.txt").write_text("keep")
+    for force in (False, True):
+        with pytest.raises(OutputExistsError, match="left alone"):
+            api.build_prototypes(taken, "cat,dog", encoder, force=force)
+    assert contents(taken) == {"mine.txt": b"keep"}
+    with pytest.raises(OutputExistsError, match="not a folder"):
+        api.build_prototypes(taken / "mine.txt", "cat,dog", encoder)
+    out = tmp_path / "new" / "deep"
+    api.build_prototypes(out, "cat,dog", encoder)
+    with pytest.raises(OutputExistsError, match="there already is"):
+        api.build_prototypes(out, "cat,dog,cow", encoder)
+    assert len(api.open_prototypes(out, device="cpu").prompts.class_names) == 2
+    api.build_prototypes(out, "cat,dog,cow", encoder, force=True)
+    assert len(api.open_prototypes(out, device="cpu").prompts.class_names) == 3
+    assert len(list((out / "segments").iterdir())) == 1
+    (tmp_path / "empty").mkdir()
+    api.build_prototypes(tmp_path / "empty", "cat,dog", encoder)
+
+
+class Failing(HashingEncoder):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    def encode_texts(self, texts: object) -> np.ndarray:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("a defect"), OSError(28, "No space left on device")])
+def test_what_fails_leaves_nothing_new_and_keeps_the_old(tmp_path: Path, error: BaseException) -> None:
+    out = tmp_path / "a" / "b"
+    expected = IndexFolderError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected):
+        api.build_prototypes(out, "cat,dog", Failing(error))
+    assert list(tmp_path.iterdir()) == []
+    api.build_prototypes(out, "cat,dog", HashingEncoder())
+    before = contents(out)
+    with pytest.raises(expected):
+        api.build_prototypes(out, "cat,cow", Failing(error), force=True)
+    assert contents(out) == before
+
+
+def test_a_reader_keeps_its_view_while_the_index_is_replaced(tmp_path: Path, backend: FaissBackend) -> None:
+    out = tmp_path / "p"
+    api.build_prototypes(out, "cat,dog", HashingEncoder())
+    opened = indexes.open_prototypes(out, backend)
+    vectors = np.array(opened.vectors)
+    api.build_prototypes(out, "cow,hen,owl", HashingEncoder(), force=True)
+    np.testing.assert_array_equal(opened.vectors, vectors)
+    assert opened.index.search(vectors[:1], 2)[1].tolist() == [[0, 1]]
+
+
+def test_nothing_is_pickled(tmp_path: Path, backend: FaissBackend, copy: Path) -> None:
+    path = folders.file_named(copy, passport.read(copy), "vectors.npy")
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    files = json.loads((copy / passport.NAME).read_bytes())["files"]
+    entry = folders.file_entry(path)
+    files[path.relative_to(copy).as_posix()] = {"sha256": entry.sha256, "bytes": entry.bytes}
+    rewrite(copy, files=files)
+    with pytest.raises(IntegrityError, match="damaged"):
+        indexes.open_prototypes(copy, backend)
+
+
+def test_every_error_is_one_line_with_a_hint(copy: Path) -> None:
+    (copy / passport.NAME).write_bytes(b"{")
+    with pytest.raises(ZsRetrieveError) as caught:
+        passport.read(copy)
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_the_manifest_names_its_files_with_digests(prototypes: Path) -> None:
+    manifest: Manifest = passport.read(prototypes)
+    assert {name.rsplit("/", 1)[-1] for name in manifest.files} == {"vectors.npy", "prompts.json", "index.faiss"}
+    for name, entry in manifest.files.items():
+        assert folders.file_entry(prototypes / name) == entry

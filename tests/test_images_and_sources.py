@@ -1,0 +1,182 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zsretrieve import api, sources
+from zsretrieve.errors import ImageError, OptionalDependencyError, SourceError
+from zsretrieve.images import open_picture
+
+
+def picture(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size).save(path, **options)
+    return path
+
+
+def test_a_picture_and_its_facts(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    found = open_picture(path)
+    assert (found.width, found.height, found.bytes) == (8, 6, path.stat().st_size)
+    assert found.mtime_ns == path.stat().st_mtime_ns
+    assert len(found.digest) == 64
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((4, 8, 3), dtype=np.uint8)
+    upright[0, 0] = 255
+    undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    stored = Image.fromarray(upright)
+    if undo is not None:
+        stored = stored.transpose(Image.Transpose(undo))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.png").image), upright)
+    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.png", exif=False).image), np.asarray(stored))
+
+
+def test_modes_pass_as_the_plain_path_has_them_and_deep_ones_keep_their_range(tmp_path: Path) -> None:
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        assert open_picture(picture(tmp_path / f"{mode}.png", mode=mode)).image.mode == mode
+    deep = np.linspace(0, 65535, 48, dtype=np.uint16).reshape(6, 8)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    values = np.asarray(open_picture(tmp_path / "deep.png").image)
+    assert values.dtype == np.uint8
+    np.testing.assert_allclose(values, deep / 257, atol=1)
+    Image.fromarray(np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)).save(tmp_path / "float.tif")
+    assert np.asarray(open_picture(tmp_path / "float.tif").image).max() == 255
+
+
+def test_unreadable_pictures_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("hello")
+    whole = picture(tmp_path / "whole.png", (64, 64)).read_bytes()
+    (tmp_path / "short.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, reason in {
+        "empty.jpg": "empty file",
+        "text.jpg": "not a readable image",
+        "short.png": "damaged image",
+        "folder.jpg": "not a regular file|is a directory",
+        "pipe.jpg": "not a regular file",
+        "missing.jpg": "no such file",
+    }.items():
+        with pytest.raises(ImageError, match=reason):
+            open_picture(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ImageError, match="too many pixels"):
+        open_picture(tmp_path / "whole.png")
+
+
+def test_a_folder_is_sorted_and_leaves_out_what_is_no_image(tmp_path: Path) -> None:
+    for name in ("b/2.JPG", "b/1.png", "a c/x.webp", "a/y.gif", ".hidden/z.png", "a/.h.png", "top.bmp"):
+        picture(tmp_path / name)
+    (tmp_path / "a/notes.txt").write_text("x")
+    found = sources.folder(tmp_path)
+    assert [f.path for f in found.files] == ["a/y.gif", "a c/x.webp", "b/1.png", "b/2.JPG", "top.bmp"]
+    assert [f.label for f in found.files] == ["a", "a c", "b", "b", None]
+
+
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no folder or file"):
+        sources.folder(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="no images"):
+        sources.folder(tmp_path)
+    with pytest.raises(SourceError, match="not a folder"):
+        sources.folder(picture(tmp_path / "a.png"))
+
+
+def test_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in/a b.png")
+    elsewhere = picture(tmp_path / "out/c.png")
+    monkeypatch.chdir(tmp_path / "in")
+    (tmp_path / "list.txt").write_text(f"a b.png\n\n{elsewhere}\nmissing.png\n")
+    for found in (
+        api.open_source([f"@{tmp_path / 'list.txt'}"]),
+        api.open_source(["-"], standard_input=(tmp_path / "list.txt").read_text().splitlines(keepends=True)),
+    ):
+        assert [f.path for f in found.files] == ["a b.png", str(elsewhere), "missing.png"]
+        assert found.absolute(found.files[0]).is_file()
+        assert found.absolute(found.files[1]).is_file()
+    assert [f.path for f in api.open_source(["a b.png", elsewhere]).files] == ["a b.png", str(elsewhere)]
+    with pytest.raises(SourceError, match="no image was named"):
+        api.open_source(["-"], standard_input=["\n"])
+    with pytest.raises(SourceError, match="cannot be read"):
+        api.open_source(["@nowhere.txt"])
+    with pytest.raises(SourceError, match="no file 'nope"):
+        api.open_source(["a b.png", "nope.png"])
+    with pytest.raises(SourceError, match="among files"):
+        api.open_source(["a b.png", tmp_path])
+    with pytest.raises(SourceError, match="not named like an image"):
+        api.open_source([tmp_path / "list.txt"])
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    for i in range(1, 5):
+        picture(tmp_path / f"val/ILSVRC2012_val_0000000{i}.JPEG")
+    return tmp_path / "val"
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        (
+            "ILSVRC2012_val_00000001.JPEG 65\nILSVRC2012_val_00000003.JPEG 970\n",
+            ["#65", None, "#970", None],
+        ),
+        (
+            "ImageId,PredictionString\nILSVRC2012_val_00000004,n03995372 85 1 499 272\n"
+            "ILSVRC2012_val_00000001,n01 1 2 3 4 n02 5\n",
+            ["n01", None, None, "n03995372"],
+        ),
+        ("n01440764\nn01443537\nn01440764\nn02123045\n", ["n01440764", "n01443537", "n01440764", "n02123045"]),
+        ("tench\ngreat white shark\ntench\ncat\n", ["tench", "great white shark", "tench", "cat"]),
+        ("ILSVRC2012_val_00000002.JPEG great white shark\n", [None, "great white shark", None, None]),
+    ],
+)
+def test_ground_truth(flat: Path, content: str, labels: list[str | None]) -> None:
+    truth = flat.parent / "truth.txt"
+    truth.write_text(content)
+    assert [f.label for f in sources.folder(flat, truth).files] == labels
+
+
+def test_the_development_kit_s_numbers_need_its_own_order(flat: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.io import savemat
+
+    truth = flat.parent / "ILSVRC2012_validation_ground_truth.txt"
+    truth.write_text("3\n1\n2\n3\n")
+    with pytest.raises(SourceError, match="development kit"):
+        sources.folder(flat, truth)
+    kit = np.array([(3, "n03"), (1, "n01"), (2, "n02")], dtype=[("ILSVRC2012_ID", np.int64), ("WNID", object)])
+    savemat(flat.parent / "meta.mat", {"synsets": kit})
+    assert [f.label for f in sources.folder(flat, truth).files] == ["n03", "n01", "n02", "n03"]
+    truth.write_text("9\n1\n2\n3\n")
+    with pytest.raises(SourceError, match="does not know"):
+        sources.folder(flat, truth)
+    monkeypatch.setitem(__import__("sys").modules, "scipy.io", None)
+    with pytest.raises(OptionalDependencyError, match="scipy"):
+        sources.folder(flat, truth)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("n01\nn02\n", "2 labels, but the folder holds 4"),
+        ("", "is empty"),
+        ("other.JPEG 3\n", "names none"),
+        ("ILSVRC2012_val_00000001.JPEG 65\njust a line\n", "mixes lines"),
+    ],
+)
+def test_ground_truth_that_does_not_fit(flat: Path, content: str, message: str) -> None:
+    truth = flat.parent / "truth.txt"
+    truth.write_text(content)
+    with pytest.raises(SourceError, match=message):
+        sources.folder(flat, truth)
+    with pytest.raises(SourceError, match="cannot be read"):
+        sources.folder(flat, flat.parent / "nowhere.txt")

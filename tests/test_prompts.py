@@ -1,0 +1,169 @@
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import timm.data
+
+from zsretrieve import prompts
+from zsretrieve.demo import scenes
+from zsretrieve.encoders.metadata import provide
+from zsretrieve.errors import ClassMappingError, PromptError
+from zsretrieve.labels import map_labels
+from zsretrieve.records import PromptSet
+
+
+def classes(spec: object) -> prompts.ClassList:
+    return prompts.read_classes(spec, provide)  # type: ignore[arg-type]
+
+
+def templates(spec: object) -> prompts.TemplateList:
+    return prompts.read_templates(spec, provide)  # type: ignore[arg-type]
+
+
+def expanded(class_spec: object, template_spec: object = "raw") -> PromptSet:
+    return prompts.expand(classes(class_spec), templates(template_spec))
+
+
+def test_bundled_sets() -> None:
+    names = {s.name: s for s in prompts.bundled_sets()}
+    assert set(names) == {"cifar10", "imagenet1k", "imagenette", "openai7", "openai80", "raw", "scenes", "standard"}
+    assert all(s.source for s in names.values())
+    assert names["scenes"].holds == "classes + templates"
+    assert templates("raw").templates == ("{}",)
+    assert templates("standard").templates == ("a photo of a {}.",)
+    assert templates("openai80").templates == tuple(t("{}") for t in open_clip.OPENAI_IMAGENET_TEMPLATES)
+    assert templates("openai7").templates == tuple(t("{}") for t in open_clip.SIMPLE_IMAGENET_TEMPLATES)
+    assert len(classes("cifar10").names) == len(classes("imagenette").names) == 10
+    assert list(classes("scenes").names) == scenes.class_names()
+
+
+def test_imagenet_names_and_synsets() -> None:
+    found = classes("imagenet1k")
+    assert list(found.names) == list(open_clip.IMAGENET_CLASSNAMES)
+    assert list(found.keys) == list(timm.data.ImageNetInfo().label_names())
+    assert found.default_templates == "openai80"
+    made = prompts.expand(found, templates("openai80"))
+    assert sum(len(group) for group in made.prompts) == 80_000
+    assert made.prompts[0][0] == "a bad photo of a tench."
+    assert prompts.duplicate_names(made) == ("missile", "sunglasses")
+    assert set(classes("imagenette").keys) < set(found.keys)
+
+
+def test_files_of_every_kind(tmp_path: Path) -> None:
+    text = tmp_path / "names.txt"
+    text.write_text("cat\ndog\n\n")
+    assert classes(text).names == ("cat", "dog")
+    assert classes(str(text)).names == ("cat", "dog")
+    text.write_text("n02123045 tabby, tabby cat\nn02099601\tgolden retriever\n")
+    assert classes(text).names == ("tabby, tabby cat", "golden retriever")
+    assert classes(text).keys == ("n02123045", "n02099601")
+    names = tmp_path / "names.json"
+    names.write_text('["cat", "dog"]')
+    assert classes(names).names == ("cat", "dog")
+    own = tmp_path / "own.toml"
+    own.write_text('names = ["cat"]\nkeys = ["n1"]\ntemplates = ["a {c} and a {}"]\ndefault_templates = "raw"\n')
+    assert classes(own).keys == ("n1",)
+    assert templates(own).templates == ("a {} and a {}",)
+    assert expanded(own, own).prompts == (("a cat and a cat",),)
+    lines = tmp_path / "templates.txt"
+    lines.write_text("a photo of a {c}.\nart of the {}.\n")
+    assert templates(lines).templates == ("a photo of a {}.", "art of the {}.")
+    listed = tmp_path / "templates.json"
+    listed.write_text('["{} here"]')
+    assert templates(listed).templates == ("{} here",)
+
+
+def test_prompts_class_by_class(tmp_path: Path) -> None:
+    cupl = tmp_path / "cupl.json"
+    cupl.write_text(json.dumps({"cat": ["a cat has {} whiskers", "cats purr"], "dog": ["dogs bark"]}))
+    made = prompts.expand(classes(cupl), None)
+    assert made.prompts == (("a cat has {} whiskers", "cats purr"), ("dogs bark",))
+    with pytest.raises(PromptError, match="class by class"):
+        prompts.expand(classes(cupl), templates("raw"))
+    cupl.write_text('{"cat": []}')
+    with pytest.raises(PromptError, match="no prompt"):
+        classes(cupl)
+
+
+def test_the_command_line_s_forms() -> None:
+    assert classes("cat, dog ,a bird").names == ("cat", "dog", "a bird")
+    assert classes("cat,").names == ("cat",)
+    assert classes(["one", "two"]).names == ("one", "two")
+    assert templates("a {} here").templates == ("a {} here",)
+    assert templates("a {c} here").templates == ("a {} here",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("imagnet1k", "no class set or file"),
+        ("cat,,dog", "class name 2 .* is empty"),
+        ("openai80", "holds templates, not classes"),
+        ([], "no class names"),
+    ],
+)
+def test_bad_classes(spec: object, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        classes(spec)
+
+
+def test_the_nearest_set_is_named() -> None:
+    with pytest.raises(PromptError) as caught:
+        classes("imagnet1k")
+    assert "imagenet1k" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("opnai80", "no template set or file"),
+        (["a photo of a {}.", "a photo"], "template 2 .* no placeholder: 'a photo'"),
+        ("a photo of {name}", "no placeholder"),
+        ("cifar10", "holds no templates"),
+        ([], "holds no templates"),
+    ],
+)
+def test_bad_templates(spec: object, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        templates(spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.toml", "names = [", "not valid TOML"),
+        ("a.toml", "names = 3", "list of strings"),
+        ("a.toml", 'names = ["a"]\nkeys = []', "1 names but 0 keys"),
+        ("a.toml", 'names_from = "sklearn:iris"', "names no library"),
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", "[1]", "list of strings"),
+        ("a.txt", "cat\n\ndog", "line 2 .* is empty"),
+        ("a.txt", "", "no class names"),
+    ],
+)
+def test_bad_files(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PromptError, match=message):
+        classes(tmp_path / name)
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PromptError, match="cannot be read"):
+        classes(tmp_path / "binary.txt")
+
+
+def test_digest_and_duplicates() -> None:
+    one, other = expanded("cat,dog,cat"), expanded("cat,dog,cat", "standard")
+    assert prompts.duplicate_names(one) == ("cat",)
+    assert prompts.prompt_digest(one) == prompts.prompt_digest(expanded("cat,dog,cat"))
+    assert prompts.prompt_digest(one) != prompts.prompt_digest(other)
+
+
+def test_labels_map_by_name_synset_and_number() -> None:
+    made = expanded("imagenette")
+    labels = ["tench", "English_springer", "cassette  Player", "n03028079", "#9"]
+    assert list(map_labels(labels, made).values()) == [0, 1, 2, 4, 9]
+    assert map_labels(["a", "b"], expanded("b,a,b")) == {"a": 1, "b": 0}
+    with pytest.raises(ClassMappingError, match=r"2 of 3 labels .*'dog', '#10'"):
+        map_labels(["tench", "dog", "#10"], made)
+    with pytest.raises(ClassMappingError, match="and 12 more"):
+        map_labels([f"x{i}" for i in range(20)], made)
