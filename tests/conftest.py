@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kits import forked
 from PIL import Image
 
 # No test may wait for a hub: what is not on this machine must fail at once.
@@ -81,15 +82,27 @@ def odd_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_cli() -> Run:
-    """Run the command line in a subprocess, as a shell would."""
+def run_cli(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run the command line in a process of its own.
 
-    def run(*args: str | Path, cwd: Path | None = None, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "zsretrieve", *map(str, args)],
-            cwd=cwd, input=stdin, capture_output=True, text=True, timeout=300, check=False,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "160"},
-        )  # fmt: skip
+    The processes are forked from one that has imported the heavy libraries and computed nothing, which saves each
+    of them the seconds of that import; the tests of starting and of interrupting use fresh interpreters.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["faiss", "open_clip", "pyarrow.parquet", "transformers", "zsretrieve.api"])
+    told = tmp_path_factory.mktemp("told")
+
+    def run(*args: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        paths = [told / name for name in ("stdin", "stdout", "stderr")]
+        paths[0].write_text(stdin)
+        words = [str(arg) for arg in args]
+        process = context.Process(target=forked.command_line, args=(words, cwd or Path.cwd(), paths))
+        process.start()
+        process.join(300)
+        assert process.exitcode is not None, "the command hangs"
+        code = process.exitcode
+        process.close()
+        return subprocess.CompletedProcess(words, code, paths[1].read_text(), paths[2].read_text())
 
     return run
 

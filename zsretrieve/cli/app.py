@@ -35,7 +35,7 @@ app.add_typer(prompts.app, name="prompts")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from zsretrieve.verbs.build import tool_version
+        from zsretrieve.version import tool_version
 
         typer.echo(f"zsretrieve {tool_version()}")
         raise typer.Exit

@@ -23,8 +23,8 @@ from zsretrieve.verbs.evaluate import evaluate_vectors
 
 TEMPLATES = {"raw": "raw labels", "standard": '"a photo of a {}."', "scenes": "ensemble of 7"}
 TEXT_QUERIES = ("a photo of a purple star.", "a striped green heart", "a white crescent on a night background")
-SINGLES_PER_CLASS = 4
-PAIRS = 120
+SINGLES_PER_CLASS = 5
+PAIRS = 60
 
 _SEED = 20_240
 _SCENES, _GALLERY, _REPORT, _LIST = "scenes", "gallery", "report.html", "scenes.csv"

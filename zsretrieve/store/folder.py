@@ -159,7 +159,8 @@ def _delete_others(segment: Path) -> None:
 
 def _undo(out: Path, segment: Path, made: list[Path]) -> None:
     shutil.rmtree(segment, ignore_errors=True)
-    (out / f".{passport.NAME}.{segment.name}").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (out / f".{passport.NAME}.{segment.name}").unlink()
     for folder in (segment.parent, *made):
         with contextlib.suppress(OSError):
             folder.rmdir()

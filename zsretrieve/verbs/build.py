@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from zsretrieve.pooling import pool_prompts
@@ -15,6 +14,7 @@ from zsretrieve.sources import Source
 from zsretrieve.store.folder import check_output, draft
 from zsretrieve.store.indexes import Gallery, Prototypes, write_gallery, write_prototypes
 from zsretrieve.verbs.encode import OnProgress, encode_source, encode_texts_once
+from zsretrieve.version import tool_version
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,6 @@ class BuiltPrototypes:
     prototypes: Prototypes
     duplicate_names: tuple[str, ...]
     cut_prompts: tuple[str, ...]
-
-
-def tool_version() -> str:
-    try:
-        return version("zsretrieve")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown"
 
 
 def make_prototypes(

@@ -1,0 +1,26 @@
+"""The command line in a forked process: what a fresh one would do, less the import of heavy libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def command_line(words: list[str], folder: Path, streams: list[Path]) -> None:
+    """Run ``zsretrieve`` with stdin, stdout and stderr at the given files; ends the process with its exit code."""
+    for number, (path, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
+        with open(path, mode, encoding="utf-8") as file:
+            os.dup2(file.fileno(), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    os.environ["COLUMNS"] = "160"
+    os.chdir(folder)
+    sys.argv = ["zsretrieve", *words]
+    from zsretrieve.cli.app import main
+
+    try:
+        main()
+    finally:
+        sys.stdout.flush()
