@@ -86,7 +86,7 @@ def _show(results: tuple[Classified, ...]) -> None:
         first, *others = row.predictions
         rest = ", ".join(f"{p.class_name} {output.percent(p.probability)}" for p in others[:2])
         table.add_row(
-            output.cell(row.path), output.cell(first.class_name), output.percent(first.probability),
+            output.path_cell(row.path), output.cell(first.class_name), output.percent(first.probability),
             f"{first.score:.4f}", output.cell(rest),
         )  # fmt: skip
     output.show(table)

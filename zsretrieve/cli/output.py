@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,6 +90,12 @@ def cell(text: str) -> str:
     from rich.markup import escape
 
     return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def path_cell(path: str) -> str:
+    """A path as a table cell, relative to the current folder where it lies below it."""
+    here = f"{Path.cwd()}{os.sep}"
+    return cell(path.removeprefix(here))
 
 
 def percent(share: float) -> str:

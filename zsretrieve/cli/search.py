@@ -57,5 +57,5 @@ def search(
     for text, hits in zip(query, answers, strict=True):
         table = output.table("rank", "score", "image", right=("rank", "score"))
         for hit in hits:
-            table.add_row(str(hit.rank), f"{hit.score:.4f}", output.cell(hit.path))
+            table.add_row(str(hit.rank), f"{hit.score:.4f}", output.path_cell(hit.path))
         output.show(table, text)

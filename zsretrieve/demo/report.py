@@ -17,7 +17,7 @@ def write_report(story: Story) -> Path:
     """Write the page beside the indexes; pictures are embedded, so it can be sent as it is."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["picture"] = _data_uri
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(_content(story))
     story.report_path.write_text(page, encoding="utf-8")
     return story.report_path

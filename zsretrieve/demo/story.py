@@ -28,9 +28,9 @@ PAIRS = 60
 
 _SEED = 20_240
 _SCENES, _GALLERY, _REPORT, _LIST = "scenes", "gallery", "report.html", "scenes.csv"
-_HITS = 10
+_HITS = 8
 _SHOWN_MISTAKES = 8
-_SHOWN_CLASSIFIED = 6
+_SHOWN_CLASSIFIED = 8
 
 OnStage = Callable[[str, int, int], None]
 
@@ -85,8 +85,9 @@ class Story:
 
     def next_commands(self) -> list[str]:
         """What to try next, on the indexes just built."""
+        heart = self.out / _SCENES / "red heart" / "1.jpg"
         return [
-            f'zsretrieve search {self.out / _GALLERY} "a yellow star on a night background"',
+            f'zsretrieve search {self.out / _GALLERY} "{heart} - a red heart + a green heart"',
             f'zsretrieve classify {self.out / _SCENES} --labels "star,heart,circle,arrow" --model demo -k 2',
             f"zsretrieve evaluate {self.out / _GALLERY} --prototypes {self.out / 'prototypes-standard'}",
             f"zsretrieve index info {self.out / _GALLERY}",
