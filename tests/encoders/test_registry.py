@@ -35,7 +35,7 @@ def test_the_model_built_has_that_activation(monkeypatch: pytest.MonkeyPatch, ta
     monkeypatch.setattr(open_clip, "create_model", without_weights)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = torch_openclip._load(parse_model_name(f"ViT-B-32/{tag}"))
+        model = torch_openclip._load(parse_model_name(f"ViT-B-32/{tag}"), None)
     assert torch_openclip._uses_quick_gelu(model) is quick
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -58,6 +59,10 @@ def main() -> NoReturn:
     verbose = not {"-v", "--verbose"}.isdisjoint(sys.argv[1:])
     # Libraries log their own view of things to the root logger; ours is told below.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    if not verbose:
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if not sys.stderr.isatty() or not {"-q", "--quiet"}.isdisjoint(sys.argv[1:]):
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _terminated)

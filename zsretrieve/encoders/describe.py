@@ -8,6 +8,7 @@ from typing import Any
 
 import open_clip
 
+from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.naming import NameForm, parse_model_name
 from zsretrieve.encoders.registry import check_tag, model_info
 from zsretrieve.errors import ModelNameError, WeightsUnavailableError
@@ -54,13 +55,14 @@ def describe(name: str) -> dict[str, object]:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ModelNameError(f"'{path}' cannot be understood: {error}", hint="Check the file.") from error
         case NameForm.HUB:
-            try:
-                config = open_clip.factory._get_hf_config(parsed.rest)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise WeightsUnavailableError(
-                    f"the configuration of '{name}' cannot be had: {' '.join(str(error).split())[:200]}",
-                    hint="Check the network and HF_HUB_OFFLINE.",
-                ) from error
+            with offline_if_unreachable() as offline:
+                try:
+                    config = open_clip.factory._get_hf_config(parsed.rest)
+                except (OSError, RuntimeError, ValueError) as error:
+                    raise WeightsUnavailableError(
+                        f"the configuration of '{name}' cannot be had: {why_missing(error, offline)}",
+                        hint="Check the network, the repository's name and HF_HUB_OFFLINE.",
+                    ) from error
             return _from_config(name, "hf-hub", config["model_cfg"], config.get("preprocess_cfg", {}), parsed.rest)
 
 

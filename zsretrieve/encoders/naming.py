@@ -38,6 +38,11 @@ class ModelName:
     written: str
 
     @property
+    def may_download(self) -> bool:
+        """Whether anything of the model may come from the hub; a checkpoint's tokenizer may."""
+        return self.form is not NameForm.LOCAL
+
+    @property
     def open_clip_name(self) -> str:
         """What open_clip calls the architecture or the place."""
         match self.form:

@@ -14,6 +14,7 @@ import open_clip
 import torch
 from PIL import Image
 
+from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.naming import ModelName, NameForm, parse_model_name
 from zsretrieve.encoders.registry import check_tag, tag_activation
 from zsretrieve.errors import DeviceError, ModelNameError, WeightsUnavailableError
@@ -55,8 +56,9 @@ class TorchEncoder:
         parsed = parse_model_name(name)
         self._device = resolve_device(device)
         self._precision = _resolve_precision(precision, self._device)
-        self._model = _load(parsed).to(self._device).eval()
-        self._tokenizer = _tokenizer(parsed)
+        with offline_if_unreachable() if parsed.may_download else contextlib.nullcontext() as offline:
+            self._model = _load(parsed, offline).to(self._device).eval()
+            self._tokenizer = _tokenizer(parsed, offline)
         config = open_clip.transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
         self._preprocess = open_clip.transform.image_transform_v2(config, is_train=False)
         self.space = _space(parsed, self._model, config, self._tokenizer)
@@ -133,7 +135,7 @@ def _resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def _load(name: ModelName) -> Any:
+def _load(name: ModelName, offline: str | None) -> Any:
     options: dict[str, Any] = {}
     pretrained = None
     if name.form is NameForm.TAG:
@@ -151,10 +153,10 @@ def _load(name: ModelName) -> Any:
                 name.open_clip_name, pretrained=pretrained, require_pretrained=True, output_dict=False, **options
             )
         except Exception as error:  # hub, safetensors, torch and timm each have their own
-            raise _loading_error(name, error) from error
+            raise _loading_error(name, error, offline) from error
 
 
-def _loading_error(name: ModelName, error: Exception) -> Exception:
+def _loading_error(name: ModelName, error: Exception, offline: str | None) -> Exception:
     reason = " ".join(str(error).split())
     if name.form in (NameForm.LOCAL, NameForm.CHECKPOINT):
         return WeightsUnavailableError(
@@ -166,24 +168,17 @@ def _loading_error(name: ModelName, error: Exception) -> Exception:
             f"there is no open_clip model '{name.written}' on the hub", hint="Check the repository's name."
         )
     return WeightsUnavailableError(
-        f"the weights of '{name.written}' cannot be had: {_cause(error)}",
+        f"the weights of '{name.written}' cannot be had: {why_missing(error, offline)}",
         hint="Check the network and HF_HUB_OFFLINE, or use a model on disk (local-dir:PATH) or the bundled one (demo).",
     )
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost reason, in one line: outer layers repeat it around long texts."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _tokenizer(name: ModelName) -> Any:
+def _tokenizer(name: ModelName, offline: str | None) -> Any:
     try:
         return open_clip.get_tokenizer(name.open_clip_name)
     except Exception as error:  # likewise
         raise WeightsUnavailableError(
-            f"the tokenizer of '{name.written}' cannot be had: {_cause(error)}",
+            f"the tokenizer of '{name.written}' cannot be had: {why_missing(error, offline)}",
             hint="Check the network and HF_HUB_OFFLINE; a local-dir model needs its tokenizer files beside it.",
         ) from error
 

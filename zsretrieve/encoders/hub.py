@@ -1,0 +1,63 @@
+"""Not waiting for a hub that cannot be reached."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants
+
+_PROXIES = ("https_proxy", "http_proxy", "all_proxy")
+_TIMEOUT_S = 3.0
+
+
+@contextlib.contextmanager
+def offline_if_unreachable() -> Iterator[str | None]:
+    """Put the hub's client into its offline mode while the hub cannot be reached.
+
+    The client would otherwise retry each file for half a minute before it looks into its cache or gives up.
+
+    Yields
+    ------
+    str or None
+        Why nothing can be fetched, or None when the hub may be asked.
+    """
+    if constants.HF_HUB_OFFLINE:
+        yield "HF_HUB_OFFLINE is set"
+        return
+    if _reachable(constants.ENDPOINT):
+        yield None
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield f"{constants.ENDPOINT} cannot be reached"
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _reachable(endpoint: str) -> bool:
+    if any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES):
+        return True  # a proxy may reach what this machine cannot
+    place = urlsplit(endpoint)
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        with socket.create_connection((place.hostname or "", port), timeout=_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def why_missing(error: BaseException, offline: str | None) -> str:
+    """Why something of the hub cannot be had, in one line.
+
+    ``offline`` is what ``offline_if_unreachable`` yielded. Of an error only the first cause is told: the layers
+    around it repeat it within long texts.
+    """
+    if offline is not None:
+        return f"not in the cache, and {offline}"
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return " ".join(str(error).split())[:200] or type(error).__name__
