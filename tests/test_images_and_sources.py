@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from zsretrieve import api, sources
-from zsretrieve.errors import ImageError, OptionalDependencyError, SourceError
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import ImageError, OptionalDependencyError, SkippedInputError, SourceError
 from zsretrieve.images import open_picture
+from zsretrieve.verbs.encode import encode_source
 
 
 def picture(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: object) -> Path:
@@ -180,3 +182,39 @@ def test_ground_truth_that_does_not_fit(flat: Path, content: str, message: str) 
         sources.folder(flat, truth)
     with pytest.raises(SourceError, match="cannot be read"):
         sources.folder(flat, flat.parent / "nowhere.txt")
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    picture(tmp_path / "in/a/1.png")
+    picture(tmp_path / "elsewhere/2.png")
+    (tmp_path / "in/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/broken.png").symlink_to(tmp_path / "nowhere.png")
+    assert [f.path for f in sources.folder(tmp_path / "in").files] == ["a/1.png", "broken.png", "linked/2.png"]
+
+
+def test_a_folder_that_cannot_be_read_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a/1.png")
+    picture(tmp_path / "secret/2.png")
+    scan = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = sources.folder(tmp_path)
+    assert [f.path for f in found.files] == ["a/1.png"]
+    assert [(s.path, s.reason) for s in found.skipped] == [("secret", "folder: permission denied")]
+    encoder = HashingEncoder()
+    assert encode_source(found, encoder).skipped == found.skipped
+    with pytest.raises(SkippedInputError, match="secret"):
+        encode_source(found, encoder, strict=True)
+
+
+def test_a_ground_truth_needs_a_folder(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    for where in (["-"], [path], [f"@{path}"]):
+        with pytest.raises(SourceError, match="goes with one folder"):
+            api.open_source(where, ground_truth=path)

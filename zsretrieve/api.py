@@ -174,6 +174,8 @@ def open_source(
         If nothing can be found there.
     """
     names = [os.fspath(name) for name in where]
+    if ground_truth is not None and not (len(names) == 1 and os.path.isdir(names[0])):
+        raise SourceError("a ground truth goes with one folder of images", hint="Give the folder.")
     if len(names) == 1 and names[0] == "-":
         return sources.read_list(standard_input or ())
     if len(names) == 1 and names[0].startswith("@"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from zsretrieve.errors import OptionalDependencyError, SourceError
 from zsretrieve.images import is_image_name
+from zsretrieve.records import Skipped
 
 _SYNSET = re.compile(r"n\d{8}")
 
@@ -25,10 +26,14 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Source:
-    """Files to read, in order; paths are relative to ``root`` where they lie below it."""
+    """Files to read, in order; paths are relative to ``root`` where they lie below it.
+
+    ``skipped`` are folders that could not be looked into.
+    """
 
     root: Path
     files: tuple[SourceFile, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     def absolute(self, file: SourceFile) -> Path:
         return self.root / file.path
@@ -50,14 +55,15 @@ def folder(root: str | Path, ground_truth: str | Path | None = None) -> Source:
         raise SourceError(f"there is no folder or file '{root}'", hint="Check the path.")
     if not root.is_dir():
         raise SourceError(f"'{root}' is not a folder", hint="Give a folder of images.")
-    paths = sorted(_walk(root), key=lambda p: p.split("/"))
-    if not paths:
+    found, unread = _walk(root)
+    if not found:
         raise SourceError(
             f"there are no images in '{root}'", hint="Looked for .jpg, .png, .webp and other picture files."
         )
     if ground_truth is not None:
-        return Source(root.absolute(), tuple(_with_ground_truth(paths, Path(ground_truth))))
-    return Source(root.absolute(), tuple(SourceFile(p, p.split("/")[0] if "/" in p else None) for p in paths))
+        return Source(root.absolute(), tuple(_with_ground_truth(found, Path(ground_truth))), unread)
+    files = tuple(SourceFile(p, p.split("/")[0] if "/" in p else None) for p in found)
+    return Source(root.absolute(), files, unread)
 
 
 def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source:
@@ -84,12 +90,29 @@ def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
     return paths([line for line in (raw.rstrip("\r\n") for raw in lines) if line.strip()], root)
 
 
-def _walk(root: Path) -> Iterable[str]:
-    for where, folders, names in os.walk(root):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and is_image_name(name):
-                yield os.path.relpath(os.path.join(where, name), root).replace(os.sep, "/")
+def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
+    """Pictures below a folder, sorted, and the folders that could not be read. A folder is entered once, however
+    many links lead to it, so loops end.
+    """
+    found: list[str] = []
+    unread: list[Skipped] = []
+    entered: set[tuple[int, int]] = set()
+
+    def relative(path: str) -> str:
+        return os.path.relpath(path, root).replace(os.sep, "/")
+
+    def refused(error: OSError) -> None:
+        unread.append(Skipped(relative(error.filename), f"folder: {(error.strerror or str(error)).lower()}"))
+
+    for where, folders, names in os.walk(root, followlinks=True, onerror=refused):
+        state = os.stat(where)
+        if (state.st_dev, state.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        found += [relative(os.path.join(where, n)) for n in names if not n.startswith(".") and is_image_name(n)]
+    return sorted(found, key=lambda p: p.split("/")), tuple(unread)
 
 
 def _with_ground_truth(found: list[str], truth: Path) -> list[SourceFile]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -72,34 +73,37 @@ def encode_source(
     parts: list[Vectors] = []
     skipped: list[Skipped] = []
     waiting: list[Pixels] = []
-    done = 0
 
-    def flush() -> None:
+    def skip(path: str, reason: str) -> None:
+        if strict:
+            raise SkippedInputError(
+                f"'{source.root / path}' cannot be used: {reason}",
+                hint="Repair or remove the file, or run without --strict.",
+            )
+        skipped.append(Skipped(path, reason))
+
+    def flush(done: int) -> None:
         if waiting:
             parts.append(encoder.encode_prepared(waiting))
             waiting.clear()
         if on_progress is not None:
             on_progress(done, len(source.files))
 
-    for file, outcome in _prepared(source, encoder, exif, workers or os.cpu_count() or 1):
-        done += 1
-        if isinstance(outcome, ImageError):
-            if strict:
-                raise SkippedInputError(
-                    f"'{source.absolute(file)}' cannot be used: {outcome.message}",
-                    hint="Repair or remove the file, or run without --strict.",
-                )
-            skipped.append(Skipped(file.path, outcome.message))
-            continue
-        items.append(outcome.item)
-        waiting.append(outcome.pixels)
-        if len(waiting) == encoder.batch_size:
-            flush()
-    flush()
+    for unread in source.skipped:
+        skip(unread.path, unread.reason)
+    with contextlib.closing(_prepared(source, encoder, exif, workers or os.cpu_count() or 1)) as prepared:
+        for done, (file, outcome) in enumerate(prepared, start=1):
+            if isinstance(outcome, ImageError):
+                skip(file.path, outcome.message)
+                continue
+            items.append(outcome.item)
+            waiting.append(outcome.pixels)
+            if len(waiting) == encoder.batch_size:
+                flush(done)
+    flush(len(source.files))
     if not items:
-        first = skipped[0]
         raise SourceError(
-            f"none of the {len(skipped)} images can be read; the first is '{first.path}': {first.reason}",
+            f"none of the {len(skipped)} images can be read; the first is '{skipped[0].path}': {skipped[0].reason}",
             hint="Check the files.",
         )
     return Encoded(tuple(items), np.concatenate(parts), tuple(skipped))
@@ -142,7 +146,7 @@ def encode_texts_once(
 
 def _prepared(
     source: Source, encoder: Encoder, exif: bool, workers: int
-) -> Iterator[tuple[SourceFile, _Prepared | ImageError]]:
+) -> Generator[tuple[SourceFile, _Prepared | ImageError], None, None]:
     def prepare(number: int, file: SourceFile) -> _Prepared | ImageError:
         try:
             picture = open_picture(source.absolute(file), exif=exif)
