@@ -218,3 +218,33 @@ def test_a_ground_truth_needs_a_folder(tmp_path: Path) -> None:
     for where in (["-"], [path], [f"@{path}"]):
         with pytest.raises(SourceError, match="goes with one folder"):
             api.open_source(where, ground_truth=path)
+
+
+def test_ground_truth_by_path_where_names_repeat(tmp_path: Path) -> None:
+    for name in ("x/1.png", "y/1.png", "y/2.png"):
+        picture(tmp_path / "in" / name)
+    truth = tmp_path / "truth.txt"
+    truth.write_text("x/1.png red\ny/1.png blue\n")
+    assert [f.label for f in sources.folder(tmp_path / "in", truth).files] == ["red", "blue", None]
+    truth.write_text("1.png red\n")
+    with pytest.raises(SourceError, match="several of them share"):
+        sources.folder(tmp_path / "in", truth)
+    truth.write_text("x/1.png red\nx/1.png blue\n")
+    with pytest.raises(SourceError, match="two labels"):
+        sources.folder(tmp_path / "in", truth)
+
+
+def test_a_meta_mat_that_is_none(flat: Path) -> None:
+    truth = flat.parent / "truth.txt"
+    truth.write_text("1\n2\n3\n1\n")
+    (flat.parent / "meta.mat").write_bytes(b"no")
+    with pytest.raises(SourceError, match="not the development kit's"):
+        sources.folder(flat, truth)
+
+
+def test_paths_behind_links_are_not_normalised(tmp_path: Path) -> None:
+    picture(tmp_path / "real/deep/1.png")
+    picture(tmp_path / "real/x.png")
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
+    found = sources.paths([tmp_path / "link" / ".." / "x.png"])
+    assert found.absolute(found.files[0]).is_file()

@@ -166,4 +166,16 @@ def test_labels_map_by_name_synset_and_number() -> None:
     with pytest.raises(ClassMappingError, match=r"2 of 3 labels .*'dog', '#10'"):
         map_labels(["tench", "dog", "#10"], made)
     with pytest.raises(ClassMappingError, match="and 12 more"):
-        map_labels([f"x{i}" for i in range(20)], made)
+        map_labels([f"x{i}" for i in range(52)], made)
+
+
+def test_labels_that_may_mean_two_classes_are_not_guessed() -> None:
+    made = expanded("US,us,China")
+    assert map_labels(["US", "us", "china"], made) == {"US": 0, "us": 1, "china": 2}
+    with pytest.raises(ClassMappingError, match="'Us'"):
+        map_labels(["Us"], made)
+    digits = expanded("1,2,3")
+    assert map_labels(["1", "3"], digits) == {"1": 0, "3": 2}
+    with pytest.raises(ClassMappingError, match="name of class 0 and the number of another"):
+        map_labels(["#1"], digits)
+    assert map_labels(["#1"], expanded("0,1,2")) == {"#1": 1}

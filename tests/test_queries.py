@@ -21,6 +21,8 @@ FILES = {"photo.jpg", "a + b.jpg", "2:3.png"}
         ("C++ book", [Term("C++ book", False)]),
         ("2:3.png + x", [Term("2:3.png", True), Term("x", False)]),
         ("at 10:30", [Term("at 10:30", False)]),
+        ("16:9 wide picture", [Term("16:9 wide picture", False)]),
+        ("dog + .5:cat", [Term("dog", False), Term("cat", False, 0.5)]),
     ],
 )
 def test_queries_are_read(text: str, terms: list[Term]) -> None:
@@ -31,7 +33,7 @@ def test_literal_takes_the_whole() -> None:
     assert parse_query("a + b", FILES.__contains__, literal=True).terms == (Term("a + b", False),)
 
 
-@pytest.mark.parametrize("text", ["", "   ", "a + ", "a + + b", "0:a + b", "+"])
+@pytest.mark.parametrize("text", ["", "   ", "a + ", "a + + b", "0:a + b", "+", "dog + -0.5:cat"])
 def test_malformed_queries_are_refused(text: str) -> None:
     with pytest.raises(QueryError):
         parse_query(text, FILES.__contains__)

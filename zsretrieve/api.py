@@ -231,7 +231,7 @@ def search(
     *,
     k: int | None = None,
     literal: bool = False,
-    exif: bool = True,
+    exif: bool | None = None,
 ) -> tuple[Hit, ...]:
     """The k pictures nearest to a query: words, the path of a picture, or ``a + b - 2:c``.
 
@@ -245,8 +245,8 @@ def search(
         Ten by default, or as many as the gallery holds.
     literal : bool
         Take the query as one text whatever signs it holds.
-    exif : bool
-        Turn query pictures upright as their EXIF orientation says.
+    exif : bool, optional
+        Turn query pictures upright as their EXIF orientation says; by default as the gallery's were.
     """
     return search_all(gallery, [query], encoder, k=k, literal=literal, exif=exif)[0]
 
@@ -258,7 +258,7 @@ def search_all(
     *,
     k: int | None = None,
     literal: bool = False,
-    exif: bool = True,
+    exif: bool | None = None,
 ) -> list[tuple[Hit, ...]]:
     """``search`` for several queries; all of them are read before any is answered."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from zsretrieve.errors import ClassMappingError
 from zsretrieve.records import PromptSet
 
-_SHOWN = 8
+_SHOWN = 40
 _NUMBER = re.compile(r"#(\d+)")
 
 
@@ -20,7 +20,8 @@ def plain_name(name: str) -> str:
 def map_labels(labels: Iterable[str], prompts: PromptSet) -> dict[str, int]:
     """The class id of every label, by synset id, by name, or by number (``#65``).
 
-    A name held twice goes to the lowest id, as ties do.
+    A name held twice goes to the lowest id, as ties do. An exact name goes before one that differs in case or
+    underscores, which counts only if it is the one such name.
 
     Parameters
     ----------
@@ -34,21 +35,27 @@ def map_labels(labels: Iterable[str], prompts: PromptSet) -> dict[str, int]:
     Raises
     ------
     ClassMappingError
-        If any label is no class of the prototypes; all of them are counted and the first ones named.
+        If any label is no class of the prototypes, or may be two.
     """
-    by_name: dict[str, int] = {}
     by_key: dict[str, int] = {}
-    for class_id, (name, key) in enumerate(zip(prompts.class_names, prompts.class_keys, strict=True)):
-        by_name.setdefault(plain_name(name), class_id)
+    by_name: dict[str, int] = {}
+    by_plain_name: dict[str, set[int]] = {}
+    for row, (name, key) in enumerate(zip(prompts.class_names, prompts.class_keys, strict=True)):
         if key is not None:
-            by_key.setdefault(key, class_id)
+            by_key.setdefault(key, row)
+        by_plain_name.setdefault(plain_name(name), set()).add(by_name.setdefault(name, row))
     found: dict[str, int] = {}
     missing: list[str] = []
     for label in dict.fromkeys(labels):
-        class_id = by_key.get(label, by_name.get(plain_name(label), -1))
-        if class_id < 0 and (number := _NUMBER.fullmatch(label)) and int(number[1]) < len(prompts.class_names):
-            class_id = int(number[1])
-        if class_id < 0:
+        class_id: int | None
+        plain = by_plain_name.get(plain_name(label), set())
+        if number := _NUMBER.fullmatch(label):
+            class_id = _by_number(int(number[1]), by_name.get(number[1]), len(prompts.class_names))
+        elif label in by_key or label in by_name:
+            class_id = by_key.get(label, by_name.get(label))
+        else:
+            class_id = next(iter(plain)) if len(plain) == 1 else None
+        if class_id is None:
             missing.append(label)
         else:
             found[label] = class_id
@@ -67,3 +74,13 @@ def _some(prompts: PromptSet) -> str:
     names = ", ".join(f"'{name}'" for name in prompts.class_names[:3])
     rest = len(prompts.class_names) - 3
     return f"{names} and {rest} more" if rest > 0 else names
+
+
+def _by_number(number: int, named: int | None, n_classes: int) -> int | None:
+    """A number counts from 0; where a class is named by it, the two readings must agree."""
+    if named is not None and named != number:
+        raise ClassMappingError(
+            f"the ground truth says {number}, which is the name of class {named} and the number of another",
+            hint="Write class names or synset ids that are no numbers.",
+        )
+    return number if number < n_classes else None

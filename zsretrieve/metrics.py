@@ -82,7 +82,8 @@ def probabilities(scores: Scores, head: Head, log_normaliser: NDArray[Any] | Non
         case ScoreHead.SOFTMAX:
             if log_normaliser is None:
                 raise ShapeError("a softmax needs the normaliser over all classes")
-            return np.asarray(np.exp(logits - np.asarray(log_normaliser)[:, None]))
+            # Scores and normaliser come from different float32 products, so their ratio may pass 1 by rounding.
+            return np.asarray(np.minimum(np.exp(logits - np.asarray(log_normaliser)[:, None]), 1.0))
 
 
 def log_normaliser(queries: Vectors, prototypes: Vectors, head: Head) -> NDArray[np.float64]:

@@ -101,8 +101,12 @@ class VectorIndex(Protocol):
         """
         ...
 
+    def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        """The float32 vectors of rows, of shape (rows.shape..., dim)."""
+        ...
+
     def save(self, path: Path) -> None:
-        """Write the index in its CPU form."""
+        """Write the index in its CPU form. Raises OSError if that cannot be done."""
         ...
 
 

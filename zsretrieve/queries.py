@@ -12,7 +12,8 @@ from zsretrieve.errors import QueryError, ShapeError
 from zsretrieve.vectors import Vectors, unit_rows
 
 _OPERATOR = re.compile(r"\s+([+-])(?=\s)")
-_WEIGHT = re.compile(r"^(\d+(?:\.\d+)?):\s*(.+)$", re.DOTALL)
+_WEIGHT = re.compile(r"^(\d+(?:\.\d*)?|\.\d+):\s*(.+)$", re.DOTALL)
+_NEGATIVE_WEIGHT = re.compile(r"^-\s*(?:\d|\.\d)[\d.]*:")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Query:
 def parse_query(text: str, is_image: Callable[[str], bool], *, literal: bool = False) -> Query:
     """Read one query.
 
-    Terms are joined by ``+`` or ``-`` with spaces around; a term may start with a weight and a colon. A text
+    Terms are joined by ``+`` or ``-`` with spaces around; each of several may start with a weight and a colon. A text
     that is a picture's path as a whole is taken as that, so a file may have such signs in its name.
 
     Parameters
@@ -65,7 +66,10 @@ def parse_query(text: str, is_image: Callable[[str], bool], *, literal: bool = F
     terms = []
     for sign, piece in zip(signs, values, strict=True):
         value, weight = piece.strip(), 1.0
-        if not is_image(value) and (found := _WEIGHT.match(value)):
+        if len(values) > 1 and _NEGATIVE_WEIGHT.match(value):
+            raise QueryError(f"a weight of the query '{text}' is negative", hint="Put the term behind - instead.")
+        # A single term needs no weight, and "16:9 wide" or "10:30" mean themselves.
+        if len(values) > 1 and not is_image(value) and (found := _WEIGHT.match(value)):
             weight, value = float(found[1]), found[2].strip()
         if not value:
             raise QueryError(
@@ -77,13 +81,15 @@ def parse_query(text: str, is_image: Callable[[str], bool], *, literal: bool = F
     return Query(text, tuple(terms))
 
 
-def combine(vectors: Vectors, weights: list[float]) -> Vectors:
+def combine(vectors: Vectors, weights: list[float], text: str = "") -> Vectors:
     """The weighted sum of unit rows, L2-normalised.
 
     Parameters
     ----------
     vectors : float32 of shape (n_terms, dim), unit rows
     weights : list of float, length n_terms
+    text : str
+        The query as written, for the error.
 
     Returns
     -------
@@ -96,7 +102,7 @@ def combine(vectors: Vectors, weights: list[float]) -> Vectors:
     """
     total = np.asarray(weights, dtype=np.float64) @ vectors.astype(np.float64)
     if np.linalg.norm(total) < 1e-6:
-        raise QueryError("the terms of the query cancel each other out", hint="Change a weight or drop a term.")
+        raise QueryError(f"the terms of the query '{text}' cancel out", hint="Change a weight or drop a term.")
     try:
         return unit_rows(total[None, :])
     except ShapeError as error:

@@ -62,7 +62,14 @@ def order(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
 
 
 def settle(
-    queries: Vectors, k: int, size: int, *, search: SearchRaw, fetch: FetchRows, score_error: float
+    queries: Vectors,
+    k: int,
+    size: int,
+    *,
+    search: SearchRaw,
+    fetch: FetchRows,
+    score_error: float,
+    keep_scores: bool = True,
 ) -> tuple[Scores, Rows]:
     """The exact top k from a search whose scores are off by at most ``score_error``.
 
@@ -78,6 +85,8 @@ def settle(
         ``fetch(rows)`` gives the stored vectors, float32 of shape (*rows.shape, dim).
     score_error : float
         Bound on the absolute error of one score.
+    keep_scores : bool
+        Return the search's own scores for lists whose order is certain; otherwise all scores are recomputed.
 
     Returns
     -------
@@ -96,17 +105,22 @@ def settle(
         if reach < size:
             complete = raw_scores[:, k - 1] - raw_scores[:, -1] > apart
         gaps = raw_scores[:, : min(k, reach - 1)] - raw_scores[:, 1 : min(k, reach - 1) + 1]
-        certain = (gaps > apart).all(axis=1)
+        certain = (gaps > apart).all(axis=1) & keep_scores
         done = complete & certain
         scores[pending[done]], rows[pending[done]] = raw_scores[done, :k], raw_rows[done, :k]
         close = np.flatnonzero(complete & ~certain)
-        dim = queries.shape[1]
-        step = max(1, _CHUNK_ELEMENTS // (reach * dim))
+        step = max(1, _CHUNK_ELEMENTS // (reach * queries.shape[1]))
         for start in range(0, len(close), step):
             part = close[start : start + step]
-            exact = exact_scores(queries[pending[part]], fetch(raw_rows[part]))
+            exact = _rescore(queries[pending[part]], raw_rows[part], fetch)
             best_scores, best_rows = order(exact, raw_rows[part])
             scores[pending[part]], rows[pending[part]] = best_scores[:, :k], best_rows[:, :k]
         pending = pending[~complete]
         reach = min(size, reach * 4)
     return scores, rows
+
+
+def _rescore(queries: Vectors, rows: Rows, fetch: FetchRows) -> Scores:
+    step = max(1, _CHUNK_ELEMENTS // (len(queries) * queries.shape[1]))
+    columns = [exact_scores(queries, fetch(rows[:, i : i + step])) for i in range(0, rows.shape[1], step)]
+    return np.concatenate(columns, axis=1)

@@ -77,9 +77,9 @@ def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source
     base = Path(root).absolute() if root is not None else Path.cwd()
     files = []
     for name in names:
-        full = os.path.normpath(base / name)
-        inside = os.path.relpath(full, base)
-        files.append(SourceFile(full if inside.startswith("..") else inside))
+        # Not normalised: behind a link, `x/..` is not where it started.
+        text = os.fspath(name)
+        files.append(SourceFile(text.removeprefix(f"{base}{os.sep}") if os.path.isabs(text) else text))
     if not files:
         raise SourceError("no image was named", hint="Give one path a line.")
     return Source(base, tuple(files))
@@ -116,7 +116,7 @@ def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
 
 
 def _with_ground_truth(found: list[str], truth: Path) -> list[SourceFile]:
-    by_stem, in_order = read_ground_truth(truth)
+    by_name, in_order = read_ground_truth(truth)
     if in_order is not None:
         if len(in_order) != len(found):
             raise SourceError(
@@ -124,10 +124,7 @@ def _with_ground_truth(found: list[str], truth: Path) -> list[SourceFile]:
                 hint="A list without file names needs one label for each image, in the order of the names.",
             )
         return [SourceFile(path, label) for path, label in zip(found, in_order, strict=True)]
-    labelled = [SourceFile(path, by_stem.get(_stem(path))) for path in found]
-    if not any(file.label for file in labelled):
-        raise SourceError(f"'{truth}' names none of the images in the folder", hint="Check that they belong together.")
-    return labelled
+    return _by_name(found, by_name, truth)
 
 
 def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
@@ -140,7 +137,7 @@ def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
 
     Returns
     -------
-    by_stem : dict of file stem to label
+    by_name : dict of file name, as written, to label
     in_order : list of labels, or None when the file names its images
 
     Raises
@@ -156,18 +153,42 @@ def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
         raise SourceError(f"the ground truth '{path}' is empty", hint="Give one label a line.")
     if lines[0].lower().startswith("imageid,"):
         rows = list(csv.reader(lines[1:]))
-        return {_stem(row[0]): row[1].split()[0] for row in rows if len(row) > 1 and row[1].strip()}, None
+        return _unique(((row[0], row[1].split()[0]) for row in rows if len(row) > 1 and row[1].strip()), path), None
     if all(line.isdigit() for line in lines):
         return {}, _development_kit_labels(path, [int(line) for line in lines])
     named = [re.split(r"[\s,]+", line, maxsplit=1) for line in lines]
     if all(len(parts) == 2 and is_image_name(parts[0]) for parts in named):
-        return {_stem(name): _numbered(label) for name, label in named}, None
+        return _unique(((name, _numbered(label)) for name, label in named), path), None
     if all(_SYNSET.fullmatch(line) for line in lines) or not any(is_image_name(parts[0]) for parts in named):
         return {}, lines
     raise SourceError(
         f"the ground truth '{path}' mixes lines with and without file names",
         hint="Write 'name label' on every line, or one label a line in the order of the names.",
     )
+
+
+def _by_name(found: list[str], labels: dict[str, str], truth: Path) -> list[SourceFile]:
+    """Labels for the pictures found: by path as written, else by file name, else by the name without its suffix.
+
+    Each way is taken for the whole file or not at all, and only where no two pictures share that name.
+    """
+    for short in (str, os.path.basename, _stem):
+        named = {short(name): label for name, label in labels.items()}
+        mine = [short(path) for path in found]
+        if len(named) == len(labels) and len(set(mine)) == len(mine) and not named.keys().isdisjoint(mine):
+            return [SourceFile(path, named.get(key)) for path, key in zip(found, mine, strict=True)]
+    raise SourceError(
+        f"'{truth}' names none of the images in the folder, or names that several of them share",
+        hint="Write paths relative to the folder, one line for each image.",
+    )
+
+
+def _unique(pairs: Iterable[tuple[str, str]], truth: Path) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for name, label in pairs:
+        if labels.setdefault(name, label) != label:
+            raise SourceError(f"'{truth}' gives two labels to '{name}'", hint="Keep one of them.")
+    return labels
 
 
 def _numbered(label: str) -> str:
@@ -183,13 +204,17 @@ def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:
         )
     try:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
     except ImportError as error:
         raise OptionalDependencyError(
             "reading the development kit's meta.mat needs scipy",
             hint='Install it with: pip install "zsretrieve[imagenet]"',
         ) from error
-    synsets = loadmat(str(meta), squeeze_me=True, struct_as_record=False)["synsets"]
-    by_id = {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets}
+    try:
+        synsets = loadmat(str(meta), squeeze_me=True, struct_as_record=False)["synsets"]
+        by_id = {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets}
+    except (MatReadError, OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise SourceError(f"'{meta}' is not the development kit's: {error}", hint="Take it from the kit.") from error
     unknown = sorted(set(ids) - set(by_id))
     if unknown:
         raise SourceError(

@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zsretrieve import api
-from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import IndexFolderError, IndexFormatError, IntegrityError, OutputExistsError, ZsRetrieveError
 from zsretrieve.records import IndexKind, Manifest, Skipped
@@ -221,7 +223,7 @@ class Failing(HashingEncoder):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("a defect"), OSError(28, "No space left on device")])
 def test_what_fails_leaves_nothing_new_and_keeps_the_old(tmp_path: Path, error: BaseException) -> None:
     out = tmp_path / "a" / "b"
-    expected = IndexFolderError if isinstance(error, OSError) else type(error)
+    expected = type(error)
     with pytest.raises(expected):
         api.build_prototypes(out, "cat,dog", Failing(error))
     assert list(tmp_path.iterdir()) == []
@@ -266,3 +268,103 @@ def test_the_manifest_names_its_files_with_digests(prototypes: Path) -> None:
     assert {name.rsplit("/", 1)[-1] for name in manifest.files} == {"vectors.npy", "prompts.json", "index.faiss"}
     for name, entry in manifest.files.items():
         assert folders.file_entry(prototypes / name) == entry
+
+
+def test_interrupted_right_after_the_commit_the_new_index_stands(
+    tmp_path: Path, backend: FaissBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "p"
+    api.build_prototypes(out, "cat,dog", HashingEncoder())
+    sync = folders._sync
+
+    def interrupted(path: Path) -> None:
+        sync(path)
+        if path == out:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(folders, "_sync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        api.build_prototypes(out, "cow,hen,owl", HashingEncoder(), force=True)
+    assert indexes.open_prototypes(out, backend).prompts.class_names == ("cow", "hen", "owl")
+    assert len(list((out / "segments").iterdir())) == 1
+
+
+def test_a_full_disk_is_told_and_the_old_index_kept(
+    tmp_path: Path, backend: FaissBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "p"
+    api.build_prototypes(out, "cat,dog", HashingEncoder())
+    before = contents(out)
+    with pytest.raises(OSError, match="FAISS cannot write"):
+        backend.create(4).save(tmp_path / "nowhere" / "x")
+
+    def full(self: FaissFlatIndex, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FaissFlatIndex, "save", full)
+    with pytest.raises(IndexFolderError, match=r"cannot be written .* No space left on device"):
+        api.build_prototypes(out, "cat,cow", HashingEncoder(), force=True)
+    assert contents(out) == before
+
+
+def test_a_folder_with_another_manifest_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "segments" / "thesis").mkdir(parents=True)
+    (tmp_path / "segments" / "thesis" / "x.txt").write_text("years of work")
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+    before = contents(tmp_path)
+    assert not api.is_index(tmp_path)
+    for force in (False, True):
+        with pytest.raises(OutputExistsError, match="left alone"):
+            api.build_prototypes(tmp_path, "cat,dog", HashingEncoder(), force=force)
+    assert contents(tmp_path) == before
+
+
+def test_what_lies_beside_the_files_of_an_index_survives_its_replacement(copy: Path) -> None:
+    (copy / "notes.txt").write_text("mine")
+    (copy / "segments" / "mine").mkdir()
+    api.build_prototypes(copy, "cat,cow", HashingEncoder(), force=True)
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert (copy / "segments" / "mine").is_dir()
+
+
+def test_a_damaged_passport_may_be_replaced_and_leftovers_are_no_obstacle(copy: Path, tmp_path: Path) -> None:
+    (copy / passport.NAME).write_bytes(b"\0\0")
+    with pytest.raises(OutputExistsError, match="there already is"):
+        api.build_prototypes(copy, "cat,cow", HashingEncoder())
+    api.build_prototypes(copy, "cat,cow", HashingEncoder(), force=True)
+    assert len(list((copy / "segments").iterdir())) == 1
+    killed = tmp_path / "killed" / "segments" / "0123456789ab"
+    killed.mkdir(parents=True)
+    (killed / "vectors.npy").touch()
+    api.build_prototypes(tmp_path / "killed", "cat,cow", HashingEncoder())
+    assert not killed.exists()
+
+
+def test_one_writer_at_a_time(tmp_path: Path, backend: FaissBackend) -> None:
+    class Second(HashingEncoder):
+        def encode_texts(self, texts: list[str]) -> np.ndarray:  # type: ignore[override]
+            with pytest.raises(IndexFolderError, match="another process is writing"):
+                api.build_prototypes(tmp_path / "p", "cow,hen", HashingEncoder())
+            return super().encode_texts(texts)
+
+    api.build_prototypes(tmp_path / "p", "cat,dog", Second())
+    assert indexes.open_prototypes(tmp_path / "p", backend).prompts.class_names == ("cat", "dog")
+
+
+def test_a_reader_never_sees_a_half_while_indexes_are_replaced(tmp_path: Path, backend: FaissBackend) -> None:
+    """A real second process replaces the index again and again while this one opens it."""
+    out = tmp_path / "p"
+    api.build_prototypes(out, "cat,dog", HashingEncoder())
+    code = (
+        "import sys; from zsretrieve import api; from zsretrieve.encoders.hashing import HashingEncoder\n"
+        "for i in range(60): api.build_prototypes(sys.argv[1], ['a'] * (i % 3 + 2), HashingEncoder(), force=True)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code, out])
+    opened = 0
+    while writer.poll() is None:
+        prototypes = indexes.open_prototypes(out, backend)
+        assert len(prototypes.prompts.class_names) == len(prototypes.index) in (2, 3, 4)
+        opened += 1
+    assert writer.returncode == 0
+    assert opened > 20

@@ -64,21 +64,25 @@ class FaissFlatIndex:
             k,
             len(self),
             search=self._search,
-            fetch=self._fetch,
-            score_error=max(error, _HALF_SCORE_ERROR) if self._half else error,
+            fetch=self.stored,
+            score_error=error + _HALF_SCORE_ERROR if self._half else error,
+            keep_scores=not self._half,
         )
 
+    def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        found: Vectors = self._cpu.reconstruct_batch(rows.ravel())
+        return found.reshape(*rows.shape, self.dim)
+
     def save(self, path: Path) -> None:
-        faiss.write_index(self._cpu, str(path))
+        try:
+            faiss.write_index(self._cpu, str(path))
+        except RuntimeError as error:
+            raise OSError(f"FAISS cannot write it: {' '.join(str(error).split())[-120:]}") from error
 
     def _search(self, queries: Vectors, k: int) -> tuple[Scores, Rows]:
         index = self._cpu if self.device == "cpu" or k > GPU_MAX_K else self._mirror()
         scores, rows = index.search(queries, k)
         return scores, rows
-
-    def _fetch(self, rows: Rows) -> Vectors:
-        found: Vectors = self._cpu.reconstruct_batch(rows.ravel())
-        return found.reshape(*rows.shape, self.dim)
 
     def _mirror(self) -> Any:
         if self._gpu is None:

@@ -44,6 +44,9 @@ class NumpyIndex:
             scores[start : start + step], rows[start : start + step] = best_scores[:, :k], best_rows[:, :k]
         return scores, rows
 
+    def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        return self._vectors[rows]
+
     def save(self, path: Path) -> None:
         with open(path, "wb") as file:
             np.save(file, self._vectors)

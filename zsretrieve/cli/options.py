@@ -57,6 +57,14 @@ Exif = Annotated[
     typer.Option("--exif/--no-exif", rich_help_panel=_SOURCE,
                  help="Turn images upright by their EXIF orientation; the published numbers did not."),
 ]  # fmt: skip
+QueryExif = Annotated[
+    bool | None,
+    typer.Option(
+        "--exif/--no-exif",
+        rich_help_panel=_SOURCE,
+        help="Turn query images upright by their EXIF orientation. [default: as the gallery's were]",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", rich_help_panel=_SOURCE, help="Make the first unreadable image an error.")
 ]

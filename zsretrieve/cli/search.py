@@ -28,7 +28,7 @@ def search(
     literal: Annotated[
         bool, typer.Option("--literal", help="Take each query as one text, whatever signs it holds.")
     ] = False,
-    exif: options.Exif = True,
+    exif: options.QueryExif = None,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,

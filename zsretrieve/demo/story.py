@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import random
+import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ SINGLES_PER_CLASS = 5
 PAIRS = 60
 
 _SEED = 20_240
-_SCENES, _GALLERY, _REPORT, _LIST = "scenes", "gallery", "report.html", "scenes.csv"
+_SCENES, _GALLERY, _REPORT, _LIST, _MARK = "scenes", "gallery", "report.html", "scenes.csv", ".zsretrieve-demo"
 _HITS = 8
 _SHOWN_MISTAKES = 8
 _SHOWN_CLASSIFIED = 8
@@ -84,14 +86,21 @@ class Story:
         }
 
     def next_commands(self) -> list[str]:
-        """What to try next, on the indexes just built."""
+        """What to try next, on the indexes just built, as a shell takes it."""
+        gallery, pictures = str(self.out / _GALLERY), str(self.out / _SCENES)
         heart = self.out / _SCENES / "red heart" / "1.jpg"
-        return [
-            f'zsretrieve search {self.out / _GALLERY} "{heart} - a red heart + a green heart"',
-            f'zsretrieve classify {self.out / _SCENES} --labels "star,heart,circle,arrow" --model demo -k 2',
-            f"zsretrieve evaluate {self.out / _GALLERY} --prototypes {self.out / 'prototypes-standard'}",
-            f"zsretrieve index info {self.out / _GALLERY}",
+        commands = [
+            ["search", gallery, f"{heart} - a red heart + a green heart"],
+            ["classify", pictures, "--labels", "star,heart,circle,arrow", "--model", "demo", "-k", "2"],
+            ["evaluate", gallery, "--prototypes", str(self.out / "prototypes-standard")],
+            ["index", "info", gallery],
         ]
+        return [shlex.join([_program(), *words]) for words in commands]
+
+
+def _program() -> str:
+    """``zsretrieve``, or where this very one lies when the shell would not find it."""
+    return "zsretrieve" if shutil.which("zsretrieve") else str(Path(sys.prefix) / "bin" / "zsretrieve")
 
 
 def run(out: Path, on_stage: OnStage) -> Story:
@@ -166,17 +175,15 @@ def draw_gallery(out: Path, on_progress: Callable[[int, int], None]) -> dict[str
 
 
 def _make_room(out: Path) -> None:
+    """Nothing is ever deleted: an earlier demo draws the same files, and these are written over."""
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"'{out}' is not a folder", hint="Give another folder with --out.")
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / _LIST).is_file():
-            raise OutputExistsError(
-                f"'{out}' holds something that no demo wrote, so it is left alone",
-                hint="Give another folder with --out.",
-            )
-        shutil.rmtree(out / _SCENES, ignore_errors=True)
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
+        raise OutputExistsError(
+            f"'{out}' holds something that no demo wrote, so it is left alone", hint="Give another folder with --out."
+        )
     out.mkdir(parents=True, exist_ok=True)
-    (out / _LIST).touch()
+    (out / _MARK).write_text("Written by `zsretrieve demo`, which may write over this folder.\n", encoding="utf-8")
 
 
 def _seen_and_unseen(gallery: Gallery, prototypes: Prototypes) -> dict[str, EvalReport]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,7 +26,9 @@ ITEMS = "items.parquet"
 PROMPTS = "prompts.json"
 FAISS = "index.faiss"
 
-_REBUILD = "Restore the folder from a copy, or build the index again."
+_OPEN_ATTEMPTS = 20
+_VERIFY_ROWS = 4096
+_Opened = TypeVar("_Opened")
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,18 @@ class Gallery:
         return os.path.join(self.manifest.root or "", item.path)
 
     @cached_property
-    def rows_by_real_path(self) -> dict[str, int]:
-        """Row of each picture by its path with all links resolved."""
-        return {os.path.realpath(self.path_of(item)): row for row, item in enumerate(self.items)}
+    def rows_by_real_path(self) -> dict[str, list[int]]:
+        """Rows of each picture by its path with all links resolved; a list of paths may name a file twice."""
+        rows: dict[str, list[int]] = {}
+        for row, item in enumerate(self.items):
+            rows.setdefault(os.path.realpath(self.path_of(item)), []).append(row)
+        return rows
 
 
 def write_prototypes(
     draft: folders.Draft, manifest: Manifest, prompts: PromptSet, vectors: Vectors, index: VectorIndex
 ) -> Manifest:
     """Fill a draft with a prototype index and commit it."""
-    np.save(draft.segment / VECTORS, vectors)
     content = {
         "class_names": prompts.class_names,
         "class_keys": prompts.class_keys,
@@ -79,8 +85,10 @@ def write_prototypes(
         "classes_source": prompts.classes_source,
         "templates_source": prompts.templates_source,
     }
-    (draft.segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    index.save(draft.segment / FAISS)
+    with draft.writing() as segment:
+        np.save(segment / VECTORS, vectors)
+        (segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        index.save(segment / FAISS)
     return draft.commit(manifest)
 
 
@@ -88,9 +96,10 @@ def write_gallery(
     draft: folders.Draft, manifest: Manifest, items: tuple[Item, ...], vectors: Vectors, index: VectorIndex
 ) -> Manifest:
     """Fill a draft with a gallery index and commit it."""
-    np.save(draft.segment / VECTORS, vectors)
-    item_table.write(draft.segment / ITEMS, items)
-    index.save(draft.segment / FAISS)
+    with draft.writing() as segment:
+        np.save(segment / VECTORS, vectors)
+        item_table.write(segment / ITEMS, items)
+        index.save(segment / FAISS)
     return draft.commit(manifest)
 
 
@@ -104,27 +113,17 @@ def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
     IntegrityError
         If a file differs from what the passport says.
     """
-    folder, manifest = _checked(folder, IndexKind.PROTOTYPES)
-    prompts = _read_prompts(folders.file_named(folder, manifest, PROMPTS))
-    vectors, index = _vectors_and_index(folder, manifest, backend)
-    if not len(prompts.class_names) == len(vectors) == manifest.count:
-        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=_REBUILD)
-    return Prototypes(folder, manifest, prompts, vectors, index)
+    return _open(Path(folder), lambda path: _open_prototypes(path, backend))
 
 
 def open_gallery(folder: str | Path, backend: IndexBackend) -> Gallery:
     """Open a gallery index after checking its passport and files. Raises as ``open_prototypes`` does."""
-    folder, manifest = _checked(folder, IndexKind.GALLERY)
-    items = item_table.read(folders.file_named(folder, manifest, ITEMS))
-    vectors, index = _vectors_and_index(folder, manifest, backend)
-    if not len(items) == len(vectors) == manifest.count:
-        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=_REBUILD)
-    return Gallery(folder, manifest, items, vectors, index)
+    return _open(Path(folder), lambda path: _open_gallery(path, backend))
 
 
 def is_index(folder: str | Path) -> bool:
-    """Whether a folder has a passport; opening it tells whether it is sound."""
-    return (Path(folder) / passport.NAME).is_file()
+    """Whether a folder holds a passport of ours; opening it tells whether it is sound."""
+    return passport.is_index(Path(folder))
 
 
 def verify(folder: str | Path, backend: IndexBackend) -> list[str]:
@@ -152,10 +151,11 @@ def verify(folder: str | Path, backend: IndexBackend) -> list[str]:
         ids = [item.id for item in opened.items]
         if any(later <= earlier for earlier, later in pairwise(ids)):
             problems.append("item ids are not strictly increasing")
-    sample = np.unique(np.linspace(0, len(opened.vectors) - 1, num=min(256, len(opened.vectors)), dtype=np.int64))
-    scores, _ = opened.index.search(np.ascontiguousarray(opened.vectors[sample]), 1)
-    if len(scores) and float(np.abs(scores[:, 0] - 1.0).max()) > 1e-3:
-        problems.append("the FAISS file does not hold the vectors of this index")
+    for start in range(0, len(opened.vectors), _VERIFY_ROWS):
+        rows = np.arange(start, min(start + _VERIFY_ROWS, len(opened.vectors)))
+        if not np.array_equal(opened.index.stored(rows), opened.vectors[rows]):
+            problems.append("the FAISS file does not hold the vectors of this index")
+            break
     return problems
 
 
@@ -170,8 +170,44 @@ def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -
         )
 
 
-def _checked(folder: str | Path, kind: IndexKind) -> tuple[Path, Manifest]:
-    folder = Path(folder)
+def _open(folder: Path, opener: Callable[[Path], _Opened]) -> _Opened:
+    """Open an index; if a writer replaced it meanwhile, open what it wrote."""
+    for _ in range(_OPEN_ATTEMPTS):
+        before = _passport_bytes(folder)
+        try:
+            return opener(folder)
+        except IntegrityError:
+            if _passport_bytes(folder) == before:
+                raise
+    return opener(folder)
+
+
+def _passport_bytes(folder: Path) -> bytes | None:
+    try:
+        return (folder / passport.NAME).read_bytes()
+    except OSError:
+        return None
+
+
+def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
+    manifest = _checked(folder, IndexKind.PROTOTYPES)
+    prompts = _read_prompts(folders.file_named(folder, manifest, PROMPTS))
+    vectors, index = _vectors_and_index(folder, manifest, backend)
+    if not len(prompts.class_names) == len(vectors) == manifest.count:
+        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=passport.REBUILD)
+    return Prototypes(folder, manifest, prompts, vectors, index)
+
+
+def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
+    manifest = _checked(folder, IndexKind.GALLERY)
+    items = item_table.read(folders.file_named(folder, manifest, ITEMS))
+    vectors, index = _vectors_and_index(folder, manifest, backend)
+    if not len(items) == len(vectors) == manifest.count:
+        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=passport.REBUILD)
+    return Gallery(folder, manifest, items, vectors, index)
+
+
+def _checked(folder: Path, kind: IndexKind) -> Manifest:
     manifest = passport.read(folder)
     if manifest.kind is not kind:
         other = "classify and evaluate" if manifest.kind is IndexKind.PROTOTYPES else "search"
@@ -180,7 +216,7 @@ def _checked(folder: str | Path, kind: IndexKind) -> tuple[Path, Manifest]:
             hint=f"A {manifest.kind} index serves {other}.",
         )
     folders.refuse_damaged(folder, manifest)
-    return folder, manifest
+    return manifest
 
 
 def _vectors_and_index(folder: Path, manifest: Manifest, backend: IndexBackend) -> tuple[Vectors, VectorIndex]:
@@ -188,10 +224,12 @@ def _vectors_and_index(folder: Path, manifest: Manifest, backend: IndexBackend) 
         vectors = np.load(folders.file_named(folder, manifest, VECTORS), mmap_mode="r", allow_pickle=False)
         index = backend.load(folders.file_named(folder, manifest, FAISS))
     except (OSError, ValueError, RuntimeError) as error:
-        raise IntegrityError(f"the index at '{folder}' is damaged: {_one_line(error)}", hint=_REBUILD) from error
+        raise IntegrityError(
+            f"the index at '{folder}' is damaged: {_one_line(error)}", hint=passport.REBUILD
+        ) from error
     shape = (manifest.count, manifest.space.dim)
     if vectors.shape != shape or vectors.dtype != np.float32 or (len(index), index.dim) != shape:
-        raise IntegrityError(f"the index at '{folder}' is damaged: its vectors are not {shape}", hint=_REBUILD)
+        raise IntegrityError(f"the index at '{folder}' is damaged: its vectors are not {shape}", hint=passport.REBUILD)
     return vectors, index
 
 
@@ -207,7 +245,7 @@ def _read_prompts(path: Path) -> PromptSet:
             content["templates_source"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"'{path}' is damaged: {_one_line(error)}", hint=_REBUILD) from error
+        raise IntegrityError(f"'{path}' is damaged: {_one_line(error)}", hint=passport.REBUILD) from error
 
 
 def _one_line(error: Exception) -> str:

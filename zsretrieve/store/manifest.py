@@ -21,7 +21,7 @@ FORMAT = "zsretrieve-index"
 FORMAT_VERSION = 1
 
 _Record = TypeVar("_Record")
-_REBUILD = "Restore the folder from a copy, or build the index again."
+REBUILD = "Restore the folder from a copy, or build the index again."
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -35,6 +35,14 @@ def to_json(manifest: Manifest) -> dict[str, Any]:
     """The passport as it stands in the file."""
     loaded: dict[str, Any] = json.loads(to_bytes(manifest))
     return loaded
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder holds a passport of ours; reading it tells whether it is sound."""
+    try:
+        return f'"format": "{FORMAT}"'.encode() in (folder / NAME).read_bytes()
+    except OSError:
+        return False
 
 
 def read(folder: Path) -> Manifest:
@@ -64,9 +72,9 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise IndexFormatError(f"'{path}' is damaged: not valid JSON", hint=_REBUILD) from error
+        raise IndexFormatError(f"'{path}' is damaged: not valid JSON", hint=REBUILD) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise IndexFormatError(f"'{path}' is not the passport of a zsretrieve index", hint=_REBUILD)
+        raise IndexFormatError(f"'{path}' is not the passport of a zsretrieve index", hint=REBUILD)
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise IndexFormatError(
@@ -75,15 +83,15 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         )
     digest = content.pop("digest", None)
     if digest != _digest(content) or _canonical({**content, "digest": digest}) != raw:
-        raise IndexFormatError(f"'{path}' is damaged: its digest does not match its content", hint=_REBUILD)
+        raise IndexFormatError(f"'{path}' is damaged: its digest does not match its content", hint=REBUILD)
     del content["format"]
     try:
         manifest = _build(Manifest, content)
     except (TypeError, ValueError, KeyError) as error:
-        raise IndexFormatError(f"'{path}' is damaged: {error}", hint=_REBUILD) from error
+        raise IndexFormatError(f"'{path}' is damaged: {error}", hint=REBUILD) from error
     for name in manifest.files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise IndexFormatError(f"'{path}' names a file outside its folder: '{name}'", hint=_REBUILD)
+            raise IndexFormatError(f"'{path}' names a file outside its folder: '{name}'", hint=REBUILD)
     return manifest
 
 

@@ -27,13 +27,23 @@ def read_query(text: str, *, literal: bool = False) -> Query:
     QueryError
         If it is empty or malformed, or a term is named like a picture but there is no such file.
     """
-    query = parse_query(text, os.path.isfile, literal=literal)
+    query = parse_query(text, _is_picture, literal=literal)
     for term in query.terms:
-        if not literal and not term.is_image and is_image_name(term.value) and " " not in term.value:
+        if not literal and not term.is_image and is_image_name(term.value):
             raise QueryError(
                 f"there is no picture '{term.value}'", hint="Check the path, or search for the words with --literal."
             )
     return query
+
+
+def _is_picture(value: str) -> bool:
+    """A file is a picture by its name; without such a name only if it is written as a path, since any word may be
+    the name of a file in the current folder.
+    """
+    try:
+        return (is_image_name(value) or os.sep in value) and os.path.isfile(value)
+    except ValueError:  # a null character, say
+        return False
 
 
 def search(
@@ -42,7 +52,7 @@ def search(
     encoder: Callable[[], Encoder],
     *,
     k: int | None = None,
-    exif: bool = True,
+    exif: bool | None = None,
 ) -> list[tuple[Hit, ...]]:
     """The k nearest pictures of a gallery for each query, best first.
 
@@ -56,8 +66,8 @@ def search(
         Gives the encoder; called only if a query needs one (a picture of the gallery has its vector already).
     k : int, optional
         Ten by default, or as many as the gallery holds.
-    exif : bool
-        Turn query pictures upright as their EXIF orientation says.
+    exif : bool, optional
+        Turn query pictures upright as their EXIF orientation says; by default as the gallery's were.
 
     Raises
     ------
@@ -71,12 +81,12 @@ def search(
     size = len(gallery.index)
     k = min(DEFAULT_K, size) if k is None else k
     check_k(k, size, "images")
-    resolver = _Resolver(gallery, encoder, exif)
+    resolver = _Resolver(gallery, encoder, gallery.manifest.encoding.exif if exif is None else exif)
     found = []
     for query in queries:
         terms = [resolver.vector(term) for term in query.terms]
-        vector = combine(np.concatenate(terms), [term.weight for term in query.terms])
-        own = {row for term in query.terms if term.is_image and (row := resolver.own_row(term)) is not None}
+        vector = combine(np.concatenate(terms), [term.weight for term in query.terms], query.text)
+        own = {row for term in query.terms if term.is_image for row in resolver.own_rows(term)}
         scores, rows = gallery.index.search(vector, min(size, k + len(own)))
         kept = [(float(score), int(row)) for score, row in zip(scores[0], rows[0], strict=True) if int(row) not in own]
         found.append(
@@ -97,21 +107,22 @@ class _Resolver:
         self._encoder: Encoder | None = None
         self._exif = exif
 
-    def own_row(self, term: Term) -> int | None:
-        return self._gallery.rows_by_real_path.get(os.path.realpath(term.value))
+    def own_rows(self, term: Term) -> list[int]:
+        return self._gallery.rows_by_real_path.get(os.path.realpath(term.value), [])
 
     def vector(self, term: Term) -> Vectors:
         if not term.is_image:
             return self._loaded().encode_texts([term.value])
-        row = self.own_row(term)
-        if row is not None and self._unchanged(term.value, row):
-            return np.asarray(self._gallery.vectors[row : row + 1])
+        for row in self.own_rows(term)[:1]:
+            if self._unchanged(term.value, row):
+                return np.asarray(self._gallery.vectors[row : row + 1])
         try:
             picture = open_picture(term.value, exif=self._exif)
             return self._loaded().encode_prepared([self._loaded().prepare(picture.image)])
         except ImageError as error:
             raise QueryError(
-                f"'{term.value}' cannot be used as a query: {error.message}", hint="Give a picture."
+                f"'{term.value}' cannot be used as a query: {error.message}",
+                hint="Give a sound picture, or search for the words with --literal.",
             ) from error
 
     def _unchanged(self, path: str, row: int) -> bool:
