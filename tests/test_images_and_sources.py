@@ -248,3 +248,26 @@ def test_paths_behind_links_are_not_normalised(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real" / "deep")
     found = sources.paths([tmp_path / "link" / ".." / "x.png"])
     assert found.absolute(found.files[0]).is_file()
+
+
+def test_a_damaged_exif_block_does_not_lose_the_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = picture(tmp_path / "a.jpg", (8, 6), exif=exif)
+    whole = path.read_bytes()
+    start = whole.index(b"Exif\0\0") + 6
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for place in rng.integers(start, start + 24, 3):
+            damaged[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(damaged))
+        assert set(open_picture(path).image.size) == {6, 8}
+
+
+def test_32_bit_pictures_of_8_bit_values_are_not_black(tmp_path: Path) -> None:
+    values = np.arange(48, dtype=np.int32).reshape(6, 8) * 5
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.tif").image), values)
+    Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)).save(tmp_path / "nan.tif")
+    assert open_picture(tmp_path / "nan.tif").image.mode == "L"

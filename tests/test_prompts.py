@@ -179,3 +179,24 @@ def test_labels_that_may_mean_two_classes_are_not_guessed() -> None:
     with pytest.raises(ClassMappingError, match="name of class 0 and the number of another"):
         map_labels(["#1"], digits)
     assert map_labels(["#1"], expanded("0,1,2")) == {"#1": 1}
+
+
+def test_long_lists_are_no_paths() -> None:
+    many = ",".join(f"class number {i}" for i in range(100))
+    assert len(classes(many).names) == 100
+    assert templates("a very long template " * 30 + "{}").templates
+    with pytest.raises(PromptError, match="no class set or file"):
+        classes("x" * 300)
+    with pytest.raises(PromptError, match="no class set or file"):
+        classes("x\0y")
+
+
+def test_class_by_class_prompts_keep_classes_of_the_same_name(tmp_path: Path) -> None:
+    path = tmp_path / "cupl.json"
+    path.write_text('{"missile": ["one"], "dog": ["two"], "missile": ["three"]}')
+    made = prompts.expand(classes(path), None)
+    assert made.class_names == ("missile", "dog", "missile")
+    assert made.prompts == (("one",), ("two",), ("three",))
+    path.write_text("[" * 100_000)
+    with pytest.raises(PromptError, match="not valid JSON"):
+        classes(path)

@@ -6,12 +6,11 @@ import hashlib
 import io
 import os
 import stat
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from zsretrieve.errors import ImageError
 
@@ -23,9 +22,15 @@ SUFFIXES = frozenset(
 # would resize other pixels and so move the vectors.
 _PASSED_ON = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"})
 _EXIF_ORIENTATION = 0x0112
-
-# Pillow remarks on odd but readable files. Pictures are decoded in threads, where a filter cannot be set for a while.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,7 @@ def _decode(content: bytes, exif: bool) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(content))
         image.load()
-        if exif and image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        return _for_preprocessing(image)
+        return _for_preprocessing(_upright(image) if exif else image)
     except UnidentifiedImageError as error:
         raise ImageError("not a readable image") from error
     except Image.DecompressionBombError as error:
@@ -93,14 +96,28 @@ def _decode(content: bytes, exif: bool) -> Image.Image:
         raise ImageError(f"damaged image: {reason}") from error
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; a damaged EXIF block is no reason to lose a sound picture."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Pillow's parser raises whatever the damage leads it to
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
 def _for_preprocessing(image: Image.Image) -> Image.Image:
     if image.mode in _PASSED_ON:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         # Pillow would clip these to 0..255; their own range is kept instead.
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode != "F" or values.max(initial=0.0) > 255 else 255.0
-        if image.mode == "F" and values.min(initial=0.0) >= 0 and values.max(initial=0.0) <= 1:
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        most = float(values.max(initial=0.0))
+        if image.mode == "F" and most <= 1:
             top = 1.0
+        elif image.mode in ("F", "I") and most <= 255:
+            top = 255.0
+        else:
+            top = max(65535.0, most)
         return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8))
     return image.convert("RGB")

@@ -48,6 +48,13 @@ class TemplateList:
 
 
 @dataclass(frozen=True)
+class _Pairs:
+    """A JSON object as written: two classes may share a name, and a dict would lose one of them."""
+
+    pairs: list[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
 class SetInfo:
     """What a bundled set holds, for listing."""
 
@@ -90,7 +97,7 @@ def read_classes(spec: str | Path | Sequence[str], provider: Provider) -> ClassL
     if not isinstance(spec, str | Path):
         return _class_list(list(spec), None, "given names")
     path = _bundled(str(spec)) or Path(spec)
-    if path.is_file():
+    if _is_file(path):
         match path.suffix.lower():
             case ".toml":
                 return _classes_from_toml(path, provider)
@@ -103,7 +110,8 @@ def read_classes(spec: str | Path | Sequence[str], provider: Provider) -> ClassL
         return _class_list(names, None, "given names")
     raise PromptError(
         f"there is no class set or file '{spec}'",
-        hint=_nearest(str(spec), "names") + 'For your own classes give a file or a comma list such as "cat,dog".',
+        hint=_nearest(str(spec), "names")
+        + 'Your own classes: a file or a comma list, "cat,dog" (for one class "cat,").',
     )
 
 
@@ -125,7 +133,7 @@ def read_templates(spec: str | Path | Sequence[str], provider: Provider) -> Temp
     if not isinstance(spec, str | Path):
         return _template_list(list(spec), "given templates")
     path = _bundled(str(spec)) or Path(spec)
-    if path.is_file():
+    if _is_file(path):
         match path.suffix.lower():
             case ".toml":
                 content = _read_toml(path)
@@ -230,12 +238,13 @@ def _classes_from_toml(path: Path, provider: Provider) -> ClassList:
 
 def _classes_from_json(path: Path) -> ClassList:
     content = _read_json(path)
-    if isinstance(content, dict):
-        prompts = [_json_strings(value, path) for value in content.values()]
-        for name, group in zip(content, prompts, strict=True):
+    if isinstance(content, _Pairs):
+        names = [name for name, _ in content.pairs]
+        prompts = [_json_strings(value, path) for _, value in content.pairs]
+        for name, group in zip(names, prompts, strict=True):
             if not group or not all(text.strip() for text in group):
                 raise PromptError(f"class '{name}' of '{path}' has no prompt or an empty one", hint="Give it a prompt.")
-        return _class_list(list(content), None, str(path), prompts)
+        return _class_list(names, None, str(path), prompts)
     return _class_list(_json_strings(content, path), None, str(path))
 
 
@@ -275,8 +284,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+        return json.loads(_read_text(path), object_pairs_hook=_Pairs)
+    except (json.JSONDecodeError, RecursionError) as error:
         raise PromptError(f"'{path}' is not valid JSON: {error}", hint="See docs/formats.md for the form.") from error
 
 
@@ -302,9 +311,17 @@ def _strings(content: dict[str, Any], key: str, path: Path, provider: Provider) 
     return value
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; a list of labels or a sentence may be too long to be a path at all."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _bundled(name: str) -> Path | None:
     path = prompts_folder() / f"{name}.toml"
-    return path if re.fullmatch(r"[\w-]+", name) and path.is_file() else None
+    return path if re.fullmatch(r"[\w-]+", name) and _is_file(path) else None
 
 
 def _nearest(name: str, key: str) -> str:

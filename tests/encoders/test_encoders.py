@@ -1,5 +1,6 @@
 import contextlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 import torch
 from kits.encoder_kit import TEXTS, check_encoder, pictures
 from kits.models import CONFIGS, write_model
+from PIL import Image
 
 from zsretrieve import api
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.encoders.torch_openclip import TorchEncoder, resolve_device
-from zsretrieve.errors import DeviceError, ModelNameError, WeightsUnavailableError
+from zsretrieve.errors import DeviceError, ImageError, ModelNameError, WeightsUnavailableError
 from zsretrieve.records import ScoreHead
 
 
@@ -147,6 +149,28 @@ def test_unknown_models_name_the_nearest() -> None:
     with pytest.raises(ModelNameError, match="has no tag 'opnai'") as caught:
         TorchEncoder("ViT-B-32/opnai")
     assert "openai" in str(caught.value.hint)
+
+
+def test_a_space_is_the_configuration_and_the_tokenizer_too(models: dict[str, Path], tmp_path: Path) -> None:
+    vit = TorchEncoder(f"local-dir:{models['vit-quickgelu']}")
+    other_heads = write_model("vit-quickgelu", tmp_path / "heads")
+    config = json.loads((other_heads / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["head_width"] = 16
+    (other_heads / "open_clip_config.json").write_text(json.dumps(config))
+    assert vit.space.differences(TorchEncoder(f"local-dir:{other_heads}").space) == ["weights"]
+    siglip = TorchEncoder(f"local-dir:{models['siglip-like']}")
+    other_words = write_model("siglip-like", tmp_path / "words")
+    tokenizer = (other_words / "tokenizer.json").read_text()
+    (other_words / "tokenizer.json").write_text(tokenizer.replace('"content": "<unk>"', '"content": "<unk>" ', 1))
+    assert siglip.space.differences(TorchEncoder(f"local-dir:{other_words}").space) == ["weights"]
+
+
+def test_a_picture_too_thin_to_be_resized_is_refused(models: dict[str, Path]) -> None:
+    thin = Image.new("RGB", (1, 20_000))
+    with pytest.raises(ImageError, match="too thin to be resized: 1 x 20000"):
+        TorchEncoder(f"local-dir:{models['vit-quickgelu']}").prepare(thin)
+    siglip = TorchEncoder(f"local-dir:{models['siglip-like']}")
+    assert siglip.prepare(thin).shape == (3, 64, 64)
 
 
 def test_devices_and_precisions() -> None:

@@ -2,6 +2,7 @@ import socket
 
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from zsretrieve.encoders.describe import describe
 from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
@@ -58,4 +59,6 @@ def test_why_something_is_missing() -> None:
     error.__cause__ = OSError("no\n route")
     assert why_missing(error, None) == "no route"
     assert why_missing(ValueError(), None) == "ValueError"
+    assert why_missing(error, "the hub is away") == "no route", "an error of another kind is told as it is"
+    error.__cause__.__cause__ = OfflineModeIsEnabled("...")
     assert why_missing(error, "the hub is away") == "not in the cache, and the hub is away"

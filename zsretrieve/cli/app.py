@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
 import sys
 import traceback
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -51,21 +53,26 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    context.obj = Verbosity(quiet, verbose)
+    context.obj = Verbosity(quiet)
 
 
 def main() -> NoReturn:
     """Run the command line; errors of the library become ``error:`` and ``hint:`` on stderr and exit code 1."""
-    verbose = not {"-v", "--verbose"}.isdisjoint(sys.argv[1:])
+    flags = set(itertools.takewhile(lambda word: word != "--", sys.argv[1:]))
+    verbose = not flags.isdisjoint({"-v", "--verbose"})
     # Libraries log their own view of things to the root logger; ours is told below.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     if not verbose:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    if not sys.stderr.isatty() or not {"-q", "--quiet"}.isdisjoint(sys.argv[1:]):
+    if not sys.stderr.isatty() or not flags.isdisjoint({"-q", "--quiet"}):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    signal.signal(signal.SIGTERM, _terminated)
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    # Pillow remarks on odd but readable files; what cannot be read is reported as skipped.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
     try:
         app()
     except ZsRetrieveError as error:
@@ -77,6 +84,12 @@ def main() -> NoReturn:
         if exit_.code == 130:
             _tell("interrupted", None)
         raise
+    except OSError as error:
+        if verbose:
+            traceback.print_exc()
+        where = f"'{error.filename}': " if error.filename else ""
+        _tell(f"{where}{error.strerror or error}", "Check the path, the permissions and the free space.")
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001  (a defect must not look like a user's mistake, nor spill a traceback)
         if verbose:
             traceback.print_exc()

@@ -44,7 +44,6 @@ class Verbosity:
     """How much is told on stderr."""
 
     quiet: bool = False
-    verbose: bool = False
 
 
 def out() -> Console:

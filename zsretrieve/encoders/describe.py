@@ -10,7 +10,7 @@ import open_clip
 
 from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.naming import NameForm, parse_model_name
-from zsretrieve.encoders.registry import check_tag, model_info
+from zsretrieve.encoders.registry import check_tag, common_to_tags, model_info
 from zsretrieve.errors import ModelNameError, WeightsUnavailableError
 
 
@@ -43,8 +43,12 @@ def describe(name: str) -> dict[str, object]:
             }
         case NameForm.CHECKPOINT:
             check_tag(str(parsed.arch), None, name)
-            config = open_clip.get_model_config(parsed.arch) or {}
-            return _from_config(name, "checkpoint", config, {}, parsed.rest)
+            common = common_to_tags(str(parsed.arch))
+            config = {
+                **(open_clip.get_model_config(parsed.arch) or {}),
+                "quick_gelu": common.activation == "quick_gelu",
+            }
+            return _from_config(name, "checkpoint", config, common.preprocessing, parsed.rest)
         case NameForm.LOCAL:
             path = Path(parsed.rest) / "open_clip_config.json"
             try:

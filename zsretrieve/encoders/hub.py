@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 _TIMEOUT_S = 3.0
@@ -56,8 +57,11 @@ def why_missing(error: BaseException, offline: str | None) -> str:
     ``offline`` is what ``offline_if_unreachable`` yielded. Of an error only the first cause is told: the layers
     around it repeat it within long texts.
     """
-    if offline is not None:
-        return f"not in the cache, and {offline}"
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    inner: BaseException = error
+    while True:
+        if offline is not None and isinstance(inner, OfflineModeIsEnabled | LocalEntryNotFoundError):
+            return f"not in the cache, and {offline}"
+        cause = inner.__cause__ or inner.__context__
+        if cause is None:
+            return " ".join(str(inner).split())[:200] or type(inner).__name__
+        inner = cause

@@ -50,6 +50,29 @@ def tag_activation(arch: str, tag: str) -> str:
     return "quick_gelu" if by_tag or by_architecture else "gelu"
 
 
+@dataclass(frozen=True)
+class Common:
+    """What all pretrained tags of an architecture agree on; where they differ, the architecture's defaults."""
+
+    activation: str
+    preprocessing: dict[str, Any]
+
+
+def common_to_tags(arch: str) -> Common:
+    """How to treat a bare checkpoint of an architecture, which says nothing of its preprocessing or activation."""
+    plain = arch.removesuffix("-quickgelu")
+    configs = [open_clip.get_pretrained_cfg(plain, tag) for tag in open_clip.list_pretrained_tags_by_model(plain)]
+    quick = (open_clip.get_model_config(arch) or {}).get("quick_gelu", False)
+    preprocessing = {}
+    if configs:
+        quick = quick or all(config.get("quick_gelu", False) for config in configs)
+        for key in ("mean", "std", "interpolation", "resize_mode"):
+            first = configs[0].get(key)
+            if first is not None and all(config.get(key) == first for config in configs):
+                preprocessing[key] = first
+    return Common("quick_gelu" if quick else "gelu", preprocessing)
+
+
 def known_models(search: str = "") -> list[ModelInfo]:
     """All pretrained models whose name holds every word of ``search``, in open_clip's order."""
     words = search.lower().split()

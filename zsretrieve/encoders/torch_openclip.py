@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,14 +17,20 @@ from PIL import Image
 
 from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.naming import ModelName, NameForm, parse_model_name
-from zsretrieve.encoders.registry import check_tag, tag_activation
-from zsretrieve.errors import DeviceError, ModelNameError, WeightsUnavailableError
+from zsretrieve.encoders.registry import check_tag, common_to_tags, tag_activation
+from zsretrieve.errors import DeviceError, ImageError, ModelNameError, WeightsUnavailableError
 from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding, Head, Preprocessing, ScoreHead, Space, TextContext
 from zsretrieve.vectors import Vectors, unit_rows
 
 PRECISIONS = ("auto", "fp32", "bf16")
 _TEXT_BATCH = 256
+# At 224 pixels this side ratio makes a picture of 30 MB on its way to the crop.
+_MAX_ASPECT = 200
+_TOKENIZER_FILES = frozenset(
+    {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt"}
+    | {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model"}
+)
 
 
 class TorchEncoder:
@@ -67,7 +74,16 @@ class TorchEncoder:
         self.batch_size = batch_size or (256 if self._device.type == "cuda" else 64)
 
     def prepare(self, image: Image.Image) -> Pixels:
-        """open_clip's own preprocessing: float32 of shape (3, height, width)."""
+        """open_clip's own preprocessing: float32 of shape (3, height, width).
+
+        Raises
+        ------
+        ImageError
+            If the picture is so thin that resizing its shorter side would make it enormous.
+        """
+        shorter, longer = sorted(image.size)
+        if self.space.preprocessing.resize_mode == "shortest" and longer > _MAX_ASPECT * shorter:
+            raise ImageError(f"too thin to be resized: {image.width} x {image.height} pixels")
         pixels: Pixels = self._preprocess(image).numpy()
         return pixels
 
@@ -106,8 +122,14 @@ class TorchEncoder:
             if self._precision == "bf16":
                 stack.enter_context(torch.autocast(self._device.type, dtype=torch.bfloat16))
             elif self._device.type == "cuda":
-                stack.enter_context(torch.backends.cudnn.flags(allow_tf32=False))
-            yield
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            try:
+                yield
+            except torch.OutOfMemoryError as error:
+                raise DeviceError(
+                    f"the device '{self._device}' is out of memory",
+                    hint="Give a smaller --batch-size, or --device cpu.",
+                ) from error
 
 
 def resolve_device(device: str) -> torch.device:
@@ -146,6 +168,9 @@ def _load(name: ModelName, offline: str | None) -> Any:
     elif name.form is NameForm.CHECKPOINT:
         check_tag(str(name.arch), None, name.written)
         pretrained = name.rest
+        common = common_to_tags(str(name.arch))
+        options["quick_gelu"] = common.activation == "quick_gelu"
+        options["force_preprocess_cfg"] = common.preprocessing
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="QuickGELU mismatch")
         try:
@@ -228,10 +253,12 @@ def _weights_identity(name: ModelName) -> str:
         case NameForm.HUB:
             return f"hub:{name.rest}{_hub_commit(name.rest)}"
         case NameForm.CHECKPOINT:
-            return f"sha256:{_sha256(Path(name.rest))}"
+            return _digest_of([Path(name.rest)], open_clip.get_model_config(name.arch))
         case NameForm.LOCAL:
-            weights = open_clip.factory._find_checkpoint_in_dir(Path(name.rest))
-            return f"sha256:{_sha256(Path(str(weights)))}"
+            folder = Path(name.rest)
+            weights = Path(str(open_clip.factory._find_checkpoint_in_dir(folder)))
+            tokenizer = sorted(p for p in folder.iterdir() if p.is_file() and p.name in _TOKENIZER_FILES)
+            return _digest_of([weights, *tokenizer], open_clip.get_model_config(name.open_clip_name))
 
 
 def _hub_commit(repository: str) -> str:
@@ -241,6 +268,10 @@ def _hub_commit(repository: str) -> str:
     return f"@{Path(cached).parent.name}" if isinstance(cached, str) else ""
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest_of(files: list[Path], config: Any) -> str:
+    """Weights alone do not make a space: the same ones under other heads or another tokenizer give other vectors."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()}"
