@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from zsretrieve import prompts as _prompts
-from zsretrieve import sources, wiring
-from zsretrieve.errors import SourceError
+from zsretrieve import ranking, sources, wiring
+from zsretrieve.errors import SkippedInputError, SourceError, SpaceMismatchError
 from zsretrieve.images import is_image_name
 from zsretrieve.ports import Encoder, IndexBackend
-from zsretrieve.records import EvalReport, Hit, PromptSet
+from zsretrieve.records import EvalReport, Hit, PromptSet, Space
 from zsretrieve.sources import Source
 from zsretrieve.store import folder as folders
 from zsretrieve.store import indexes
@@ -104,11 +104,12 @@ def make_prototypes(
     encoder: Encoder,
     *,
     templates: PathLike | Sequence[str] | None = None,
+    device: str = "auto",
     on_progress: OnProgress | None = None,
 ) -> BuiltPrototypes:
     """Prototypes in memory, for a list of labels that needs no index of its own."""
     prompts = classes if isinstance(classes, PromptSet) else read_prompts(classes, templates)
-    return _build.make_prototypes(prompts, encoder, wiring.index_backend(), on_progress=on_progress)
+    return _build.make_prototypes(prompts, encoder, wiring.index_backend(device), on_progress=on_progress)
 
 
 def build_gallery(
@@ -129,14 +130,20 @@ def build_gallery(
     )
 
 
-def open_prototypes(folder: PathLike, *, device: str = "auto") -> Prototypes:
-    """Open a prototype index. Raises IndexFormatError or IntegrityError if it is not sound."""
-    return indexes.open_prototypes(os.fspath(folder), wiring.index_backend(device))
+def open_prototypes(folder: PathLike, *, device: str = "auto", half: bool = False) -> Prototypes:
+    """Open a prototype index; ``half`` keeps a GPU's copy in float16, and results stay exact.
+
+    Raises IndexFormatError or IntegrityError if it is not sound.
+    """
+    return indexes.open_prototypes(os.fspath(folder), wiring.index_backend(device, half=half))
 
 
-def open_gallery(folder: PathLike, *, device: str = "auto") -> Gallery:
-    """Open a gallery index. Raises IndexFormatError or IntegrityError if it is not sound."""
-    return indexes.open_gallery(os.fspath(folder), wiring.index_backend(device))
+def open_gallery(folder: PathLike, *, device: str = "auto", half: bool = False) -> Gallery:
+    """Open a gallery index; ``half`` keeps a GPU's copy in float16, and results stay exact.
+
+    Raises IndexFormatError or IntegrityError if it is not sound.
+    """
+    return indexes.open_gallery(os.fspath(folder), wiring.index_backend(device, half=half))
 
 
 def is_index(folder: PathLike) -> bool:
@@ -162,7 +169,8 @@ def open_source(
     Parameters
     ----------
     where : sequence of path
-        A folder; ``@FILE`` or ``-`` for a list of paths in a file or on standard input; or picture files.
+        A folder; ``@FILE`` or ``-`` for a list of paths in a file or on standard input; picture files; or a gallery,
+        whose pictures are then read again.
     ground_truth : path, optional
         Labels for a folder, see ``zsretrieve.sources.read_ground_truth``.
     standard_input : iterable of str, optional
@@ -176,11 +184,14 @@ def open_source(
     names = [os.fspath(name) for name in where]
     if ground_truth is not None and not (len(names) == 1 and os.path.isdir(names[0])):
         raise SourceError("a ground truth goes with one folder of images", hint="Give the folder.")
+    if len(names) == 1 and is_index(names[0]):
+        gallery = open_gallery(names[0], device="cpu")
+        return sources.of_items(gallery.items, gallery.manifest.root)
     if len(names) == 1 and names[0] == "-":
         return sources.read_list(standard_input or ())
     if len(names) == 1 and names[0].startswith("@"):
         try:
-            with open(names[0][1:], encoding="utf-8", errors="surrogateescape") as lines:
+            with open(names[0][1:], encoding="utf-8-sig", errors="surrogateescape") as lines:
                 return sources.read_list(lines)
         except OSError as error:
             raise SourceError(
@@ -190,7 +201,7 @@ def open_source(
         return sources.folder(names[0], Path(ground_truth) if ground_truth is not None else None)
     for name in names:
         if os.path.isdir(name):
-            raise SourceError(f"'{name}' is a folder among files", hint="Give one folder, or files only.")
+            raise SourceError(f"'{name}' is one folder of several sources", hint="Give one folder, or files only.")
         if len(names) == 1 and not is_image_name(name):
             raise SourceError(f"'{name}' is not named like an image", hint="A list of paths is given as @FILE.")
         if not os.path.exists(name):
@@ -200,7 +211,7 @@ def open_source(
 
 def classify(
     source: PathLike | Sequence[PathLike] | Source | Gallery,
-    prototypes: Prototypes,
+    prototypes: Prototypes | PathLike,
     encoder: Encoder | None = None,
     *,
     k: int | None = None,
@@ -216,7 +227,9 @@ def classify(
         See ``zsretrieve.verbs.classify``.
     """
     found = _source_or_gallery(source)
+    prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
+        _refuse_skips(found, strict)
         return _classify.classify_gallery(found, prototypes, k=k)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
@@ -225,7 +238,7 @@ def classify(
 
 
 def search(
-    gallery: Gallery,
+    gallery: Gallery | PathLike,
     query: str,
     encoder: Encoder | Callable[[], Encoder] | None = None,
     *,
@@ -237,7 +250,7 @@ def search(
 
     Parameters
     ----------
-    gallery : Gallery
+    gallery : Gallery or path
     query : str
     encoder : Encoder, or a function that gives one, optional
         By default the model that the gallery's passport names is loaded if the query needs it.
@@ -252,7 +265,7 @@ def search(
 
 
 def search_all(
-    gallery: Gallery,
+    gallery: Gallery | PathLike,
     queries: Sequence[str],
     encoder: Encoder | Callable[[], Encoder] | None = None,
     *,
@@ -261,19 +274,20 @@ def search_all(
     exif: bool | None = None,
 ) -> list[tuple[Hit, ...]]:
     """``search`` for several queries; all of them are read before any is answered."""
+    opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery)
 
     def given() -> Encoder:
         if encoder is None:
-            return load_encoder(gallery.space.model)
+            return load_encoder(opened.space.model)
         return encoder() if callable(encoder) else encoder
 
     read = [_search.read_query(query, literal=literal) for query in queries]
-    return _search.search(gallery, read, given, k=k, exif=exif)
+    return _search.search(opened, read, given, k=k, exif=exif)
 
 
 def evaluate(
     source: PathLike | Source | Gallery,
-    prototypes: Prototypes,
+    prototypes: Prototypes | PathLike,
     encoder: Encoder | None = None,
     *,
     ground_truth: PathLike | None = None,
@@ -283,7 +297,9 @@ def evaluate(
 ) -> EvalReport:
     """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``."""
     found = _source_or_gallery(source, ground_truth)
+    prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
+        _refuse_skips(found, strict)
         return _evaluate.evaluate_gallery(found, prototypes)
     return _evaluate.evaluate_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
@@ -291,20 +307,55 @@ def evaluate(
     )  # fmt: skip
 
 
-def check_labels(source: Source | Gallery, prototypes: Prototypes) -> None:
+def check_k(k: int | None, n_classes: int) -> None:
+    """Raise RankError, before anything is loaded, if ``classify`` would."""
+    if k is not None:
+        ranking.check_k(k, n_classes, "classes")
+
+
+def check_model(model: str, space: Space) -> None:
+    """Raise SpaceMismatchError, before anything is loaded or fetched, if the model's name alone rules it out."""
+    identity = wiring.identity_by_name(model)
+    if identity is not None and identity != space.weights:
+        raise SpaceMismatchError(
+            f"the index is of the space of '{space.model}', not of '{model}'",
+            hint=f"Leave out --model, or build the index again with --model {model}",
+        )
+
+
+def check_labels(source: Source, prototypes: Prototypes) -> None:
     """Raise ClassMappingError or SourceError, before anything is encoded, if ``evaluate`` would."""
-    labelled = source.items if isinstance(source, Gallery) else source.files
-    _evaluate.class_ids([entry.label for entry in labelled], prototypes)
+    _evaluate.class_ids([file.label for file in source.files], prototypes)
+
+
+def _refuse_skips(gallery: Gallery, strict: bool) -> None:
+    if strict and gallery.manifest.skipped:
+        first = gallery.manifest.skipped[0]
+        raise SkippedInputError(
+            f"{len(gallery.manifest.skipped)} images were skipped when the gallery was built, first '{first.path}': "
+            f"{first.reason}",
+            hint="Repair them and build it again, or run without --strict.",
+        )
 
 
 def _source_or_gallery(
     source: PathLike | Sequence[PathLike] | Source | Gallery, ground_truth: PathLike | None = None
 ) -> Source | Gallery:
     if isinstance(source, Source | Gallery):
-        return source
-    names = [source] if isinstance(source, str | os.PathLike) else list(source)
+        names: list[PathLike] = []
+    else:
+        names = [source] if isinstance(source, str | os.PathLike) else list(source)
+    gallery = source if isinstance(source, Gallery) else None
     if len(names) == 1 and is_index(names[0]):
-        return open_gallery(names[0])
+        gallery = open_gallery(names[0])
+    if gallery is not None and ground_truth is not None:
+        raise SourceError(
+            "a gallery takes its labels when it is built", hint="Build it again with --ground-truth FILE --force."
+        )
+    if gallery is not None:
+        return gallery
+    if isinstance(source, Source):
+        return source
     return open_source(names, ground_truth=ground_truth)
 
 

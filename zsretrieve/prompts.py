@@ -144,7 +144,7 @@ def read_templates(spec: str | Path | Sequence[str], provider: Provider) -> Temp
                 return _template_list(_json_strings(_read_json(path), path), str(path))
             case _:
                 return _template_list(_lines(path), str(path))
-    if "{" in str(spec):
+    if "{" in str(spec) or " " in str(spec).strip():
         return _template_list([str(spec)], "given template")
     raise PromptError(
         f"there is no template set or file '{spec}'",

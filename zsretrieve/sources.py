@@ -11,7 +11,7 @@ from pathlib import Path
 
 from zsretrieve.errors import OptionalDependencyError, SourceError
 from zsretrieve.images import is_image_name
-from zsretrieve.records import Skipped
+from zsretrieve.records import Item, Skipped
 
 _SYNSET = re.compile(r"n\d{8}")
 
@@ -88,6 +88,11 @@ def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source
 def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
     """A source from a list of paths, one a line; empty lines are passed over."""
     return paths([line for line in (raw.rstrip("\r\n") for raw in lines) if line.strip()], root)
+
+
+def of_items(items: Iterable[Item], root: str | None) -> Source:
+    """The pictures of a gallery, to be read again."""
+    return Source(Path(root or "."), tuple(SourceFile(item.path, item.label) for item in items))
 
 
 def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:

@@ -8,14 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zsretrieve.encoders.metadata import provide
-from zsretrieve.encoders.naming import DEFAULT_MODEL, DEMO_FOLDER
-from zsretrieve.errors import OptionalDependencyError
+from zsretrieve.encoders.naming import DEFAULT_MODEL
+from zsretrieve.errors import DeviceError, OptionalDependencyError
 from zsretrieve.ports import Encoder, IndexBackend
 
 if TYPE_CHECKING:
     from zsretrieve.encoders.registry import ModelInfo
 
-__all__ = ["DEFAULT_MODEL", "DEMO_FOLDER", "describe_model", "index_backend", "known_models", "load_encoder", "provide"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "describe_model",
+    "identity_by_name",
+    "index_backend",
+    "known_models",
+    "load_encoder",
+    "provide",
+]
 
 
 def load_encoder(
@@ -43,7 +51,20 @@ def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
             f"FAISS cannot be imported: {error}",
             hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
         ) from error
-    return FaissBackend(device, half=half)
+    try:
+        return FaissBackend(device, half=half)
+    except DeviceError:
+        # The model may run on a GPU that the installed FAISS does not know; the index then stays on the CPU.
+        if device.partition(":")[0] != "cuda":
+            raise
+        return FaissBackend("cpu")
+
+
+def identity_by_name(model: str) -> str | None:
+    """What identifies the weights of a model, where its name alone tells; None where files must be read."""
+    from zsretrieve.encoders.naming import parse_model_name, tag_identity
+
+    return tag_identity(parse_model_name(model))
 
 
 def known_models(search: str = "") -> list[ModelInfo]:

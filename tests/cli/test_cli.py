@@ -68,8 +68,8 @@ def test_info_and_verify(world: Path, run_cli: Run) -> None:
     assert content["kind"] == "prototypes"
     assert content["templates_source"] == "scenes"
     done = run_cli("index", "verify", world / "gallery")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert "sound" in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gallery: sound" in done.stdout
 
 
 def test_classify_formats_agree(world: Path, run_cli: Run) -> None:
@@ -118,7 +118,7 @@ def test_a_prompt_longer_than_the_context_is_told(world: Path, run_cli: Run) -> 
     long = "word " * 40
     done = run_cli("index", "prototypes", world / "long", "--classes", f"cat,{long}", "--model", "demo")
     assert done.returncode == 0
-    assert "longer than the model's 32 tokens and cut, first: 'a photo of a word word" in done.stderr
+    assert "1 prompts longer than the model's 32 tokens are cut:\n  'a photo of a word word" in done.stderr
 
 
 def test_search(world: Path, run_cli: Run) -> None:
@@ -153,6 +153,7 @@ def test_evaluate(world: Path, run_cli: Run) -> None:
 
 def test_models_and_prompts(run_cli: Run) -> None:
     listed = run_cli("models", "list", "siglip", "b-16", "256", "--format", "json")
+    assert "no model matches 'zzz'" in run_cli("models", "list", "zzz").stderr
     assert {"ViT-B-16-SigLIP-256/webli"} <= {m["name"] for m in json.loads(listed.stdout)}
     assert "quick_gelu" in run_cli("models", "show", "ViT-B-32/openai").stdout
     assert json.loads(run_cli("models", "show", "demo", "--format", "json").stdout)["context_length"] == 32
@@ -192,7 +193,11 @@ def test_models_and_prompts(run_cli: Run) -> None:
         (("search", "gallery", ""), "the query is empty", "words"),
         (("evaluate", "photos", "-p", "nowhere"), "no index at", "index"),
         (("evaluate", "photos/red circle", "-p", "prototypes"), "none of the images has a label", "--ground-truth"),
-        (("prompts", "show", "nothing"), "no class set or file", "Bundled"),
+        (("prompts", "show", "nothing"), "no set or file 'nothing'", "raw"),
+        (("classify", "gallery", "-p", "prototypes", "--strict"), "skipped when the gallery was built", "--strict"),
+        (("classify", "photos", "-l", ",".join(["a label"] * 60) + ",", "-k", "99"), "holds 60 classes", "60"),
+        (("index", "gallery", "photos", "x", "--model", "ViT-B-32"), "not a model name", "models list ViT-B-32"),
+        (("index", "gallery", "photos", "x", "--model", "Demo"), "not a model name", "mean demo"),
         (("index", "info", "photos"), "is not an index", "index"),
     ],
 )  # fmt: skip
@@ -206,10 +211,11 @@ def test_different_spaces_are_refused(world: Path, run_cli: Run, tmp_path: Path)
     model = write_model("vit-quickgelu", tmp_path / "model")
     made = run_cli("index", "prototypes", tmp_path / "p", "-c", "a,b", "--model", f"local-dir:{model}")
     assert made.returncode == 0, made.stderr
-    done = run_cli("evaluate", world / "gallery", "-p", tmp_path / "p")
-    assert done.returncode == 1
+    refused(run_cli("evaluate", world / "gallery", "-p", tmp_path / "p"), "they differ in weights", "--model")
     refused(run_cli("classify", world / "gallery", "-p", tmp_path / "p"), "'demo' and the prototype index", "--model")
     refused(run_cli("search", world / "gallery", "x", "--model", f"local-dir:{model}"), "weights", "--model")
+    by_name = run_cli("search", world / "gallery", "x", "--model", "ViT-B-32/openai")
+    refused(by_name, "space of 'demo', not of 'ViT-B-32/openai'", "--model")
 
 
 def test_damage_is_refused(world: Path, run_cli: Run, tmp_path: Path) -> None:
@@ -221,6 +227,7 @@ def test_damage_is_refused(world: Path, run_cli: Run, tmp_path: Path) -> None:
     done = run_cli("index", "verify", copy)
     assert done.returncode == 1
     assert "index.faiss' has changed" in done.stderr
+    assert "hint: " in done.stderr
     path.write_bytes(whole)
     manifest = copy / passport.NAME
     good = manifest.read_bytes()
@@ -247,6 +254,7 @@ def test_unwritable_output(world: Path, run_cli: Run, tmp_path: Path) -> None:
         ("index", "gallery", "photos"),
         ("search", "g", "q", "--format", "xml"),
         ("index", "gallery", "photos", "x", "--precision", "fp8"),
+        ("index", "gallery", "photos", "x", "--skipped", "nowhere/x.csv"),
     ],
 )
 def test_wrong_usage_is_2(run_cli: Run, arguments: tuple[str, ...]) -> None:
@@ -261,7 +269,7 @@ def test_version_and_help(run_cli: Run) -> None:
     assert "demo" in run_cli("--help").stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupted_leaves_no_half_index(scene_folder: Path, tmp_path: Path, number: int, code: int) -> None:
     """Interrupt while pictures are being encoded: 40 times the same folder's files, so that it lasts."""
     listing = tmp_path / "list.txt"
@@ -320,3 +328,34 @@ def test_names_that_are_no_utf_8_are_printed(world: Path, run_cli: Run, tmp_path
         done = run_cli("classify", tmp_path / "in", "-p", world / "prototypes", "--format", form)
         assert done.returncode == 0, done.stderr
         assert "raw-\\udcff.png" in done.stdout
+
+
+def test_a_gallery_of_a_gallery_s_pictures(world: Path, run_cli: Run, tmp_path: Path) -> None:
+    done = run_cli("index", "gallery", world / "gallery", tmp_path / "again", "--model", "demo")
+    assert done.returncode == 0, done.stderr
+    one, other = (
+        run_cli("search", g, "red circle", "--format", "json") for g in (world / "gallery", tmp_path / "again")
+    )
+    assert [(r["path"], r["score"]) for r in json.loads(one.stdout)] == [
+        (r["path"], r["score"]) for r in json.loads(other.stdout)
+    ]
+
+
+def test_classes_that_the_model_cannot_tell_apart_are_named(world: Path, run_cli: Run) -> None:
+    done = run_cli("classify", world / "gallery", "--labels", "bird,snake,red circle", "--format", "json")
+    assert "cannot tell these 2 classes apart, their vectors are equal: 'bird', 'snake'" in done.stderr
+
+
+def test_fewer_than_five_classes_have_no_prec_at_5(world: Path, run_cli: Run, tmp_path: Path) -> None:
+    classes = "red circle,blue star,green heart"
+    assert run_cli("index", "prototypes", tmp_path / "p", "-c", classes, "--model", "demo").returncode == 0
+    figures = json.loads(run_cli("evaluate", world / "gallery", "-p", tmp_path / "p", "--format", "json").stdout)
+    assert figures["prec@5"] is None
+    assert figures["prec@1"] == 1.0
+
+
+def test_a_system_error_is_no_traceback(world: Path) -> None:
+    command = f"{sys.executable} -m zsretrieve prompts show imagenet1k > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr

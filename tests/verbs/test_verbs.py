@@ -271,3 +271,52 @@ def test_ground_truth_for_a_flat_folder(
     (tmp_path / "truth.txt").write_text(f"0.png red circle\n1.png {number_of}\n")
     report = api.evaluate(flat, prototypes, hashing_encoder, ground_truth=tmp_path / "truth.txt")
     assert [c.class_name for c in report.per_class] == ["red circle", "blue star"]
+
+
+def test_the_gallery_s_exif_policy_holds_for_queries(tmp_path: Path, hashing_encoder: HashingEncoder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 60, 3), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "in" / "turned.png", exif=exif)
+    Image.fromarray(pixels[::-1]).save(tmp_path / "in" / "other.png")
+    shutil.copy(tmp_path / "in" / "turned.png", tmp_path / "copy.png")
+    for policy in (True, False):
+        gallery = api.build_gallery(tmp_path / "in", tmp_path / f"g{policy}", hashing_encoder, exif=policy)
+        best = api.search(gallery, str(tmp_path / "copy.png"), hashing_encoder)[0]
+        assert best.path.endswith("turned.png")
+        assert best.score == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_picture_listed_twice_is_left_out_twice(
+    scene_folder: Path, hashing_encoder: HashingEncoder, tmp_path: Path
+) -> None:
+    one, other = sorted((scene_folder / "red circle").iterdir())[:2]
+    gallery = api.build_gallery(api.open_source([one, other, one]), tmp_path / "g", hashing_encoder)
+    assert [hit.path for hit in api.search(gallery, str(one), hashing_encoder, k=3)] == [str(other)]
+
+
+def test_a_word_that_names_a_file_is_a_word(
+    gallery: Gallery, tmp_path: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dog").write_text("not a picture")
+    monkeypatch.chdir(tmp_path)
+    assert api.search(gallery, "dog", hashing_encoder)
+    with pytest.raises(QueryError, match=r"no picture 'red hart/1.jpg'"):
+        api.search(gallery, "red hart/1.jpg", hashing_encoder)
+
+
+def test_paths_are_taken_for_indexes(small_gallery: Path, tmp_path: Path, hashing_encoder: HashingEncoder) -> None:
+    api.build_prototypes(tmp_path / "p", "scenes", hashing_encoder)
+    assert api.search(small_gallery, "red", hashing_encoder, k=1)
+    assert api.classify(small_gallery, tmp_path / "p").results
+    assert api.evaluate(small_gallery, tmp_path / "p").n_scored == 360
+    with pytest.raises(SourceError, match="takes its labels when it is built"):
+        api.evaluate(small_gallery, tmp_path / "p", ground_truth=tmp_path / "x")
+    assert repr(api.open_gallery(small_gallery)).endswith("360 images, hashing-0, dim 32)")
+    assert len(repr(api.open_prototypes(tmp_path / "p"))) < 200
+
+
+def test_probabilities_never_pass_1(gallery: Gallery, hashing_encoder: HashingEncoder) -> None:
+    alone = api.make_prototypes("one,", hashing_encoder).prototypes
+    assert all(row.predictions[0].probability <= 1.0 for row in api.classify(gallery, alone).results)

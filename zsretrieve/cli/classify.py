@@ -13,6 +13,9 @@ from zsretrieve.cli.output import OutputFormat
 if TYPE_CHECKING:
     from zsretrieve.records import Classified, Prediction
 
+# Below this many columns the runners-up would squeeze the paths.
+_WIDE = 110
+
 
 def classify(
     context: typer.Context,
@@ -25,13 +28,14 @@ def classify(
         str | None, typer.Option("--labels", "-l", help='Classes instead of an index: "cat,dog", a set or a file.')
     ] = None,
     templates: Annotated[
-        str | None, typer.Option("--templates", "-t", help="Templates for --labels. [default: the set's own]")
+        str | None,
+        typer.Option("--templates", "-t", help="Templates for --labels (default: the set's own, else standard)."),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="Model for --labels on images; otherwise the index or gallery names it."),
     ] = None,
-    k: Annotated[int | None, typer.Option("-k", help="Classes per image. [default: 5]")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Classes per image (default: 5, or all there are).")] = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     exif: options.Exif = True,
     strict: options.Strict = False,
@@ -51,20 +55,25 @@ def classify(
     if templates is not None and labels is None:
         raise typer.BadParameter("the index has its templates already", param_hint="--templates")
     verbosity = options.verbosity(context)
+    options.check_skipped(skipped)
     gallery = options.open_gallery_at(source, device)
     found = gallery if gallery is not None else options.open_source(source)
 
     encoder = None
     if prototypes is not None:
         opened = api.open_prototypes(prototypes, device=device)
+        api.check_k(k, len(opened.index))
         name = model or opened.space.model
+        if model is not None:
+            api.check_model(model, opened.space)
         if gallery is None:
             encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
     else:
         prompts = api.read_prompts(str(labels), templates)
+        api.check_k(k, len(prompts.class_names))
         name = model or (gallery.space.model if gallery is not None else options.MODEL_DEFAULT)
         encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
-        built = api.make_prototypes(prompts, encoder)
+        built = api.make_prototypes(prompts, encoder, device=device)
         for line in options.prompt_notes(built):
             output.note(verbosity, line)
         opened = built.prototypes
@@ -81,14 +90,19 @@ def classify(
 
 
 def _show(results: tuple[Classified, ...]) -> None:
-    table = output.table("image", "class", "probability", "score", "next", right=("probability", "score"))
+    with_next = len(results[0].predictions) > 1 and output.out().width >= _WIDE
+    columns = ("image", "class", "probability", "score", *(("next",) if with_next else ()))
+    table = output.table(*columns, right=("probability", "score"))
     for row in results:
         first, *others = row.predictions
-        rest = ", ".join(f"{p.class_name} {output.percent(p.probability)}" for p in others[:2])
-        table.add_row(
+        cells = [
             output.path_cell(row.path), output.cell(first.class_name), output.percent(first.probability),
-            f"{first.score:.4f}", output.cell(rest),
-        )  # fmt: skip
+            f"{first.score:.4f}",
+        ]  # fmt: skip
+        if with_next:
+            rest = ", ".join(f"{p.class_name} {output.percent(p.probability)}" for p in others[:2])
+            cells.append(output.cell(rest))
+        table.add_row(*cells)
     output.show(table)
 
 

@@ -12,8 +12,11 @@ from zsretrieve.cli.output import ReportFormat
 
 if TYPE_CHECKING:
     from zsretrieve.records import EvalReport
+    from zsretrieve.sources import Source
+    from zsretrieve.store.indexes import Gallery
 
 _SHOWN_CONFUSIONS = 10
+_RANKS = (1, 5)
 
 
 def evaluate(
@@ -41,14 +44,19 @@ def evaluate(
     from zsretrieve import api
 
     verbosity = options.verbosity(context)
+    options.check_skipped(skipped)
     gallery = options.open_gallery_at([source], device)
     if gallery is not None and ground_truth is not None:
-        raise typer.BadParameter("a gallery has its labels already", param_hint="--ground-truth")
-    found = gallery if gallery is not None else options.open_source([source], ground_truth)
+        raise typer.BadParameter("a gallery takes its labels when it is built", param_hint="--ground-truth")
     opened = api.open_prototypes(prototypes, device=device)
-    api.check_labels(found, opened)
     encoder = None
-    if gallery is None:
+    if gallery is not None:
+        found: Source | Gallery = gallery
+    else:
+        found = options.open_source([source], ground_truth)
+        api.check_labels(found, opened)
+        if model is not None:
+            api.check_model(model, opened.space)
         encoder = options.load_encoder(verbosity, model or opened.space.model, device, precision, batch_size)
     with output.progress(verbosity, "encoding images") as on_progress:
         report = api.evaluate(found, opened, encoder, exif=exif, strict=strict, on_progress=on_progress)
@@ -62,7 +70,7 @@ def evaluate(
 def as_json(report: EvalReport) -> dict[str, Any]:
     """The figures of a report; rates are fractions of ``n_scored``."""
     return {
-        **{f"prec@{k}": value for k, value in report.prec_at.items()},
+        **{f"prec@{k}": report.prec_at.get(k) for k in _RANKS},  # null where there are fewer classes than k
         "mean_per_class_recall": report.mean_per_class_recall,
         "n_correct": report.n_correct,
         "n_scored": report.n_scored,

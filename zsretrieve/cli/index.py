@@ -23,14 +23,15 @@ def prototypes(
     templates: Annotated[
         str | None,
         typer.Option(
-            "--templates", "-t", help="A bundled set, a file, or one template with {}. [default: the set's own]"
+            "--templates",
+            "-t",
+            help="A bundled set, a file, or one template with {}. (default: the set's own, else standard).",
         ),
     ] = None,
     model: options.Model = options.MODEL_DEFAULT,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
-    batch_size: options.BatchSize = None,
 ) -> None:
     """Build a prototype index: one vector per class, from text prompts.
 
@@ -40,7 +41,8 @@ def prototypes(
 
     verbosity = options.verbosity(context)
     prompts = api.read_prompts(classes, templates)
-    encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
+    api.check_output(out, force=force)
+    encoder = options.load_encoder(verbosity, model, device, precision)
     with output.progress(verbosity, "encoding prompts") as on_progress:
         built = api.build_prototypes(out, prompts, encoder, force=force, on_progress=on_progress)
     for line in options.prompt_notes(built):
@@ -74,6 +76,7 @@ def gallery(
 
     verbosity = options.verbosity(context)
     found = options.open_source([source], ground_truth)
+    options.check_skipped(skipped)
     api.check_output(out, force=force)
     encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
     with output.progress(verbosity, "encoding images") as on_progress:
@@ -130,9 +133,7 @@ def info(
 
 
 @app.command("verify")
-def verify(
-    context: typer.Context, folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
-) -> None:
+def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]) -> None:
     """Check every digest, count, norm and id of an index; exit code 1 if anything is wrong.
 
     Example: zsretrieve index verify indexes/pictures
@@ -143,8 +144,9 @@ def verify(
     for problem in problems:
         output.err().print(f"error: {problem}", markup=False)
     if problems:
+        output.err().print("hint: Restore the folder from a copy, or build the index again.", markup=False)
         raise typer.Exit(1)
-    output.note(options.verbosity(context), f"{folder}: sound")
+    output.out().print(f"{output.cell(str(folder))}: sound", soft_wrap=True)
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:

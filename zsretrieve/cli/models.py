@@ -10,6 +10,9 @@ import typer
 from zsretrieve.cli import options, output
 from zsretrieve.cli.output import OutputFormat, ReportFormat
 
+# Below this many columns the tokenizer's name would break the model's.
+_WIDE = 120
+
 app = typer.Typer(no_args_is_help=True, help="Find models and see what they are.")
 
 
@@ -32,16 +35,19 @@ def list_(
         rows = [{**asdict(m), "image_size": f"{m.image_size[0]}x{m.image_size[1]}"} for m in models]
         output.write_rows(rows, form)
         return
-    table = output.table(
-        "model", "image", "dim", "context", "activation", "tokenizer", "cached", right=("image", "dim", "context")
-    )
+    told = options.verbosity(context)
+    if not models:
+        output.note(told, f"no model matches '{' '.join(search or ())}'")
+        return
+    wide = output.out().width >= _WIDE
+    columns = ("model", "image", "dim", "context", "activation", *(("tokenizer",) if wide else ()), "cached")
+    table = output.table(*columns, right=("image", "dim", "context"))
     for m in models:
         size = str(m.image_size[0]) if m.image_size[0] == m.image_size[1] else f"{m.image_size[0]}x{m.image_size[1]}"
-        table.add_row(
-            m.name, size, str(m.dim), str(m.context_length), m.activation, m.tokenizer, "yes" if m.cached else ""
-        )
+        cells = [m.name, size, str(m.dim), str(m.context_length), m.activation]
+        table.add_row(*cells, *((m.tokenizer,) if wide else ()), "yes" if m.cached else "")
     output.show(table)
-    output.note(options.verbosity(context), f"{len(models)} models, and demo, the bundled one")
+    output.note(told, f"{len(models)} models; the bundled one is called demo")
 
 
 @app.command("show")

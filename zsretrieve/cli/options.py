@@ -75,6 +75,8 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an index that is a
 
 MODEL_DEFAULT = DEFAULT_MODEL
 
+_SHOWN = 10
+
 
 def verbosity(context: typer.Context) -> Verbosity:
     """What ``--quiet`` and ``--verbose`` asked for."""
@@ -100,19 +102,27 @@ def open_source(where: list[str], ground_truth: Path | None = None) -> Source:
 
 
 def prompt_notes(built: BuiltPrototypes) -> list[str]:
-    """What people should know of the prompts they gave: duplicate names and prompts cut to the context."""
+    """What people should know of the prompts they gave: equal names, equal vectors, prompts cut to the context."""
     lines = []
     if built.duplicate_names:
         names = ", ".join(f"'{name}'" for name in built.duplicate_names)
         lines.append(f"class names given more than once, whose ties go to the lowest class id: {names}")
+    for group in built.indistinct[:_SHOWN]:
+        names = ", ".join(f"'{name}'" for name in group[:_SHOWN])
+        lines.append(f"the model cannot tell these {len(group)} classes apart, their vectors are equal: {names}")
     if built.cut_prompts:
         room = built.prototypes.space.text.context_length
-        count = len(built.cut_prompts)
-        lines.append(
-            f"{count} prompt{'s are' if count > 1 else ' is'} longer than the model's {room} tokens and cut, "
-            f"first: '{built.cut_prompts[0]}'"
-        )
+        lines.append(f"{len(built.cut_prompts)} prompts longer than the model's {room} tokens are cut:")
+        lines += [f"  '{text}'" for text in built.cut_prompts[:_SHOWN]]
+        if len(built.cut_prompts) > _SHOWN:
+            lines.append(f"  and {len(built.cut_prompts) - _SHOWN} more")
     return lines
+
+
+def check_skipped(file: Path | None) -> None:
+    """Raise before the work if the list of skipped images could not be written after it."""
+    if file is not None and not (file.parent.is_dir() and not file.is_dir()):
+        raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint="--skipped")
 
 
 def open_gallery_at(where: list[str], device: str = "auto") -> Gallery | None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zsretrieve.errors import IndexFolderError
+from zsretrieve.errors import SourceError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -196,7 +196,7 @@ def report_skipped(verbosity: Verbosity, skipped: Sequence[Skipped], file: Path 
                 writer.writerow(["path", "reason"])
                 writer.writerows([s.path, s.reason] for s in skipped)
         except OSError as error:
-            raise IndexFolderError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+            raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
     if skipped:
         where = f"listed in {file}" if file is not None else "list them with --skipped FILE"
         first = skipped[0]

@@ -66,13 +66,18 @@ def show(
         content["templates"] = list(prompts.read_templates(name, wiring.provide).templates)
     except PromptError:
         if failure is not None:
-            raise failure from None
+            known = ", ".join(found.name for found in prompts.bundled_sets())
+            raise PromptError(f"there is no set or file '{name}'", hint=f"Bundled sets: {known}.") from failure
     if form is ReportFormat.JSON:
         output.write_json(content)
         return
-    for key, values in content.items():
-        if isinstance(values, list) and key != "class_keys":
-            for i, value in enumerate(values):
-                keys = content.get("class_keys")
-                known = f"{keys[i]}\t" if key == "class_names" and isinstance(keys, list) else ""
-                typer.echo(f"{known}{value}")
+    names, keys = content.get("class_names", []), content.get("class_keys")
+    if isinstance(names, list):
+        for i, class_name in enumerate(names):
+            typer.echo(f"{keys[i]}\t{class_name}" if isinstance(keys, list) else class_name)
+    templates = content.get("templates", [])
+    if names and templates:
+        typer.echo()
+    if isinstance(templates, list):
+        for template in templates:
+            typer.echo(template)

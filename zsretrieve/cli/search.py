@@ -23,7 +23,7 @@ def search(
             metavar="QUERY...", help='Words, the path of an image, or a mix: "photo.jpg + at night - 0.5:people".'
         ),
     ],
-    k: Annotated[int | None, typer.Option("-k", help="Images per query. [default: 10]")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Images per query (default: 10, or all there are).")] = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     literal: Annotated[
         bool, typer.Option("--literal", help="Take each query as one text, whatever signs it holds.")
@@ -35,12 +35,16 @@ def search(
 ) -> None:
     """Search a gallery with words, pictures or both. Several queries are answered one after the other.
 
+    A picture of the query that lies in the gallery itself is left out of its own results.
+
     Example: zsretrieve search indexes/pictures "a dog on a beach" holiday.jpg
     """
     from zsretrieve import api
 
     verbosity = options.verbosity(context)
     opened = api.open_gallery(gallery, device=device)
+    if model is not None:
+        api.check_model(model, opened.space)
 
     def encoder() -> Encoder:
         return options.load_encoder(verbosity, model or opened.space.model, device, precision)

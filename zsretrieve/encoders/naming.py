@@ -81,7 +81,17 @@ def parse_model_name(name: str) -> ModelName:
             if "/" in rest or Path(rest).suffix in {".pt", ".pth", ".bin", ".safetensors", ".npz"}:
                 raise ModelNameError(f"there is no checkpoint '{rest}'", hint=_FORMS)
             return ModelName(NameForm.TAG, arch, rest, name)
-    raise ModelNameError(f"'{name}' is not a model name", hint=_FORMS)
+    if name.lower() == DEMO:
+        raise ModelNameError(f"'{name}' is not a model name", hint=f"Did you mean {DEMO}?")
+    more = f"An architecture needs a tag: `zsretrieve models list {name}` shows them. " if name else ""
+    raise ModelNameError(f"'{name}' is not a model name", hint=f"{more}{_FORMS}")
+
+
+def tag_identity(name: ModelName) -> str | None:
+    """What identifies the weights of a pretrained tag; None for other forms."""
+    if name.form is not NameForm.TAG:
+        return None
+    return f"tag:{str(name.arch).removesuffix('-quickgelu')}/{name.rest.lower().replace('-', '_')}"
 
 
 def _local(path: str, written: str) -> ModelName:

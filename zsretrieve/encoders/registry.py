@@ -36,7 +36,10 @@ def check_tag(arch: str, tag: str | None, written: str) -> None:
         )
     if tag is not None and not open_clip.pretrained.is_pretrained_cfg(arch, tag):
         tags = open_clip.list_pretrained_tags_by_model(arch)
+        close = difflib.get_close_matches(tag.lower(), tags, n=3)
         known = f"'{arch}' has {', '.join(tags)}." if tags else f"'{arch}' has no pretrained tags."
+        if close:
+            known = f"Did you mean {' or '.join(f'{arch}/{name}' for name in close)}?"
         raise ModelNameError(f"there is no model '{written}': '{arch}' has no tag '{tag}'", hint=known)
 
 
@@ -106,7 +109,7 @@ def _info(arch: str, tag: str) -> ModelInfo:
         context_length=int(text.get("context_length", 77)),
         activation=tag_activation(arch, tag),
         tokenizer=text.get("hf_tokenizer_name") or "CLIP BPE",
-        hub=str(weights.get("hf_hub") or weights.get("url") or ""),
+        hub=str(weights.get("hf_hub") or weights.get("url") or "").rstrip("/"),
         cached=_is_cached(weights),
     )
 

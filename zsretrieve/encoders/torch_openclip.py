@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
-from zsretrieve.encoders.naming import ModelName, NameForm, parse_model_name
+from zsretrieve.encoders.naming import ModelName, NameForm, parse_model_name, tag_identity
 from zsretrieve.encoders.registry import check_tag, common_to_tags, tag_activation
 from zsretrieve.errors import DeviceError, ImageError, ModelNameError, WeightsUnavailableError
 from zsretrieve.ports import Pixels
@@ -183,6 +183,8 @@ def _load(name: ModelName, offline: str | None) -> Any:
 
 def _loading_error(name: ModelName, error: Exception, offline: str | None) -> Exception:
     reason = " ".join(str(error).split())
+    if not isinstance(error, RuntimeError | ValueError):
+        reason = f"{type(error).__name__}: {reason}"
     if name.form in (NameForm.LOCAL, NameForm.CHECKPOINT):
         return WeightsUnavailableError(
             f"the weights of '{name.written}' cannot be loaded: {reason[:300]}",
@@ -249,7 +251,7 @@ def _head(model: Any) -> Head:
 def _weights_identity(name: ModelName) -> str:
     match name.form:
         case NameForm.TAG:
-            return f"tag:{str(name.arch).removesuffix('-quickgelu')}/{name.rest}"
+            return str(tag_identity(name))
         case NameForm.HUB:
             return f"hub:{name.rest}{_hub_commit(name.rest)}"
         case NameForm.CHECKPOINT:

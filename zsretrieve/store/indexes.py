@@ -31,7 +31,7 @@ _VERIFY_ROWS = 4096
 _Opened = TypeVar("_Opened")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prototypes:
     """An open prototype index. ``vectors`` are float32 of shape (n_classes, dim), unit rows."""
 
@@ -45,8 +45,13 @@ class Prototypes:
     def space(self) -> Space:
         return self.manifest.space
 
+    def __repr__(self) -> str:
+        return (
+            f"Prototypes({str(self.folder)!r}, {len(self.vectors)} classes, {self.space.model}, dim {self.space.dim})"
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Gallery:
     """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``."""
 
@@ -59,6 +64,9 @@ class Gallery:
     @property
     def space(self) -> Space:
         return self.manifest.space
+
+    def __repr__(self) -> str:
+        return f"Gallery({str(self.folder)!r}, {len(self.items)} images, {self.space.model}, dim {self.space.dim})"
 
     def path_of(self, item: Item) -> str:
         """Where the picture lay when it was encoded."""

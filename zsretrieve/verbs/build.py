@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from zsretrieve.pooling import pool_prompts
 from zsretrieve.ports import Encoder, IndexBackend
@@ -13,17 +15,22 @@ from zsretrieve.records import Encoding, IndexKind, Manifest, PromptSet
 from zsretrieve.sources import Source
 from zsretrieve.store.folder import check_output, draft
 from zsretrieve.store.indexes import Gallery, Prototypes, write_gallery, write_prototypes
+from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, encode_source, encode_texts_once
 from zsretrieve.version import tool_version
 
 
 @dataclass(frozen=True)
 class BuiltPrototypes:
-    """Prototypes and what is worth knowing of their prompts."""
+    """Prototypes and what is worth knowing of their prompts.
+
+    ``indistinct`` are groups of different names that the model gives one and the same vector.
+    """
 
     prototypes: Prototypes
     duplicate_names: tuple[str, ...]
     cut_prompts: tuple[str, ...]
+    indistinct: tuple[tuple[str, ...], ...]
 
 
 def make_prototypes(
@@ -60,7 +67,8 @@ def make_prototypes(
         duplicate_names=duplicates,
         cut_prompts=len(texts.cut),
     )
-    return BuiltPrototypes(Prototypes(None, manifest, prompts, vectors, index), duplicates, texts.cut)
+    made = Prototypes(None, manifest, prompts, vectors, index)
+    return BuiltPrototypes(made, duplicates, texts.cut, _indistinct(prompts, vectors))
 
 
 def build_prototypes(
@@ -84,8 +92,7 @@ def build_prototypes(
         built = make_prototypes(prompts, encoder, backend, on_progress=on_progress)
         made = built.prototypes
         manifest = write_prototypes(new, made.manifest, prompts, made.vectors, made.index)
-    written = Prototypes(out, manifest, prompts, made.vectors, made.index)
-    return BuiltPrototypes(written, built.duplicate_names, built.cut_prompts)
+    return replace(built, prototypes=Prototypes(out, manifest, prompts, made.vectors, made.index))
 
 
 def build_gallery(
@@ -131,6 +138,13 @@ def build_gallery(
         )
         manifest = write_gallery(new, manifest, encoded.items, encoded.vectors, index)
     return Gallery(out, manifest, encoded.items, encoded.vectors, index)
+
+
+def _indistinct(prompts: PromptSet, vectors: Vectors) -> tuple[tuple[str, ...], ...]:
+    groups: dict[bytes, dict[str, None]] = {}
+    for name, vector in zip(prompts.class_names, np.round(vectors, 4) + 0.0, strict=True):
+        groups.setdefault(vector.tobytes(), {})[name] = None
+    return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
 
 def _now() -> str:

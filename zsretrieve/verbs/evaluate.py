@@ -50,6 +50,11 @@ def evaluate_gallery(gallery: Gallery, prototypes: Prototypes) -> EvalReport:
     """Score the pictures of a labelled gallery; nothing is encoded. Raises as ``evaluate_source`` does."""
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
     labels = [item.label for item in gallery.items]
+    if not any(labels):
+        raise SourceError(
+            "none of the images of the gallery has a label",
+            hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
+        )
     return evaluate_vectors(gallery.vectors, labels, prototypes, skipped=gallery.manifest.skipped)
 
 
