@@ -28,6 +28,9 @@ from safetensors.torch import save_file
 
 from zsretrieve.demo import scenes
 from zsretrieve.demo.scenes import Scene
+from zsretrieve.encoders.metadata import provide
+from zsretrieve.metrics import r_precision
+from zsretrieve.prompts import read_templates
 
 IMAGE_SIZE = 64
 CONFIG = {
@@ -184,6 +187,7 @@ def measure(out: Path, seed: int) -> dict[str, float]:
     model.eval()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{out}")
     names, unseen = scenes.class_names(), set(scenes.unseen_class_names())
+    ensemble = list(read_templates("scenes", provide).templates)
     rng = random.Random(seed)
     shown = [scenes.single(name, rng) for name in names for _ in range(20)]
     pairs = [scenes.pair(rng.choice(names), rng.choice(names), rng) for _ in range(600)]
@@ -197,31 +201,23 @@ def measure(out: Path, seed: int) -> dict[str, float]:
 
     images, pair_images = encode(shown), encode(pairs)
     figures: dict[str, float] = {"logit_scale": model.logit_scale.exp().item()}
-    for label, templates in {"raw": ["{}"], "standard": ["a photo of a {}."], "ensemble": TEMPLATES}.items():
+    for label, templates in {"raw": ["{}"], "standard": ["a photo of a {}."], "ensemble": ensemble}.items():
         prototypes = open_clip.build_zero_shot_classifier(model, tokenizer, names, templates)
         right = [names[i] == s.class_name for i, s in zip((images @ prototypes).argmax(1).tolist(), shown, strict=True)]
         for group, wanted in {"unseen": True, "seen": False}.items():
             picked = [r for r, s in zip(right, shown, strict=True) if (s.class_name in unseen) is wanted]
             figures[f"prec@1 {group}, {label}"] = 100 * sum(picked) / len(picked)
         if label == "ensemble":
-            figures["R-precision, single-object gallery"] = r_precision(images @ prototypes, shown, names)
+            figures["R-precision, single-object gallery"] = mean_r_precision(images @ prototypes, shown, names)
             both, all_shown = torch.cat([images, pair_images]), shown + pairs
-            figures["R-precision, with two-object scenes"] = r_precision(both @ prototypes, all_shown, names)
+            figures["R-precision, with two-object scenes"] = mean_r_precision(both @ prototypes, all_shown, names)
     return figures
 
 
-def r_precision(scores: torch.Tensor, shown: list[Scene], names: list[str]) -> float:
-    values = []
-    for column, name in enumerate(names):
-        relevant = torch.tensor([s.shows(name) for s in shown])
-        count = int(relevant.sum())
-        top = scores[:, column].topk(count).indices
-        values.append(relevant[top].float().mean().item())
-    return sum(values) / len(values)
-
-
-TEMPLATES = ["a photo of a {}.", "a picture of a {}.", "an image of a {}", "a drawing of a {}.", "a {}.",
-             "a blurry photo of a {}.", "a clean photo of a {}."]  # fmt: skip
+def mean_r_precision(scores: torch.Tensor, shown: list[Scene], names: list[str]) -> float:
+    ranked = scores.argsort(dim=0, descending=True).T.numpy()
+    relevant = [{row for row, scene in enumerate(shown) if scene.shows(name)} for name in names]
+    return float(np.mean([r_precision(rows, wanted) for rows, wanted in zip(ranked, relevant, strict=True)]))
 
 
 CARD = """# The bundled demo model

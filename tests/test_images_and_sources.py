@@ -112,7 +112,7 @@ def test_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         api.open_source(["@nowhere.txt"])
     with pytest.raises(SourceError, match="no file 'nope"):
         api.open_source(["a b.png", "nope.png"])
-    with pytest.raises(SourceError, match="among files"):
+    with pytest.raises(SourceError, match="of several sources"):
         api.open_source(["a b.png", tmp_path])
     with pytest.raises(SourceError, match="not named like an image"):
         api.open_source([tmp_path / "list.txt"])

@@ -102,7 +102,22 @@ def test_every_top_1_is_the_argmax(gallery: Gallery, prototypes: Prototypes, pla
     found = api.classify(gallery, prototypes, k=1).results
     rows = np.array([[r.predictions[0].class_id] for r in found])
     with_tie_rule(scores, np.array([[r.predictions[0].score] for r in found]), rows)
-    assert (rows[:, 0] == scores.argmax(axis=1)).mean() > 0.99
+
+
+def test_names_given_twice_go_to_the_lowest_id(
+    gallery: Gallery, demo_encoder: Encoder, backend_used: IndexBackend, paths: list[Path], templates: list[str]
+) -> None:
+    names = ["blue star", "red circle", "green heart", "red circle", "blue star"]
+    made = build.make_prototypes(api.read_prompts(names, "openai7"), demo_encoder, backend_used).prototypes
+    plain = Plain(paths[:1], names, templates).classifier
+    merged = {0: 0, 1: 1, 2: 2, 3: 1, 4: 0}
+    expected = [merged[c] for c in (gallery.vectors @ plain.T).argmax(axis=1).tolist()]
+    found = api.classify(gallery, made, k=5).results
+    assert [r.predictions[0].class_id for r in found] == expected
+    for result in found:
+        order = [p.class_id for p in result.predictions]
+        assert order.index(0) + 1 == order.index(4)
+        assert order.index(1) + 1 == order.index(3)
 
 
 def test_every_top_10_is_a_full_sort(gallery: Gallery, prototypes: Prototypes, plain: Plain) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from kits.index_kit import check_index, full_sort
 
+from zsretrieve import wiring
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, gpu_number
 from zsretrieve.backends.numpy_exact import NumpyBackend
 from zsretrieve.errors import DeviceError, IntegrityError
@@ -65,3 +66,13 @@ def test_an_index_of_another_metric_is_refused(tmp_path: Path) -> None:
     faiss.write_index(faiss.IndexFlatL2(4), str(tmp_path / "l2"))
     with pytest.raises(IntegrityError, match="inner-product"):
         FaissBackend("cpu").load(tmp_path / "l2")
+
+
+def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch may see a GPU that the installed FAISS was not built for."""
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    backend = wiring.index_backend("cuda")
+    index = backend.create(4)
+    assert index.device == "cpu"
+    with pytest.raises(DeviceError, match="not a device"):
+        wiring.index_backend("tpu")

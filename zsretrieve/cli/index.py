@@ -75,8 +75,8 @@ def gallery(
     from zsretrieve import api
 
     verbosity = options.verbosity(context)
-    found = options.open_source([source], ground_truth)
     options.check_skipped(skipped)
+    found = options.open_source([source], ground_truth)
     api.check_output(out, force=force)
     encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
     with output.progress(verbosity, "encoding images") as on_progress:

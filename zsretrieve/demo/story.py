@@ -100,7 +100,10 @@ class Story:
 
 def _program() -> str:
     """``zsretrieve``, or where this very one lies when the shell would not find it."""
-    return "zsretrieve" if shutil.which("zsretrieve") else str(Path(sys.prefix) / "bin" / "zsretrieve")
+    if shutil.which("zsretrieve"):
+        return "zsretrieve"
+    here = Path(sys.prefix) / "bin" / "zsretrieve"
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else str(here)
 
 
 def run(out: Path, on_stage: OnStage) -> Story:
