@@ -218,7 +218,7 @@ def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:
     try:
         synsets = loadmat(str(meta), squeeze_me=True, struct_as_record=False)["synsets"]
         by_id = {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets}
-    except (MatReadError, OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except (MatReadError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise SourceError(f"'{meta}' is not the development kit's: {error}", hint="Take it from the kit.") from error
     unknown = sorted(set(ids) - set(by_id))
     if unknown:

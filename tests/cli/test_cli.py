@@ -88,7 +88,7 @@ def test_classify_formats_agree(world: Path, run_cli: Run) -> None:
     flat = list(csv.DictReader(io.StringIO(run_cli(*base, "--format", "csv").stdout)))
     assert list(flat[0]) == ["path", "rank", "class_id", "class_name", "score", "probability"]
     assert [r["class_name"] for r in flat] == [p["class_name"] for r in rows for p in r["predictions"]]
-    from_gallery = run_cli("-q", "classify", world / "gallery", *base[2:], "--format", "json")
+    from_gallery = run_cli("classify", world / "gallery", *base[2:], "--format", "json", "--quiet")
     assert from_gallery.stderr == ""
     assert [r["predictions"] for r in json.loads(from_gallery.stdout)] == [r["predictions"] for r in rows]
     table = run_cli(*base)
@@ -262,6 +262,11 @@ def test_wrong_usage_is_2(run_cli: Run, arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_words_behind_two_dashes_are_no_options(world: Path, run_cli: Run) -> None:
+    done = run_cli("search", world / "gallery", "-k", "1", "--format", "json", "--", "-q", "red circle")
+    assert [row["query"] for row in json.loads(done.stdout)] == ["-q", "red circle"]
 
 
 def test_version_and_help(run_cli: Run) -> None:

@@ -17,6 +17,8 @@ from zsretrieve.cli import classify, demo, evaluate, index, models, prompts, sea
 from zsretrieve.cli.output import Verbosity, err
 from zsretrieve.errors import ZsRetrieveError
 
+_QUIET, _VERBOSE = frozenset({"-q", "--quiet"}), frozenset({"-v", "--verbose"})
+
 app = typer.Typer(
     name="zsretrieve",
     no_args_is_help=True,
@@ -58,13 +60,13 @@ def root(
 
 def main() -> NoReturn:
     """Run the command line; errors of the library become ``error:`` and ``hint:`` on stderr and exit code 1."""
-    flags = set(itertools.takewhile(lambda word: word != "--", sys.argv[1:]))
-    verbose = not flags.isdisjoint({"-v", "--verbose"})
+    words = _globals_first(sys.argv[1:])
+    verbose = not _VERBOSE.isdisjoint(words)
     # Libraries log their own view of things to the root logger; ours is told below.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     if not verbose:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    if not sys.stderr.isatty() or not flags.isdisjoint({"-q", "--quiet"}):
+    if not sys.stderr.isatty() or not _QUIET.isdisjoint(words):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -74,7 +76,7 @@ def main() -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
     try:
-        app()
+        app(words)
     except ZsRetrieveError as error:
         if verbose:
             traceback.print_exc()
@@ -96,6 +98,13 @@ def main() -> NoReturn:
         _tell(f"unexpected {type(error).__name__}: {error}", "This is a defect; run with -v to see where it arose.")
         sys.exit(1)
     sys.exit(0)
+
+
+def _globals_first(words: list[str]) -> list[str]:
+    """``--quiet`` and ``--verbose`` are the whole program's, wherever they are written before a ``--``."""
+    before = list(itertools.takewhile(lambda word: word != "--", words))
+    moved = [word for word in before if word in _QUIET | _VERBOSE]
+    return [*moved, *(word for word in before if word not in moved), *words[len(before) :]]
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
