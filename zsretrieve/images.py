@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -16,8 +17,9 @@ from zsretrieve.errors import ImageError
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k"}
-    | {".avif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo"}
+    | {".avif", ".heic", ".heif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".mpo", ".apng"}
 )
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"})
 # Modes that open_clip's own preprocessing converts to RGB as the published numbers did. Converting them earlier
 # would resize other pixels and so move the vectors.
 _PASSED_ON = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"})
@@ -65,10 +67,11 @@ def open_picture(path: str | Path, *, exif: bool = True) -> Picture:
         If it cannot be read or decoded; the message is the reason alone, without the path.
     """
     try:
+        # Looked at before it is opened: opening a pipe may block, and opening a device may do things.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError("not a regular file")
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise ImageError("not a regular file")
             content = file.read()
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from error
@@ -82,9 +85,13 @@ def open_picture(path: str | Path, *, exif: bool = True) -> Picture:
 
 def _decode(content: bytes, exif: bool) -> Image.Image:
     try:
+        if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
+            _register_heif()
         image: Image.Image = Image.open(io.BytesIO(content))
         image.load()
         return _for_preprocessing(_upright(image) if exif else image)
+    except ImageError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError("not a readable image") from error
     except Image.DecompressionBombError as error:
@@ -94,6 +101,15 @@ def _decode(content: bytes, exif: bool) -> Image.Image:
     except Exception as error:  # a decoder may raise anything at all, and one file must not end a run
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"damaged image: {reason}") from error
+
+
+@functools.cache
+def _register_heif() -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError("HEIC, which needs: pip install pillow-heif") from error
+    pillow_heif.register_heif_opener()
 
 
 def _upright(image: Image.Image) -> Image.Image:
