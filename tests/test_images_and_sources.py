@@ -271,3 +271,38 @@ def test_32_bit_pictures_of_8_bit_values_are_not_black(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.tif").image), values)
     Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)).save(tmp_path / "nan.tif")
     assert open_picture(tmp_path / "nan.tif").image.mode == "L"
+
+
+def test_doubled_slashes_lead_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = picture(tmp_path / "in/a.png")
+    monkeypatch.chdir(tmp_path)
+    for written in (f"{tmp_path}//in/a.png", f"{tmp_path}/in//a.png", f"/{path}", str(path), "in/a.png", "./in/a.png"):
+        found = sources.paths([written])
+        assert os.path.samefile(found.absolute(found.files[0]), path), written
+
+
+def test_ground_truth_takes_the_way_that_finds_most(tmp_path: Path) -> None:
+    picture(tmp_path / "in/top.png")
+    picture(tmp_path / "in/sub/deep.png")
+    truth = tmp_path / "truth.txt"
+    truth.write_text("top.png red\ndeep.png blue\n")
+    assert [f.label for f in sources.folder(tmp_path / "in", truth).files] == ["blue", "red"]
+    truth.write_text("top.png \u00b2\ndeep.png \u00b2\n")
+    assert [f.label for f in sources.folder(tmp_path / "in", truth).files] == ["\u00b2", "\u00b2"]
+
+
+def test_a_gallery_is_read_again_at_its_old_places(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/2.png", "b/3.png"):
+        picture(tmp_path / "in" / name)
+    (tmp_path / "in/a/0.png").touch()
+    first = api.build_gallery(tmp_path / "in", tmp_path / "g1", HashingEncoder())
+    again = api.build_gallery(tmp_path / "g1", tmp_path / "g2", HashingEncoder())
+    assert again.items == first.items
+    assert again.manifest.skipped == first.manifest.skipped
+    with pytest.raises(SkippedInputError):
+        api.build_gallery(tmp_path / "g1", tmp_path / "g3", HashingEncoder(), strict=True)
+    picture(tmp_path / "in/a/0.png")
+    healed = api.build_gallery(tmp_path / "g1", tmp_path / "g4", HashingEncoder())
+    assert [(i.id, i.path, i.label) for i in healed.items][:2] == [(0, "a/0.png", "a"), (1, "a/1.png", "a")]
+    with pytest.raises(SourceError, match="keep the labels"):
+        api.build_gallery(tmp_path / "g1", tmp_path / "g5", HashingEncoder(), ground_truth=tmp_path / "x")

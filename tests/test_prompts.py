@@ -172,7 +172,7 @@ def test_labels_map_by_name_synset_and_number() -> None:
 def test_labels_that_may_mean_two_classes_are_not_guessed() -> None:
     made = expanded("US,us,China")
     assert map_labels(["US", "us", "china"], made) == {"US": 0, "us": 1, "china": 2}
-    with pytest.raises(ClassMappingError, match="'Us'"):
+    with pytest.raises(ClassMappingError, match="'Us' may be any of 'US' and 'us'"):
         map_labels(["Us"], made)
     digits = expanded("1,2,3")
     assert map_labels(["1", "3"], digits) == {"1": 0, "3": 2}

@@ -185,8 +185,12 @@ def open_source(
     if ground_truth is not None and not (len(names) == 1 and os.path.isdir(names[0])):
         raise SourceError("a ground truth goes with one folder of images", hint="Give the folder.")
     if len(names) == 1 and is_index(names[0]):
+        if ground_truth is not None:
+            raise SourceError(
+                "the pictures of a gallery keep the labels they were given", hint="Give the folder of images instead."
+            )
         gallery = open_gallery(names[0], device="cpu")
-        return sources.of_items(gallery.items, gallery.manifest.root)
+        return sources.of_gallery(gallery.items, gallery.manifest.skipped, gallery.manifest.root)
     if len(names) == 1 and names[0] == "-":
         return sources.read_list(standard_input or ())
     if len(names) == 1 and names[0].startswith("@"):
@@ -355,6 +359,8 @@ def _source_or_gallery(
     if gallery is not None:
         return gallery
     if isinstance(source, Source):
+        if ground_truth is not None:
+            raise SourceError("a ground truth goes with a folder", hint="Give it to open_source.")
         return source
     return open_source(names, ground_truth=ground_truth)
 

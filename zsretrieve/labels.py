@@ -54,7 +54,12 @@ def map_labels(labels: Iterable[str], prompts: PromptSet) -> dict[str, int]:
         elif label in by_key or label in by_name:
             class_id = by_key.get(label, by_name.get(label))
         else:
-            class_id = next(iter(plain)) if len(plain) == 1 else None
+            class_id = next(iter(plain), None)
+            if len(plain) > 1:
+                names = " and ".join(f"'{prompts.class_names[row]}'" for row in sorted(plain))
+                raise ClassMappingError(
+                    f"the label '{label}' may be any of {names}", hint="Write it exactly as one of the classes."
+                )
         if class_id is None:
             missing.append(label)
         else:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from zsretrieve.images import is_image_name
 from zsretrieve.records import Item, Skipped
 
 _SYNSET = re.compile(r"n\d{8}")
+_FOLDER = "folder: "
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source
     for name in names:
         # Not normalised: behind a link, `x/..` is not where it started.
         text = os.fspath(name)
-        files.append(SourceFile(text.removeprefix(f"{base}{os.sep}") if os.path.isabs(text) else text))
+        below = text.removeprefix(f"{base}{os.sep}").lstrip(os.sep) if text.startswith(f"{base}{os.sep}") else text
+        files.append(SourceFile(below or text))
     if not files:
         raise SourceError("no image was named", hint="Give one path a line.")
     return Source(base, tuple(files))
@@ -90,9 +93,15 @@ def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
     return paths([line for line in (raw.rstrip("\r\n") for raw in lines) if line.strip()], root)
 
 
-def of_items(items: Iterable[Item], root: str | None) -> Source:
-    """The pictures of a gallery, to be read again."""
-    return Source(Path(root or "."), tuple(SourceFile(item.path, item.label) for item in items))
+def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | None) -> Source:
+    """The pictures of a gallery, to be read again, each at its old place; those once skipped are tried again."""
+    places = {item.id: SourceFile(item.path, item.label) for item in items}
+    gaps = (place for place in itertools.count() if place not in {item.id for item in items})
+    for once in skipped:
+        if not once.reason.startswith(_FOLDER):
+            places[next(gaps)] = SourceFile(once.path, once.path.split("/")[0] if "/" in once.path else None)
+    folders = tuple(once for once in skipped if once.reason.startswith(_FOLDER))
+    return Source(Path(root or "."), tuple(places[place] for place in sorted(places)), folders)
 
 
 def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
@@ -107,7 +116,7 @@ def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
         return os.path.relpath(path, root).replace(os.sep, "/")
 
     def refused(error: OSError) -> None:
-        unread.append(Skipped(relative(error.filename), f"folder: {(error.strerror or str(error)).lower()}"))
+        unread.append(Skipped(relative(error.filename), f"{_FOLDER}{(error.strerror or str(error)).lower()}"))
 
     for where, folders, names in os.walk(root, followlinks=True, onerror=refused):
         state = os.stat(where)
@@ -159,7 +168,7 @@ def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
     if lines[0].lower().startswith("imageid,"):
         rows = list(csv.reader(lines[1:]))
         return _unique(((row[0], row[1].split()[0]) for row in rows if len(row) > 1 and row[1].strip()), path), None
-    if all(line.isdigit() for line in lines):
+    if all(_is_number(line) for line in lines):
         return {}, _development_kit_labels(path, [int(line) for line in lines])
     named = [re.split(r"[\s,]+", line, maxsplit=1) for line in lines]
     if all(len(parts) == 2 and is_image_name(parts[0]) for parts in named):
@@ -173,19 +182,25 @@ def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
 
 
 def _by_name(found: list[str], labels: dict[str, str], truth: Path) -> list[SourceFile]:
-    """Labels for the pictures found: by path as written, else by file name, else by the name without its suffix.
+    """Labels for the pictures found: by path as written, by file name, or by the name without its suffix.
 
-    Each way is taken for the whole file or not at all, and only where no two pictures share that name.
+    Taken is the way that finds most of the named pictures, and only one in which no two of them share a name.
     """
+    best: list[SourceFile] = []
+    most = 0
     for short in (str, os.path.basename, _stem):
         named = {short(name): label for name, label in labels.items()}
         mine = [short(path) for path in found]
-        if len(named) == len(labels) and len(set(mine)) == len(mine) and not named.keys().isdisjoint(mine):
-            return [SourceFile(path, named.get(key)) for path, key in zip(found, mine, strict=True)]
-    raise SourceError(
-        f"'{truth}' names none of the images in the folder, or names that several of them share",
-        hint="Write paths relative to the folder, one line for each image.",
-    )
+        matched = sum(key in named for key in mine)
+        if len(named) == len(labels) and len(set(mine)) == len(mine) and matched > most:
+            most = matched
+            best = [SourceFile(path, named.get(key)) for path, key in zip(found, mine, strict=True)]
+    if not best:
+        raise SourceError(
+            f"'{truth}' names none of the images in the folder, or names that several of them share",
+            hint="Write paths relative to the folder, one line for each image.",
+        )
+    return best
 
 
 def _unique(pairs: Iterable[tuple[str, str]], truth: Path) -> dict[str, str]:
@@ -196,8 +211,12 @@ def _unique(pairs: Iterable[tuple[str, str]], truth: Path) -> dict[str, str]:
     return labels
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def _numbered(label: str) -> str:
-    return f"#{int(label)}" if label.isdigit() else label
+    return f"#{int(label)}" if _is_number(label) else label
 
 
 def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:

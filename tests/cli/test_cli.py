@@ -88,7 +88,7 @@ def test_classify_formats_agree(world: Path, run_cli: Run) -> None:
     flat = list(csv.DictReader(io.StringIO(run_cli(*base, "--format", "csv").stdout)))
     assert list(flat[0]) == ["path", "rank", "class_id", "class_name", "score", "probability"]
     assert [r["class_name"] for r in flat] == [p["class_name"] for r in rows for p in r["predictions"]]
-    from_gallery = run_cli("classify", world / "gallery", *base[2:], "--format", "json", "--quiet")
+    from_gallery = run_cli("classify", world / "gallery", *base[2:], "--format", "json", "-qv")
     assert from_gallery.stderr == ""
     assert [r["predictions"] for r in json.loads(from_gallery.stdout)] == [r["predictions"] for r in rows]
     table = run_cli(*base)
@@ -294,6 +294,21 @@ def test_interrupted_leaves_no_half_index(scene_folder: Path, tmp_path: Path, nu
     assert process.returncode == code
     assert "Traceback" not in told
     assert not (tmp_path / "deep").exists(), "nothing may be left of an index that was not there before"
+
+
+def test_nohup_is_respected(scene_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gallery"
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "zsretrieve", "index", "gallery", scene_folder, out, "--model", "demo"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    assert (out / passport.NAME).is_file()
 
 
 def test_interrupted_replacement_keeps_the_old_index(

@@ -2,6 +2,7 @@ import html
 import json
 import random
 import shlex
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -169,6 +170,8 @@ def test_the_command(run_cli: Run, tmp_path: Path) -> None:
 
 
 def test_the_commands_it_prints_work_as_printed(run_cli: Run, tmp_path: Path) -> None:
+    assert run_cli("demo", "--out", "my demo", cwd=tmp_path).returncode == 0
+    shutil.copy(tmp_path / "my demo" / "scenes" / "pair-001.jpg", tmp_path / "my demo" / "scenes" / "mine.jpg")
     told = run_cli("demo", "--out", "my demo", cwd=tmp_path)
     assert told.returncode == 0
     assert "ensemble" in told.stdout

@@ -320,6 +320,14 @@ def test_a_folder_with_another_manifest_is_left_alone(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+def test_an_empty_segments_folder_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+    with pytest.raises(OutputExistsError, match="left alone"):
+        api.build_prototypes(tmp_path, "cat,dog", HashingEncoder(), force=True)
+    assert (tmp_path / "manifest.json").read_text() == '{"name": "a web app"}'
+
+
 def test_what_lies_beside_the_files_of_an_index_survives_its_replacement(copy: Path) -> None:
     (copy / "notes.txt").write_text("mine")
     (copy / "segments" / "mine").mkdir()

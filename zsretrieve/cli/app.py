@@ -74,7 +74,8 @@ def main() -> NoReturn:
     # Pillow remarks on odd but readable files; what cannot be read is reported as skipped.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminated)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
+            signal.signal(number, _terminated)
     try:
         app(words)
     except ZsRetrieveError as error:
@@ -103,8 +104,13 @@ def main() -> NoReturn:
 def _globals_first(words: list[str]) -> list[str]:
     """``--quiet`` and ``--verbose`` are the whole program's, wherever they are written before a ``--``."""
     before = list(itertools.takewhile(lambda word: word != "--", words))
+    before = [part for word in before for part in (("-q", "-v") if word in ("-qv", "-vq") else (word,))]
     moved = [word for word in before if word in _QUIET | _VERBOSE]
-    return [*moved, *(word for word in before if word not in moved), *words[len(before) :]]
+    return [
+        *moved,
+        *(word for word in before if word not in moved),
+        *itertools.dropwhile(lambda word: word != "--", words),
+    ]
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

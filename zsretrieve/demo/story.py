@@ -20,6 +20,7 @@ from zsretrieve.demo.scenes import Scene
 from zsretrieve.errors import OutputExistsError
 from zsretrieve.metrics import r_precision
 from zsretrieve.records import Classified, EvalReport, Hit
+from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs.evaluate import evaluate_vectors
 
@@ -125,7 +126,7 @@ def run(out: Path, on_stage: OnStage) -> Story:
     on_stage("loading the model", 0, 1)
     encoder = api.load_encoder("demo")
     gallery = api.build_gallery(
-        out / _SCENES, out / _GALLERY, encoder, force=True,
+        _source(out, drawn), out / _GALLERY, encoder, force=True,
         on_progress=lambda done, total: on_stage("encoding scenes", done, total),
     )  # fmt: skip
     prototypes = {
@@ -175,6 +176,12 @@ def draw_gallery(out: Path, on_progress: Callable[[int, int], None]) -> dict[str
         writer.writerow(["path", "caption"])
         writer.writerows((path, scene.caption) for path, scene in todo.items())
     return todo
+
+
+def _source(out: Path, drawn: dict[str, Scene]) -> Source:
+    """The scenes drawn and nothing that was put beside them; two-object scenes have no label."""
+    files = [SourceFile(path, scene.class_name if scene.relation is None else None) for path, scene in drawn.items()]
+    return Source((out / _SCENES).absolute(), tuple(sorted(files, key=lambda file: file.path.split("/"))))
 
 
 def _make_room(out: Path) -> None:

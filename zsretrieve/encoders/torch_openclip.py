@@ -28,7 +28,15 @@ _TEXT_BATCH = 256
 # At 224 pixels this side ratio makes a picture of 30 MB on its way to the crop.
 _MAX_ASPECT = 200
 _TOKENIZER_FILES = frozenset(
-    {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt"}
+    {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+    }
     | {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model"}
 )
 

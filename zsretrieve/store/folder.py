@@ -186,14 +186,16 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _holds_only_ours(out: Path) -> bool:
+    segments: list[str] = []
     for entry in out.iterdir():
         if entry.name == _SEGMENTS and entry.is_dir():
-            if not all(_SEGMENT_NAME.fullmatch(segment.name) for segment in entry.iterdir()):
+            segments = [segment.name for segment in entry.iterdir()]
+            if not all(_SEGMENT_NAME.fullmatch(name) for name in segments):
                 return False
         elif entry.name != passport.NAME and not entry.name.startswith(_BESIDE):
             return False
     # A damaged passport is still ours where segments stand beside it; a lone manifest.json may be anybody's.
-    return (out / _SEGMENTS).is_dir() or not (out / passport.NAME).exists()
+    return bool(segments) or not (out / passport.NAME).exists()
 
 
 def _missing_parents(out: Path) -> list[Path]:
