@@ -75,15 +75,17 @@ def test_links_lead_somewhere(page: str) -> None:
         assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
 
 
-def test_the_second_run_of_the_scripts_installs_nothing(tmp_path: Path) -> None:
+def test_the_second_run_of_the_scripts_installs_nothing() -> None:
     """Only where the scripts made the environment that runs this; elsewhere there is nothing to say."""
-    stamps = sorted((ROOT / ".venv").glob(".installed*"))
-    if not stamps or Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+    environment = ROOT / ".venv"
+    if not list(environment.glob(".installed*")) or Path(sys.prefix).resolve() != environment.resolve():
         pytest.skip("this environment was not made by scripts/install")
-    before = {p: p.stat().st_mtime_ns for p in stamps}
-    done = subprocess.run(["sh", ROOT / "scripts" / "install", "dev"], capture_output=True, text=True, check=True)
+    install = ["sh", str(ROOT / "scripts" / "install"), "dev"]
+    subprocess.run(install, capture_output=True, check=True)
+    before = {p: p.stat().st_mtime_ns for p in environment.glob(".installed*")}
+    done = subprocess.run(install, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
-    assert {p: p.stat().st_mtime_ns for p in stamps} == before
+    assert {p: p.stat().st_mtime_ns for p in environment.glob(".installed*")} == before
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git tells which files are the project's")
