@@ -9,6 +9,7 @@ from zsretrieve import api, sources
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import ImageError, OptionalDependencyError, SkippedInputError, SourceError
 from zsretrieve.images import open_picture
+from zsretrieve.records import Item, Skipped
 from zsretrieve.verbs.encode import encode_source
 
 
@@ -306,3 +307,27 @@ def test_a_gallery_is_read_again_at_its_old_places(tmp_path: Path) -> None:
     assert [(i.id, i.path, i.label) for i in healed.items][:2] == [(0, "a/0.png", "a"), (1, "a/1.png", "a")]
     with pytest.raises(SourceError, match="keep the labels"):
         api.build_gallery(tmp_path / "g1", tmp_path / "g5", HashingEncoder(), ground_truth=tmp_path / "x")
+
+
+def test_a_large_gallery_with_skips_is_read_again_in_linear_time() -> None:
+    """Half a million places: a quadratic way of finding the gaps would take hours, and the timeout of CI would tell."""
+    items = [Item(i, f"{i}.png", None, 1, 1, 1, 1, "") for i in range(500_000) if i % 1000]
+    skipped = [Skipped(f"{i}.png", "empty file") for i in range(0, 500_000, 1000)]
+    found = sources.of_gallery(items, skipped, "root")
+    assert [f.path for f in found.files] == [f"{i}.png" for i in range(500_000)]
+
+
+def test_a_folder_gone_since_it_was_listed_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "a/1.png")
+    picture(tmp_path / "gone/2.png")
+    stat = os.stat
+
+    def vanishing(path: object, *args: object, **options: object) -> os.stat_result:
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return stat(path, *args, **options)  # type: ignore[arg-type, call-overload]
+
+    monkeypatch.setattr(os, "stat", vanishing)
+    found = sources.folder(tmp_path)
+    assert [f.path for f in found.files] == ["a/1.png"]
+    assert [s.path for s in found.skipped] == ["gone"]

@@ -96,7 +96,8 @@ def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
 def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | None) -> Source:
     """The pictures of a gallery, to be read again, each at its old place; those once skipped are tried again."""
     places = {item.id: SourceFile(item.path, item.label) for item in items}
-    gaps = (place for place in itertools.count() if place not in {item.id for item in items})
+    taken = frozenset(places)
+    gaps = (place for place in itertools.count() if place not in taken)
     for once in skipped:
         if not once.reason.startswith(_FOLDER):
             places[next(gaps)] = SourceFile(once.path, once.path.split("/")[0] if "/" in once.path else None)
@@ -119,7 +120,12 @@ def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:
         unread.append(Skipped(relative(error.filename), f"{_FOLDER}{(error.strerror or str(error)).lower()}"))
 
     for where, folders, names in os.walk(root, followlinks=True, onerror=refused):
-        state = os.stat(where)
+        try:
+            state = os.stat(where)
+        except OSError as error:  # gone since it was listed
+            refused(error)
+            folders.clear()
+            continue
         if (state.st_dev, state.st_ino) in entered:
             folders.clear()
             continue

@@ -118,7 +118,7 @@ def test_a_prompt_longer_than_the_context_is_told(world: Path, run_cli: Run) -> 
     long = "word " * 40
     done = run_cli("index", "prototypes", world / "long", "--classes", f"cat,{long}", "--model", "demo")
     assert done.returncode == 0
-    assert "1 prompts longer than the model's 32 tokens are cut:\n  'a photo of a word word" in done.stderr
+    assert "1 prompt is longer than the model's 32 tokens and cut:\n  'a photo of a word word" in done.stderr
 
 
 def test_search(world: Path, run_cli: Run) -> None:

@@ -112,10 +112,12 @@ def prompt_notes(built: BuiltPrototypes) -> list[str]:
         lines.append(f"the model cannot tell these {len(group)} classes apart, their vectors are equal: {names}")
     if built.cut_prompts:
         room = built.prototypes.space.text.context_length
-        lines.append(f"{len(built.cut_prompts)} prompts longer than the model's {room} tokens are cut:")
+        count = len(built.cut_prompts)
+        are = "prompt is" if count == 1 else "prompts are"
+        lines.append(f"{count} {are} longer than the model's {room} tokens and cut:")
         lines += [f"  '{text}'" for text in built.cut_prompts[:_SHOWN]]
-        if len(built.cut_prompts) > _SHOWN:
-            lines.append(f"  and {len(built.cut_prompts) - _SHOWN} more")
+        if count > _SHOWN:
+            lines.append(f"  and {count - _SHOWN} more")
     return lines
 
 

@@ -13,7 +13,7 @@ from zsretrieve.ports import Encoder, IndexBackend
 from zsretrieve.prompts import duplicate_names, prompt_digest
 from zsretrieve.records import Encoding, IndexKind, Manifest, PromptSet
 from zsretrieve.sources import Source
-from zsretrieve.store.folder import check_output, draft
+from zsretrieve.store.folder import draft
 from zsretrieve.store.indexes import Gallery, Prototypes, write_gallery, write_prototypes
 from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, encode_source, encode_texts_once
@@ -87,7 +87,6 @@ def build_prototypes(
     OutputExistsError
         If ``out`` holds something already, unless it is an index and ``force`` is given.
     """
-    check_output(out, force=force)
     with draft(out, force=force) as new:
         built = make_prototypes(prompts, encoder, backend, on_progress=on_progress)
         made = built.prototypes
@@ -117,7 +116,6 @@ def build_gallery(
     SourceError
         If no picture at all can be read.
     """
-    check_output(out, force=force)
     with draft(out, force=force) as new:
         encoded = encode_source(source, encoder, exif=exif, strict=strict, on_progress=on_progress)
         index = backend.create(encoder.space.dim)
