@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import os
 import stat
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +37,26 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# A decoded picture, its turned copy and its conversion to RGB, some of them at once.
+_BYTES_PER_PIXEL = 16
+_LEAST_LIMIT, _GREATEST_LIMIT = 64_000_000, 2_000_000_000
+# Pictures beyond this are decoded one at a time, however many threads there are.
+_LARGE_PIXELS = 32_000_000
+_one_large = threading.Lock()
+_READ_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of a file, before they are a picture."""
+
+    data: bytes
+    mtime_ns: int
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the bytes."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,44 +76,95 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def open_picture(path: str | Path, *, exif: bool = True) -> Picture:
-    """Read and decode a picture.
+def open_picture(path: str | Path, *, exif: bool = True, max_pixels: int | None = None) -> Picture:
+    """Read and decode a picture file. Parameters and errors are those of ``decode`` and ``read_file``."""
+    return decode(read_file(path), exif=exif, max_pixels=max_pixels)
 
-    Parameters
-    ----------
-    path : str or Path
-    exif : bool
-        Turn the picture upright as its EXIF orientation says.
+
+def read_file(path: str | Path) -> Content:
+    """Read a file that may be anything, and may be written to meanwhile.
 
     Raises
     ------
     ImageError
-        If it cannot be read or decoded; the message is the reason alone, without the path.
+        If it cannot be read, or changes again and again while it is; the message is the reason alone.
     """
     try:
         # Looked at before it is opened: opening a pipe may block, and opening a device may do things.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ImageError("not a regular file")
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            state = os.fstat(file.fileno())
-            content = file.read()
+        for _ in range(_READ_ATTEMPTS):
+            with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+                before = os.fstat(file.fileno())
+                data = file.read()
+                after = os.fstat(file.fileno())
+            if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, len(data)):
+                return Content(data, before.st_mtime_ns)
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from error
-    if not content:
+    raise ImageError("changed while it was being read")
+
+
+def decode(content: Content, *, exif: bool = True, max_pixels: int | None = None) -> Picture:
+    """Decode a picture.
+
+    Parameters
+    ----------
+    content : Content
+    exif : bool
+        Turn the picture upright as its EXIF orientation says.
+    max_pixels : int, optional
+        Larger pictures are refused before they are decoded; ``default_max_pixels()`` by default.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be decoded; the message is the reason alone, without the path.
+    """
+    if not content.data:
         raise ImageError("empty file")
-    image = _decode(content, exif)
-    return Picture(
-        image, image.width, image.height, len(content), state.st_mtime_ns, hashlib.sha256(content).hexdigest()
-    )
+    limit = default_max_pixels() if max_pixels is None else max_pixels
+    image = _decode(content.data, exif, limit)
+    return Picture(image, image.width, image.height, len(content.data), content.mtime_ns, content.digest)
 
 
-def _decode(content: bytes, exif: bool) -> Image.Image:
+@functools.cache
+def default_max_pixels() -> int:
+    """How many pixels a picture may have: what half of this machine's free memory decodes, at least 64 million."""
     try:
-        if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        free = 0
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        # What the system could free counts too: its file cache alone may fill the memory.
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    return min(max(free // 2 // _BYTES_PER_PIXEL, _LEAST_LIMIT), _GREATEST_LIMIT)
+
+
+@contextlib.contextmanager
+def own_pixel_limit() -> Iterator[None]:
+    """Put Pillow's own limit out of force, so that ``max_pixels`` alone decides."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _decode(data: bytes, exif: bool, limit: int) -> Image.Image:
+    try:
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
             _register_heif()
-        image: Image.Image = Image.open(io.BytesIO(content))
-        image.load()
-        return _for_preprocessing(_upright(image) if exif else image)
+        image: Image.Image = Image.open(io.BytesIO(data))
+        pixels = image.width * image.height
+        if pixels > limit:
+            raise ImageError(
+                f"too many pixels: {pixels / 1e6:,.0f} million, and the limit is {limit / 1e6:,.0f} (--max-megapixels)"
+            )
+        with _one_large if pixels > _LARGE_PIXELS else contextlib.nullcontext():
+            image.load()
+            return _for_preprocessing(_upright(image) if exif else image)
     except ImageError:
         raise
     except UnidentifiedImageError as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zsretrieve import addresses
 from zsretrieve.errors import OptionalDependencyError, SourceError
 from zsretrieve.images import is_image_name
 from zsretrieve.records import Item, Skipped
@@ -20,25 +21,31 @@ _FOLDER = "folder: "
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file to read. Its place in the source is its id, whether it can be read or not."""
+    """One file to read.
+
+    In a new gallery its place in the source is its id, whether it can be read or not, unless ``id`` gives it one.
+    """
 
     path: str
     label: str | None = None
+    id: int | None = None
 
 
 @dataclass(frozen=True)
 class Source:
     """Files to read, in order; paths are relative to ``root`` where they lie below it.
 
-    ``skipped`` are folders that could not be looked into.
+    ``skipped`` are folders that could not be looked into. ``where`` lists the files anew when it is opened as a
+    source again; None if they were named one by one.
     """
 
-    root: Path
+    root: str
     files: tuple[SourceFile, ...]
     skipped: tuple[Skipped, ...] = ()
+    where: str | None = None
 
-    def absolute(self, file: SourceFile) -> Path:
-        return self.root / file.path
+    def address(self, file: SourceFile) -> str:
+        return addresses.join(self.root, file.path)
 
 
 def folder(root: str | Path, ground_truth: str | Path | None = None) -> Source:
@@ -63,9 +70,10 @@ def folder(root: str | Path, ground_truth: str | Path | None = None) -> Source:
             f"there are no images in '{root}'", hint="Looked for .jpg, .png, .webp and other picture files."
         )
     if ground_truth is not None:
-        return Source(root.absolute(), tuple(_with_ground_truth(found, Path(ground_truth))), unread)
-    files = tuple(SourceFile(p, p.split("/")[0] if "/" in p else None) for p in found)
-    return Source(root.absolute(), files, unread)
+        files = tuple(_with_ground_truth(found, Path(ground_truth)))
+    else:
+        files = tuple(SourceFile(p, p.split("/")[0] if "/" in p else None) for p in found)
+    return Source(str(root.absolute()), files, unread, where=str(root.absolute()))
 
 
 def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source:
@@ -85,7 +93,7 @@ def paths(names: Iterable[str | Path], root: str | Path | None = None) -> Source
         files.append(SourceFile(below or text))
     if not files:
         raise SourceError("no image was named", hint="Give one path a line.")
-    return Source(base, tuple(files))
+    return Source(str(base), tuple(files))
 
 
 def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
@@ -102,7 +110,7 @@ def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | No
         if not once.reason.startswith(_FOLDER):
             places[next(gaps)] = SourceFile(once.path, once.path.split("/")[0] if "/" in once.path else None)
     folders = tuple(once for once in skipped if once.reason.startswith(_FOLDER))
-    return Source(Path(root or "."), tuple(places[place] for place in sorted(places)), folders)
+    return Source(root or ".", tuple(places[place] for place in sorted(places)), folders)
 
 
 def _walk(root: Path) -> tuple[list[str], tuple[Skipped, ...]]:

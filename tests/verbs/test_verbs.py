@@ -44,7 +44,7 @@ def test_encoding_keeps_order_and_counts(scene_folder: Path, hashing_encoder: Ha
     assert steps[-1] == (360, 360)
     assert steps == sorted(steps)
     for row in (0, 17, 359):
-        image = Image.open(source.absolute(source.files[row]))
+        image = Image.open(source.address(source.files[row]))
         alone = hashing_encoder.encode_prepared([hashing_encoder.prepare(image)])
         np.testing.assert_array_equal(encoded.vectors[row], alone[0])
 
@@ -99,7 +99,7 @@ def test_duplicate_names_tie_and_go_to_the_lowest(hashing_encoder: HashingEncode
 def _gallery_of(vectors: np.ndarray, prototypes: Prototypes) -> Gallery:
     from zsretrieve.records import Item
 
-    index = api.wiring.index_backend("cpu").create(prototypes.space.dim)
+    index = wiring.index_backend("cpu").create(prototypes.space.dim)
     index.add(vectors)
     items = tuple(Item(i, f"{i}.png", None, 1, 1, 1, 1, "") for i in range(len(vectors)))
     return Gallery(None, prototypes.manifest, items, vectors, index)

@@ -181,7 +181,7 @@ def draw_gallery(out: Path, on_progress: Callable[[int, int], None]) -> dict[str
 def _source(out: Path, drawn: dict[str, Scene]) -> Source:
     """The scenes drawn and nothing that was put beside them; two-object scenes have no label."""
     files = [SourceFile(path, scene.class_name if scene.relation is None else None) for path, scene in drawn.items()]
-    return Source((out / _SCENES).absolute(), tuple(sorted(files, key=lambda file: file.path.split("/"))))
+    return Source(str((out / _SCENES).absolute()), tuple(sorted(files, key=lambda file: file.path.split("/"))))
 
 
 def _make_room(out: Path) -> None:

@@ -131,7 +131,7 @@ def build_gallery(
             files={},
             created=_now(),
             tool_version=tool_version(),
-            root=str(source.root),
+            root=source.root,
             skipped=encoded.skipped,
         )
         manifest = write_gallery(new, manifest, encoded.items, encoded.vectors, index)

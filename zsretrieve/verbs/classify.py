@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zsretrieve import addresses
 from zsretrieve.metrics import log_normaliser, probabilities
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
@@ -81,7 +82,7 @@ def classify_source(
     if k is not None:
         check_k(k, len(prototypes.index), "classes")
     encoded = encode_source(source, encoder, exif=exif, strict=strict, on_progress=on_progress)
-    paths = [str(source.root / item.path) for item in encoded.items]
+    paths = [addresses.join(source.root, item.path) for item in encoded.items]
     labels = [item.label for item in encoded.items]
     return _classified(paths, labels, encoded.vectors, prototypes, k, encoded.skipped)
 

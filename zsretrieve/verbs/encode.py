@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zsretrieve import addresses
 from zsretrieve.errors import ImageError, SkippedInputError, SourceError
-from zsretrieve.images import Picture, open_picture
+from zsretrieve.images import Picture, decode
 from zsretrieve.ports import Encoder, Pixels
 from zsretrieve.records import Item, Skipped
 from zsretrieve.sources import Source, SourceFile
@@ -77,7 +78,7 @@ def encode_source(
     def skip(path: str, reason: str) -> None:
         if strict:
             raise SkippedInputError(
-                f"'{source.root / path}' cannot be used: {reason}",
+                f"'{addresses.join(source.root, path)}' cannot be used: {reason}",
                 hint="Repair or remove the file, or run without --strict.",
             )
         skipped.append(Skipped(path, reason))
@@ -149,7 +150,7 @@ def _prepared(
 ) -> Generator[tuple[SourceFile, _Prepared | ImageError], None, None]:
     def prepare(number: int, file: SourceFile) -> _Prepared | ImageError:
         try:
-            picture = open_picture(source.absolute(file), exif=exif)
+            picture = decode(addresses.read(source.address(file)), exif=exif)
             pixels = encoder.prepare(picture.image)
         except ImageError as error:
             return error

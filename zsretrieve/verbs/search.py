@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from zsretrieve import addresses
 from zsretrieve.errors import ImageError, QueryError
-from zsretrieve.images import is_image_name, open_picture
+from zsretrieve.images import decode, is_image_name
 from zsretrieve.ports import Encoder
 from zsretrieve.queries import Query, Term, combine, parse_query
 from zsretrieve.ranking import check_k
@@ -117,7 +118,7 @@ class _Resolver:
             if self._unchanged(term.value, row):
                 return np.asarray(self._gallery.vectors[row : row + 1])
         try:
-            picture = open_picture(term.value, exif=self._exif)
+            picture = decode(addresses.read(term.value), exif=self._exif)
             return self._loaded().encode_prepared([self._loaded().prepare(picture.image)])
         except ImageError as error:
             raise QueryError(

@@ -1,0 +1,30 @@
+"""The verbs for Python: adapters from ``wiring``, use cases from below, defaults in one place.
+
+The command line calls these same functions.
+"""
+
+from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
+from zsretrieve.api.building import build_gallery, build_prototypes, check_output, make_prototypes, read_prompts
+from zsretrieve.api.models import check_model, load_encoder
+from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
+
+__all__ = [
+    "build_gallery",
+    "build_prototypes",
+    "check_k",
+    "check_labels",
+    "check_model",
+    "check_output",
+    "classify",
+    "evaluate",
+    "is_index",
+    "load_encoder",
+    "make_prototypes",
+    "open_gallery",
+    "open_prototypes",
+    "open_source",
+    "read_prompts",
+    "search",
+    "search_all",
+    "verify",
+]

@@ -1,0 +1,162 @@
+"""Asking indexes: classification, search, evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from zsretrieve import ranking
+from zsretrieve.api.models import load_encoder
+from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes, open_source
+from zsretrieve.errors import SkippedInputError, SourceError
+from zsretrieve.ports import Encoder
+from zsretrieve.records import EvalReport, Hit
+from zsretrieve.sources import Source
+from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.verbs import classify as _classify
+from zsretrieve.verbs import evaluate as _evaluate
+from zsretrieve.verbs import search as _search
+from zsretrieve.verbs.classify import Classification
+from zsretrieve.verbs.encode import OnProgress
+
+
+def classify(
+    source: PathLike | Sequence[PathLike] | Source | Gallery,
+    prototypes: Prototypes | PathLike,
+    encoder: Encoder | None = None,
+    *,
+    k: int | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Classification:
+    """The k nearest classes of every picture; a gallery is classified without encoding anything.
+
+    Raises
+    ------
+    SpaceMismatchError, RankError, SourceError
+        See ``zsretrieve.verbs.classify``.
+    """
+    found = _source_or_gallery(source)
+    prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
+    if isinstance(found, Gallery):
+        _refuse_skips(found, strict)
+        return _classify.classify_gallery(found, prototypes, k=k)
+    return _classify.classify_source(
+        found, prototypes, encoder or load_encoder(prototypes.space.model),
+        k=k, exif=exif, strict=strict, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def search(
+    gallery: Gallery | PathLike,
+    query: str,
+    encoder: Encoder | Callable[[], Encoder] | None = None,
+    *,
+    k: int | None = None,
+    literal: bool = False,
+    exif: bool | None = None,
+) -> tuple[Hit, ...]:
+    """The k pictures nearest to a query: words, the path of a picture, or ``a + b - 2:c``.
+
+    Parameters
+    ----------
+    gallery : Gallery or path
+    query : str
+    encoder : Encoder, or a function that gives one, optional
+        By default the model that the gallery's passport names is loaded if the query needs it.
+    k : int, optional
+        Ten by default, or as many as the gallery holds.
+    literal : bool
+        Take the query as one text whatever signs it holds.
+    exif : bool, optional
+        Turn query pictures upright as their EXIF orientation says; by default as the gallery's were.
+    """
+    return search_all(gallery, [query], encoder, k=k, literal=literal, exif=exif)[0]
+
+
+def search_all(
+    gallery: Gallery | PathLike,
+    queries: Sequence[str],
+    encoder: Encoder | Callable[[], Encoder] | None = None,
+    *,
+    k: int | None = None,
+    literal: bool = False,
+    exif: bool | None = None,
+) -> list[tuple[Hit, ...]]:
+    """``search`` for several queries; all of them are read before any is answered."""
+    opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery)
+
+    def given() -> Encoder:
+        if encoder is None:
+            return load_encoder(opened.space.model)
+        return encoder() if callable(encoder) else encoder
+
+    read = [_search.read_query(query, literal=literal) for query in queries]
+    return _search.search(opened, read, given, k=k, exif=exif)
+
+
+def evaluate(
+    source: PathLike | Source | Gallery,
+    prototypes: Prototypes | PathLike,
+    encoder: Encoder | None = None,
+    *,
+    ground_truth: PathLike | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    on_progress: OnProgress | None = None,
+) -> EvalReport:
+    """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``."""
+    found = _source_or_gallery(source, ground_truth)
+    prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
+    if isinstance(found, Gallery):
+        _refuse_skips(found, strict)
+        return _evaluate.evaluate_gallery(found, prototypes)
+    return _evaluate.evaluate_source(
+        found, prototypes, encoder or load_encoder(prototypes.space.model),
+        exif=exif, strict=strict, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def check_k(k: int | None, n_classes: int) -> None:
+    """Raise RankError, before anything is loaded, if ``classify`` would."""
+    if k is not None:
+        ranking.check_k(k, n_classes, "classes")
+
+
+def check_labels(source: Source, prototypes: Prototypes) -> None:
+    """Raise ClassMappingError or SourceError, before anything is encoded, if ``evaluate`` would."""
+    _evaluate.class_ids([file.label for file in source.files], prototypes)
+
+
+def _refuse_skips(gallery: Gallery, strict: bool) -> None:
+    if strict and gallery.manifest.skipped:
+        first = gallery.manifest.skipped[0]
+        raise SkippedInputError(
+            f"{len(gallery.manifest.skipped)} images were skipped when the gallery was built, first '{first.path}': "
+            f"{first.reason}",
+            hint="Repair them and build it again, or run without --strict.",
+        )
+
+
+def _source_or_gallery(
+    source: PathLike | Sequence[PathLike] | Source | Gallery, ground_truth: PathLike | None = None
+) -> Source | Gallery:
+    if isinstance(source, Source | Gallery):
+        names: list[PathLike] = []
+    else:
+        names = [source] if isinstance(source, str | os.PathLike) else list(source)
+    gallery = source if isinstance(source, Gallery) else None
+    if len(names) == 1 and is_index(names[0]):
+        gallery = open_gallery(names[0])
+    if gallery is not None and ground_truth is not None:
+        raise SourceError(
+            "a gallery takes its labels when it is built", hint="Build it again with --ground-truth FILE --force."
+        )
+    if gallery is not None:
+        return gallery
+    if isinstance(source, Source):
+        if ground_truth is not None:
+            raise SourceError("a ground truth goes with a folder", hint="Give it to open_source.")
+        return source
+    return open_source(names, ground_truth=ground_truth)
