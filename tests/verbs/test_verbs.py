@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsretrieve import api, sources
+from zsretrieve import api, sources, wiring
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import (
     ClassMappingError,
