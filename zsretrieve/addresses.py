@@ -35,3 +35,20 @@ def state(address: str) -> State:
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from error
     return State(found.st_size, found.st_mtime_ns)
+
+
+def relative(root: str, address: str) -> str:
+    """The path of an address below ``root``; the address itself if it does not lie there."""
+    below = f"{root.rstrip('/')}/"
+    return address.removeprefix(below).lstrip("/") or address if address.startswith(below) else address
+
+
+def is_missing(address: str) -> bool:
+    """Whether there surely is no such picture any more; False also where that cannot be told."""
+    try:
+        os.stat(address)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

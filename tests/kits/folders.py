@@ -1,0 +1,18 @@
+"""Looking into index folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zsretrieve.store import manifest as passport
+
+
+def file_named(folder: Path, name: str) -> Path:
+    """The one file of an index with this last name."""
+    (found,) = (folder / path for path in passport.read(folder).files if path.endswith(f"/{name}"))
+    return found
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
