@@ -209,6 +209,6 @@ def damaged(where: Path, what: str) -> IntegrityError:
 def _load(path: Path) -> NDArray[Any]:
     try:
         loaded: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy hands a damaged header to Python's own parser, which raises anything
         raise damaged(path.parent, " ".join(str(error).split())[:200]) from error
     return loaded
