@@ -1,13 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
-import io
-import os
-import re
-import threading
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,49 +9,18 @@ import pytest
 from conftest import Run
 from kits.archives import digests, digests_in_a_fresh_process, one_zip, tables, two_tars, write_parquet, write_tar
 from kits.pictures import picture, png
+from kits.servers import Plain, Ranges, serving
 
 from zsretrieve import addresses, api
+from zsretrieve.archives import remote as remote_files
 from zsretrieve.errors import ImageError, SourceError
 
 
-class Ranges(http.server.SimpleHTTPRequestHandler):
-    """The plain server and, unlike it, parts of files."""
-
-    protocol_version = "HTTP/1.1"
-
-    def send_head(self) -> io.BytesIO | None:  # type: ignore[override]
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        path = self.translate_path(self.path)
-        if wanted is None or not os.path.isfile(path):
-            return super().send_head()  # type: ignore[return-value]
-        whole = Path(path).read_bytes()
-        part = whole[int(wanted[1]) : int(wanted[2]) + 1]
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {wanted[1]}-{int(wanted[1]) + len(part) - 1}/{len(whole)}")
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        return io.BytesIO(part)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(params=[Ranges, Quiet], ids=["ranges", "plain"])
+@pytest.fixture(params=[Ranges, Plain])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(request.param, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served", request.param) as url:
+        yield tmp_path / "served", url
 
 
 def test_over_http(served: tuple[Path, str], tmp_path: Path) -> None:
@@ -103,6 +66,22 @@ def test_over_http(served: tuple[Path, str], tmp_path: Path) -> None:
         api.open_source([f"{url}/none.tar"])
     with pytest.raises(SourceError, match=r"no images below|there is no"):
         api.open_source([f"{url}/nothing/"])
+
+
+def test_large_archives_over_http_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_files, "_SMALL_BYTES", 0)
+    two_tars(tmp_path)
+    one_zip(tmp_path)
+    tables(tmp_path)
+    for name in ("photos.zip", "train-0001.tar", "data/train-00001-of-00002.parquet"):
+        with serving(tmp_path, Ranges) as url:
+            here, remote = api.open_source([tmp_path / name]), api.open_source([f"{url}/{name}?signature=a/b"])
+            assert [file.label for file in remote.files] == [file.label for file in here.files]
+            assert digests(remote) == digests(here)
+            assert remote.where is not None
+            assert api.open_source([remote.where]) == remote
+        with serving(tmp_path) as url, pytest.raises(SourceError, match="cannot be read in parts"):
+            api.open_source([f"{url}/{name}"])
 
 
 def test_a_server_that_is_not_there(run_cli: Run, tmp_path: Path) -> None:

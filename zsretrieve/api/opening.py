@@ -92,7 +92,7 @@ def open_source(
             raise SourceError(
                 f"the list '{one[1:]}' cannot be read: {error.strerror}", hint="Check the path."
             ) from error
-    kinds = [None if os.path.isdir(name) else archives.kind_of(name) for name in names]
+    kinds = [_kind(name) for name in names]
     if one is not None and kinds[0] is Kind.DATASET and addresses.split(one) is None:
         return sources.data_set(one)
     if names and all(kinds) and Kind.DATASET not in kinds:
@@ -116,6 +116,13 @@ def _expanded(name: str) -> list[str]:
     if "{" not in name or name.startswith("@") or os.path.lexists(name):
         return [name]
     return sources.expand(name)
+
+
+def _kind(name: str) -> Kind | None:
+    """The kind of archive; a folder or a picture may be named like one."""
+    kind = archives.kind_of(name)
+    other = os.path.isdir(name) or (kind is Kind.DATASET and os.path.exists(name))
+    return None if other else kind
 
 
 def _is_file(name: str) -> bool:

@@ -18,9 +18,12 @@ _OPEN_FILES = 64
 class _Handle:
     """An open file that closes itself when nothing holds it any more."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, known: State) -> None:
         self.number = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, self.number)
+        found = os.fstat(self.number)
+        if State(found.st_size, found.st_mtime_ns) != known:
+            raise OSError("changed while it was being read")
 
 
 _handles: Recent[_Handle] = Recent(_OPEN_FILES)
@@ -57,7 +60,7 @@ def pread(path: str, known: State, offset: int, length: int) -> bytes:
     if is_url(path):
         return remote.read(path, offset, offset + length)
     try:
-        handle = _handles.obtain((path, known), lambda: _Handle(path))
+        handle = _handles.obtain((path, known), lambda: _Handle(path, known))
         parts = []
         while length > 0 and (part := os.pread(handle.number, length, offset)):
             parts.append(part)

@@ -16,7 +16,7 @@ from zsretrieve.errors import ImageError, SourceError
 
 _CHUNK_BYTES = 1 << 24
 _CHUNK_ROWS = 1024
-_KEPT_BYTES = 1 << 28
+_KEPT_BYTES = 1 << 27
 _OPEN_FILES = 16
 _BUFFER_BYTES = 1 << 20
 _LABEL_ROWS = 1 << 16

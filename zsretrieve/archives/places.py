@@ -60,7 +60,7 @@ def bare(url: str) -> str:
 
 def join(root: str, path: str) -> str:
     """The address of a path that is relative to ``root`` where it is not an address of its own."""
-    if is_url(path) or _ROW_OF_HUB.fullmatch(path):
+    if is_url(path) or os.path.isabs(path) or _ROW_OF_HUB.fullmatch(path):
         return path
     if root.startswith(HUB):
         return f"{root}{MEMBER}{path}"
