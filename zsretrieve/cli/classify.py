@@ -21,7 +21,11 @@ def classify(
     context: typer.Context,
     source: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="A folder, image files, @FILE with paths, - for stdin, or a gallery."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder, image files, archives (.tar, .zip, .parquet), hf:DATASET:SPLIT, a URL, @FILE with paths, "
+            "- for stdin, or a gallery.",
+        ),
     ],
     prototypes: Annotated[Path | None, typer.Option("--prototypes", "-p", help="A prototype index.")] = None,
     labels: Annotated[

@@ -22,7 +22,12 @@ _RANKS = (1, 5)
 def evaluate(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A labelled folder (one folder per class), or a labelled gallery.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A labelled folder (one folder per class), archive (.tar, .zip, .parquet), hf:DATASET:SPLIT, URL or "
+            "gallery.",
+        ),
     ],
     prototypes: Annotated[Path, typer.Option("--prototypes", "-p", help="A prototype index.")],
     ground_truth: options.GroundTruth = None,

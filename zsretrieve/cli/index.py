@@ -55,7 +55,12 @@ def prototypes(
 def gallery(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A folder of images, @FILE with a list of paths, or - for stdin.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of images; a .tar, .zip or .parquet file, or several as 'train-{000..012}.tar'; "
+            "hf:DATASET:SPLIT; a URL; @FILE with a list of paths, or - for stdin.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     model: options.Model = options.MODEL_DEFAULT,

@@ -50,7 +50,9 @@ PrecisionOption = Annotated[
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, rich_help_panel=_ENGINE, help="Images a batch.")]
 GroundTruth = Annotated[
     Path | None,
-    typer.Option("--ground-truth", rich_help_panel=_SOURCE, help="A file of labels for a flat folder of images."),
+    typer.Option(
+        "--ground-truth", rich_help_panel=_SOURCE, help="A file of labels for a flat folder, tar or zip file of images."
+    ),
 ]
 Exif = Annotated[
     bool,
