@@ -9,7 +9,8 @@ ZsRetrieveError
 ├── ImageError              one picture that cannot be read (becomes a Skipped in a run)
 ├── SkippedInputError       an input was skipped and the caller asked for none to be
 ├── QueryError              a search query that cannot be read
-├── RankError               a k that does not fit the index
+├── FilterError             a condition on the items of a gallery that cannot be used, or that nothing passes
+├── RankError               a k, a threshold or a selection of rows that does not fit the index
 ├── ShapeError              an array of the wrong shape, dtype or norm
 ├── ClassMappingError       labels of a source that are not classes of the prototypes
 ├── SpaceMismatchError      vectors of two different spaces were about to meet
@@ -69,6 +70,10 @@ class SkippedInputError(ZsRetrieveError):
 
 
 class QueryError(ZsRetrieveError):
+    pass
+
+
+class FilterError(ZsRetrieveError):
     pass
 
 
