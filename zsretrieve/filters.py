@@ -30,7 +30,9 @@ FUNCTIONS = {
         "right", "rtrim", "split_part", "starts_with", "strip_accents", "strpos", "substr", "substring", "suffix",
         "trim", "upper",
     ),
-    "numbers": ("abs", "ceil", "ceiling", "floor", "greatest", "hash", "least", "mod", "power", "round", "sqrt", "trunc"),
+    "numbers": (
+        "abs", "ceil", "ceiling", "floor", "greatest", "hash", "least", "mod", "power", "round", "sqrt", "trunc",
+    ),
     "times": (
         "ago", "date_diff", "date_part", "date_trunc", "day", "dayofweek", "dayofyear", "epoch", "hour", "isodow",
         "make_date", "make_timestamp", "minute", "month", "now", "quarter", "second", "strftime", "to_days",
@@ -59,14 +61,14 @@ _MEMORY_PER_ITEM = 4 << 10
 
 
 def matching(items: Sequence[Item], where: str) -> NDArray[np.int64]:
-    """The positions of the items that pass a condition, ascending.
+    r"""The positions of the items that pass a condition, ascending.
 
     Parameters
     ----------
     items : sequence of Item
     where : str
         One SQL expression over ``COLUMNS`` that is true, false or null for each item; null does not pass. Names that
-        are no UTF-8 have the bytes that are none written as ``\\udcff``, in the columns and in the condition.
+        are no UTF-8 have the bytes that are none written as ``\udcff``, in the columns and in the condition.
 
     Returns
     -------
@@ -90,11 +92,14 @@ def matching(items: Sequence[Item], where: str) -> NDArray[np.int64]:
             answers = connection.sql(f"SELECT (\n{condition}\n) AS passes FROM items")
             if str(answers.types[0]) != "BOOLEAN":
                 raise FilterError(
-                    f"the filter {_quoted(condition)} is {answers.types[0]}, not true or false", hint="Compare it: width > 500."
+                    f"the filter {_quoted(condition)} is {answers.types[0]}, not true or false",
+                    hint="Compare it: width > 500.",
                 )
             passes = answers.fetchnumpy()["passes"]
         except duckdb.Error as error:
-            raise FilterError(f"the filter {_quoted(condition)} fails: {_first_line(str(error))}", hint=_HINT) from error
+            raise FilterError(
+                f"the filter {_quoted(condition)} fails: {_first_line(str(error))}", hint=_HINT
+            ) from error
     return np.flatnonzero(np.ma.filled(passes, False)).astype(np.int64)
 
 
