@@ -60,6 +60,25 @@ _BASE_MEMORY = 256 << 20
 _MEMORY_PER_ITEM = 4 << 10
 
 
+def selection(items: Sequence[Item], where: str | None) -> NDArray[np.int64] | None:
+    """The positions of the items that pass, as ``matching`` gives them; None where there is no filter.
+
+    Raises
+    ------
+    FilterError
+        As ``matching`` does, and if nothing passes.
+    """
+    if where is None:
+        return None
+    rows = matching(items, where)
+    if not len(rows):
+        raise FilterError(
+            f"none of the {len(items)} images passes the filter {_quoted(_visible(where))}",
+            hint="Loosen it; texts are compared with their case, unless with ilike.",
+        )
+    return rows
+
+
 def matching(items: Sequence[Item], where: str) -> NDArray[np.int64]:
     r"""The positions of the items that pass a condition, ascending.
 

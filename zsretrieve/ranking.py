@@ -71,6 +71,12 @@ def check_threshold(threshold: float) -> np.float32:
     return np.float32(threshold)
 
 
+def check_near(near: float) -> None:
+    """Raise RankError unless ``near`` is a score from which on two pictures may be called the same."""
+    if not 0.0 < near <= 1.0:
+        raise RankError(f"near is {near}, but two pictures are near from a score above 0 on", hint="Give 0.9 to 1.")
+
+
 def exact_scores(queries: Vectors, candidates: Vectors) -> Scores:
     """Inner products in float64, rounded to float32; equal candidates get equal scores wherever they stand.
 

@@ -5,6 +5,7 @@ The command line calls these same functions.
 
 from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
 from zsretrieve.api.building import build_gallery, build_prototypes, check_output, make_prototypes, read_prompts
+from zsretrieve.api.filtering import find_duplicates
 from zsretrieve.api.models import check_model, load_encoder
 from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_output",
     "classify",
     "evaluate",
+    "find_duplicates",
     "is_index",
     "load_encoder",
     "make_prototypes",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import options, output
+from zsretrieve.cli import duplicates, options, output
 from zsretrieve.cli.output import ReportFormat
 
 app = typer.Typer(no_args_is_help=True, help="Build, inspect and check indexes.")
@@ -151,3 +151,6 @@ def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An inde
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:
     return sum(len(group) for group in prompts)
+
+
+app.command("duplicates")(duplicates.duplicates)
