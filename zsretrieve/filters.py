@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("id", "path", "folder", "name", "label", "width", "height", "bytes", "mtime", "digest")
 
+# None of these makes much from little as repeat and range do, whose values DuckDB's memory limit does not count.
 FUNCTIONS = {
     "texts": (
         "concat", "contains", "ends_with", "instr", "left", "length", "levenshtein", "lower", "ltrim", "position",
-        "prefix", "regexp_extract", "regexp_full_match", "regexp_matches", "regexp_replace", "replace", "reverse",
+        "prefix", "regexp_extract", "regexp_full_match", "regexp_matches", "reverse",
         "right", "rtrim", "split_part", "starts_with", "strip_accents", "strpos", "substr", "substring", "suffix",
         "trim", "upper",
     ),
@@ -48,6 +49,10 @@ _SIGNS = frozenset(
 )  # fmt: skip
 _CALLABLE = _SIGNS.union(*FUNCTIONS.values())
 _MOMENTS = frozenset({"current_date", "current_timestamp", "localtimestamp"})  # functions that are written like columns
+_TYPES = frozenset(
+    {"BIGINT", "BOOL", "BOOLEAN", "DATE", "DECIMAL", "DOUBLE", "FLOAT", "INTEGER", "INTERVAL", "NUMERIC", "REAL",
+     "SMALLINT", "STRING", "TEXT", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ", "VARCHAR"}
+)  # fmt: skip
 _EXPRESSIONS = frozenset(
     {"BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION",
      "OPERATOR", "TYPE"}
@@ -56,6 +61,7 @@ _REFUSED = {"SUBQUERY": "a query of its own", "WINDOW": "a window", "PARAMETER":
 
 _HINT = f"Columns: {', '.join(COLUMNS)}. Texts stand in single quotes: label = 'tench'."
 _SHOWN = 100
+_LONGEST = 100_000
 _BASE_MEMORY = 256 << 20
 _MEMORY_PER_ITEM = 4 << 10
 
@@ -142,6 +148,10 @@ def _check(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
     """Raise FilterError unless the condition is one expression of what is allowed."""
     if not condition.strip():
         raise FilterError("the filter is empty", hint=_HINT)
+    if len(condition) > _LONGEST:
+        raise FilterError(
+            f"the filter has {len(condition)} characters, and more than {_LONGEST} are not read", hint="Say it shorter."
+        )
     # A text that closes the one bracket, to go on behind it, does not close the other.
     node = _parsed(connection, f"SELECT 1 WHERE (\n{condition}\n)", condition)
     _parsed(connection, f"SELECT [\n{condition}\n]", condition)
@@ -187,8 +197,12 @@ def _check_part(part: dict[str, Any]) -> None:
         what = _REFUSED.get(kind, f"an expression of the kind {kind.lower()}")
         raise FilterError(f"a filter may not hold {what}", hint=_HINT)
     if kind == "FUNCTION" and (part["function_name"].lower() not in _CALLABLE or part["schema"] or part["catalog"]):
-        known = ", ".join(name for group in FUNCTIONS.values() for name in group)
+        known = _names(name for group in FUNCTIONS.values() for name in group)
         raise FilterError(f"a filter may not use the function '{part['function_name']}'", hint=f"Functions: {known}.")
+    if kind == "TYPE":
+        nested = any(child["class"] == "TYPE" for child in part["children"])
+        if nested or part["type_name"].upper() not in _TYPES or part["schema"] or part["catalog"]:
+            raise FilterError(f"a filter may not use the type '{part['type_name']}'", hint=f"Types: {_names(_TYPES)}.")
     if kind == "COLUMN_REF":
         name = ".".join(part["column_names"])
         if name.lower() not in COLUMNS and name.lower() not in _MOMENTS:
@@ -212,6 +226,10 @@ def _table(items: Sequence[Item]) -> Any:
         "digest": pa.array([item.digest or None for item in items], pa.string()),
     }
     return pa.table({name: columns[name] for name in COLUMNS})
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _visible(text: str) -> str:
