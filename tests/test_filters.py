@@ -241,3 +241,9 @@ def test_no_items_and_no_filter() -> None:
     chosen = selection(ITEMS, "width = 900")
     assert chosen is not None
     assert chosen.tolist() == [9]
+
+
+def test_the_page_lists_every_column_and_function() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "filters.md").read_text(encoding="utf-8")
+    for name in (*COLUMNS, *(name for group in FUNCTIONS.values() for name in group)):
+        assert f"`{name}`" in page, name

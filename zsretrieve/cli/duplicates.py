@@ -46,7 +46,8 @@ def duplicates(
         case OutputFormat.JSON | OutputFormat.JSONL:
             output.write_rows([_nested(number, group) for number, group in enumerate(groups, 1)], form)
     spare = sum(len(group.items) - 1 for group in groups)
-    output.note(verbosity, f"{len(groups)} groups; one image kept of each leaves {spare} to spare")
+    count = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
+    output.note(verbosity, f"{count}; one image kept of each leaves {spare} to spare" if groups else count)
 
 
 def _show(groups: tuple[DuplicateGroup, ...]) -> None:
