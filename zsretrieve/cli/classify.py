@@ -40,6 +40,7 @@ def classify(
         typer.Option("--model", "-m", help="Model for --labels on images; otherwise the index or gallery names it."),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", help="Classes per image (default: 5, or all there are).")] = None,
+    where: options.Where = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     exif: options.Exif = True,
     strict: options.Strict = False,
@@ -61,6 +62,7 @@ def classify(
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
     gallery = options.open_gallery_at(source, device)
+    options.check_where(where, gallery)
     found = gallery if gallery is not None else options.open_source(source)
 
     encoder = None
@@ -82,7 +84,9 @@ def classify(
             output.note(verbosity, line)
         opened = built.prototypes
     with output.progress(verbosity, "classifying images") as on_progress:
-        result = api.classify(found, opened, encoder, k=k, exif=exif, strict=strict, on_progress=on_progress)
+        result = api.classify(
+            found, opened, encoder, k=k, exif=exif, strict=strict, where=where, on_progress=on_progress
+        )
     match form:
         case OutputFormat.TABLE:
             _show(result.results)

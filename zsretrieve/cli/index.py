@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import keep, mend, options, output
+from zsretrieve.cli import duplicates, keep, mend, options, output
 from zsretrieve.cli.output import ReportFormat
 
 app = typer.Typer(no_args_is_help=True, help="Build, keep, check and mend indexes.")
@@ -154,6 +154,7 @@ app.command("sync")(keep.sync)
 app.command("remove")(keep.remove)
 app.command("compact")(keep.compact)
 app.command("rebuild")(keep.rebuild)
+app.command("duplicates")(duplicates.duplicates)
 app.command("verify")(mend.verify)
 app.command("repair")(mend.repair)
 

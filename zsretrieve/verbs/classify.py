@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zsretrieve import addresses
+from zsretrieve.filters import selection
 from zsretrieve.metrics import log_normaliser, probabilities
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
@@ -87,18 +88,24 @@ def classify_source(
     return _classified(paths, labels, encoded.vectors, prototypes, k, encoded.skipped)
 
 
-def classify_gallery(gallery: Gallery, prototypes: Prototypes, *, k: int | None = None) -> Classification:
-    """Classify the pictures of a gallery; nothing is encoded.
+def classify_gallery(
+    gallery: Gallery, prototypes: Prototypes, *, k: int | None = None, where: str | None = None
+) -> Classification:
+    """Classify the pictures of a gallery, or those that pass a filter; nothing is encoded.
 
     Raises
     ------
     SpaceMismatchError
         If gallery and prototypes are of different spaces.
+    FilterError
+        If the filter cannot be used, or nothing passes it.
     """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
-    paths = [gallery.path_of(item) for item in gallery.items]
-    labels = [item.label for item in gallery.items]
-    return _classified(paths, labels, gallery.vectors, prototypes, k, gallery.manifest.skipped)
+    rows = selection(gallery.items, where)
+    items = gallery.items if rows is None else [gallery.items[row] for row in rows]
+    vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
+    paths = [gallery.path_of(item) for item in items]
+    return _classified(paths, [item.label for item in items], vectors, prototypes, k, gallery.manifest.skipped)
 
 
 def _classified(
