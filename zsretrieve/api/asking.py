@@ -28,6 +28,7 @@ def classify(
     k: int | None = None,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Classification:
@@ -48,7 +49,7 @@ def classify(
     _refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        k=k, exif=exif, strict=strict, on_progress=on_progress,
+        k=k, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -122,6 +123,7 @@ def evaluate(
     ground_truth: PathLike | None = None,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
@@ -137,7 +139,7 @@ def evaluate(
     _refuse_filter(where)
     return _evaluate.evaluate_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        exif=exif, strict=strict, on_progress=on_progress,
+        exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
     )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def classify(
     exif: options.Exif = True,
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
+    max_megapixels: options.MaxMegapixels = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     batch_size: options.BatchSize = None,
@@ -85,7 +86,15 @@ def classify(
         opened = built.prototypes
     with output.progress(verbosity, "classifying images") as on_progress:
         result = api.classify(
-            found, opened, encoder, k=k, exif=exif, strict=strict, where=where, on_progress=on_progress
+            found,
+            opened,
+            encoder,
+            k=k,
+            exif=exif,
+            strict=strict,
+            max_pixels=options.pixels(max_megapixels),
+            where=where,
+            on_progress=on_progress,
         )
     match form:
         case OutputFormat.TABLE:

@@ -36,6 +36,7 @@ def evaluate(
     exif: options.Exif = True,
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
+    max_megapixels: options.MaxMegapixels = None,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -66,7 +67,16 @@ def evaluate(
             api.check_model(model, opened.space)
         encoder = options.load_encoder(verbosity, model or opened.space.model, device, precision, batch_size)
     with output.progress(verbosity, "encoding images") as on_progress:
-        report = api.evaluate(found, opened, encoder, exif=exif, strict=strict, where=where, on_progress=on_progress)
+        report = api.evaluate(
+            found,
+            opened,
+            encoder,
+            exif=exif,
+            strict=strict,
+            max_pixels=options.pixels(max_megapixels),
+            where=where,
+            on_progress=on_progress,
+        )
     if form is ReportFormat.JSON:
         output.write_json(as_json(report))
     else:
