@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from conftest import Run
 from kits.archives import write_parquet, write_tar, write_zip
-from kits.pictures import png
+from kits.images import png
 from kits.servers import serving
 
 PAGE = (Path(__file__).parent.parent / "docs" / "sources.md").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kits.pictures import picture
+from kits.images import picture
 from PIL import Image
 
 from zsretrieve.errors import ImageError

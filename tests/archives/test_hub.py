@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 from kits.archives import digests, saved, tables
-from kits.pictures import png
+from kits.images import png
 
 from zsretrieve import addresses, api
 from zsretrieve.errors import ImageError, OptionalDependencyError, SourceError

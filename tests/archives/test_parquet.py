@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kits.archives import digests, write_parquet
-from kits.pictures import png
+from kits.images import png
 
 from zsretrieve import addresses, api
 from zsretrieve.archives import parquet

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from conftest import Run
 from kits.archives import digests, digests_in_a_fresh_process, one_zip, tables, two_tars, write_parquet, write_tar
-from kits.pictures import picture, png
+from kits.images import picture, png
 from kits.servers import Plain, Ranges, serving
 
 from zsretrieve import addresses, api

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kits.archives import digests, digests_in_a_fresh_process, write_tar
-from kits.pictures import picture, png
+from kits.images import picture, png
 
 from zsretrieve import addresses, api
 from zsretrieve.encoders.hashing import HashingEncoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kits.archives import digests, write_tar, write_zip
-from kits.pictures import png
+from kits.images import png
 
 from zsretrieve import addresses, api
 from zsretrieve.archives import names as archive_names

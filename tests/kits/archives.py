@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kits.pictures import png
+from kits.images import png
 from zsretrieve import addresses
 from zsretrieve.sources import Source
 

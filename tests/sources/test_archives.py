@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from kits.archives import KINDS, digests, digests_in_a_fresh_process, tables, two_tars, write_tar, write_zip
-from kits.pictures import picture, png
+from kits.images import picture, png
 
 from zsretrieve import addresses, api
 from zsretrieve.archives import open_archive
