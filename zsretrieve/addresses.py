@@ -9,10 +9,10 @@ import os
 
 from zsretrieve import archives, images
 from zsretrieve.archives import State, is_url, join, remote, split
-from zsretrieve.errors import ImageError
+from zsretrieve.errors import ImageError, MissingImageError
 from zsretrieve.images import Content
 
-__all__ = ["State", "is_url", "join", "read", "split", "state"]
+__all__ = ["State", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
 
 
 def read(address: str) -> Content:
@@ -31,7 +31,7 @@ def state(address: str) -> State:
     Raises
     ------
     ImageError
-        With the reason alone, if there is none.
+        With the reason alone, if that cannot be told; a MissingImageError if there surely is none.
     """
     place = split(address)
     if place is not None:
@@ -40,6 +40,25 @@ def state(address: str) -> State:
         return remote.picture_state(address)
     try:
         found = os.stat(address)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingImageError("no such file") from error
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from error
     return State(found.st_size, found.st_mtime_ns)
+
+
+def relative(root: str, address: str) -> str:
+    """The path of an address below ``root``; the address itself if it does not lie there."""
+    below = f"{root.rstrip('/')}/"
+    return address.removeprefix(below).lstrip("/") or address if address.startswith(below) else address
+
+
+def is_missing(address: str) -> bool:
+    """Whether there surely is no such picture any more; False also where that cannot be told."""
+    try:
+        state(address)
+    except MissingImageError:
+        return True
+    except ImageError:
+        return False
+    return False

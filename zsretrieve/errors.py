@@ -7,6 +7,7 @@ ZsRetrieveError
 ├── PromptError             class names, templates or prompts that cannot be used
 ├── SourceError             a folder, list or file of images that cannot be used
 ├── ImageError              one picture that cannot be read (becomes a Skipped in a run)
+│   └── MissingImageError   it surely is not there any more
 ├── SkippedInputError       an input was skipped and the caller asked for none to be
 ├── QueryError              a search query that cannot be read
 ├── RankError               a k that does not fit the index
@@ -61,6 +62,10 @@ class SourceError(ZsRetrieveError):
 
 
 class ImageError(ZsRetrieveError):
+    pass
+
+
+class MissingImageError(ImageError):
     pass
 
 

@@ -137,7 +137,7 @@ def default_max_pixels() -> int:
         free = 0
     with contextlib.suppress(OSError, ValueError, StopIteration):
         # What the system could free counts too: its file cache alone may fill the memory.
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
     return min(max(free // 2 // _BYTES_PER_PIXEL, _LEAST_LIMIT), _GREATEST_LIMIT)
 

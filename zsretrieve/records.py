@@ -191,15 +191,59 @@ class EvalReport:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of an index as its passport knows it."""
+    """A file of an index as its passport knows it. ``head`` is the sha256 of its first 4096 bytes."""
 
     sha256: str
     bytes: int
+    head: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A folder of files that never change. ``rows`` vectors lie in it; it takes ``removed`` ids out of older ones."""
+
+    name: str
+    rows: int
+    removed: int = 0
+
+
+@dataclass(frozen=True)
+class Building:
+    """A build that is not finished: ``listing`` is the sha256 of the ``n_files`` paths it set out with."""
+
+    listing: str
+    n_files: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something wrong with an index. ``file`` is relative to its folder; None if it is no single file's fault."""
+
+    file: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What was done to a gallery, in pictures. ``encoded`` is how many of them the model had to see."""
+
+    added: int = 0
+    changed: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    encoded: int = 0
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The passport of an index folder. ``files`` are relative to the folder."""
+    """The passport of an index folder. ``files`` are relative to the folder.
+
+    ``generation`` counts the commits. ``index`` is the FAISS file, None while it is left to be made from the
+    segments. ``next_id`` is the id that the next picture gets. ``origins`` list a gallery's pictures anew.
+    ``verified`` is when every digest was last known to match.
+    """
 
     kind: IndexKind
     space: Space
@@ -210,11 +254,18 @@ class Manifest:
     files: dict[str, FileEntry]
     created: str
     tool_version: str
+    verified: str
+    generation: int = 1
+    segments: tuple[Segment, ...] = ()
+    index: str | None = None
+    next_id: int = 0
     root: str | None = None
+    origins: tuple[str, ...] = ()
+    building: Building | None = None
     prompt_digest: str | None = None
     classes_source: str | None = None
     templates_source: str | None = None
     duplicate_names: tuple[str, ...] = ()
     cut_prompts: int = 0
     skipped: tuple[Skipped, ...] = ()
-    format_version: int = 1
+    format_version: int = 2

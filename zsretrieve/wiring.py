@@ -14,9 +14,12 @@ from zsretrieve.ports import Encoder, IndexBackend
 
 if TYPE_CHECKING:
     from zsretrieve.encoders.registry import ModelInfo
+    from zsretrieve.records import Encoding
 
 __all__ = [
     "DEFAULT_MODEL",
+    "automatic_encoding",
+    "automatic_index_device",
     "describe_model",
     "identity_by_name",
     "index_backend",
@@ -40,6 +43,20 @@ def load_encoder(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
     return TorchEncoder(model, device=device, precision=precision, batch_size=batch_size)
+
+
+def automatic_encoding() -> Encoding:
+    """Engine, precision and device that ``auto`` chooses on this machine."""
+    from zsretrieve.encoders.torch_openclip import automatic_encoding
+
+    return automatic_encoding()
+
+
+def automatic_index_device() -> str:
+    """Device that ``auto`` gives an index on this machine."""
+    from zsretrieve.backends.faiss_flat import FaissBackend
+
+    return FaissBackend("auto").device
 
 
 def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:

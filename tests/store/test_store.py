@@ -3,22 +3,23 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kits.folders import contents, file_named
 
 from zsretrieve import api
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import IndexFolderError, IndexFormatError, IntegrityError, OutputExistsError, ZsRetrieveError
 from zsretrieve.records import IndexKind, Manifest, Skipped
-from zsretrieve.store import folder as folders
-from zsretrieve.store import indexes
+from zsretrieve.store import files, indexes
 from zsretrieve.store import manifest as passport
+from zsretrieve.store.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ def rewrite(folder: Path, **changes: object) -> None:
     del content["digest"]
     content.update(changes)
     content["digest"] = passport._digest(content)
-    (folder / passport.NAME).write_bytes(passport._canonical(content))
+    for name in (passport.NAME, passport.COPY):
+        (folder / name).write_bytes(passport._canonical(content))
 
 
 def test_passports_round_trip(prototypes: Path) -> None:
@@ -52,8 +54,8 @@ def test_passports_round_trip(prototypes: Path) -> None:
 
 
 def test_a_newer_format_is_told_so(copy: Path) -> None:
-    rewrite(copy, format_version=2, news="something")
-    with pytest.raises(IndexFormatError, match="format version 2") as caught:
+    rewrite(copy, format_version=3, news="something")
+    with pytest.raises(IndexFormatError, match="format version 3") as caught:
         passport.read(copy)
     assert "Upgrade" in str(caught.value.hint)
 
@@ -67,7 +69,7 @@ def test_a_newer_format_is_told_so(copy: Path) -> None:
         ({"space": {}}, "lacks 'model'"),
         ({"head": 3}, "must be an object"),
         ({"format": "else"}, "not the passport"),
-        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1}}}, "outside its folder"),
+        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1, "head": ""}}}, "outside its folder"),
     ],
 )
 def test_a_passport_that_makes_no_sense(copy: Path, changes: dict[str, object], message: str) -> None:
@@ -121,12 +123,12 @@ def test_no_index_and_no_folder(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_refused(copy: Path, backend: FaissBackend) -> None:
     for name in ("index.faiss", "vectors.npy", "prompts.json"):
-        path = folders.file_named(copy, passport.read(copy), name)
+        path = file_named(copy, name)
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(IntegrityError, match=f"{name}' has changed"):
             indexes.open_prototypes(copy, backend)
-        assert indexes.verify(copy, backend)
+        assert verify(copy, backend).damages
         path.write_bytes(whole[:-3])
         with pytest.raises(IntegrityError, match="bytes instead of"):
             indexes.open_prototypes(copy, backend)
@@ -134,30 +136,45 @@ def test_a_changed_file_is_refused(copy: Path, backend: FaissBackend) -> None:
         with pytest.raises(IntegrityError, match="is missing"):
             indexes.open_prototypes(copy, backend)
         path.write_bytes(whole)
-    assert indexes.verify(copy, backend) == []
+    assert verify(copy, backend).damages == ()
 
 
-def test_a_large_index_leaves_digests_to_verify(
-    copy: Path, backend: FaissBackend, monkeypatch: pytest.MonkeyPatch
+def test_a_large_index_leaves_the_digests_of_vectors_to_verify(
+    tmp_path: Path, backend: FaissBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = folders.file_named(copy, passport.read(copy), "index.faiss")
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    monkeypatch.setattr(folders, "DIGEST_AT_OPEN_BYTES", 0)
-    indexes.open_prototypes(copy, backend)
-    assert "has changed" in indexes.verify(copy, backend)[0]
+    out = tmp_path / "p"
+    api.build_prototypes(out, [f"class {n}" for n in range(99)], HashingEncoder())
+    monkeypatch.setattr(files, "DIGEST_AT_OPEN_BYTES", 0)
+    for name in ("index.faiss", "vectors.npy", "prompts.json"):
+        path = file_named(out, name)
+        whole = path.read_bytes()
+        assert len(whole) > files.HEAD_BYTES
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        if name == "prompts.json":
+            with pytest.raises(IntegrityError, match="has changed"):
+                indexes.open_prototypes(out, backend)
+        else:
+            indexes.open_prototypes(out, backend)
+        assert "has changed" in verify(out, backend).damages[0].message
+        # The head, where shape and type stand, is always looked at.
+        path.write_bytes(whole[:7] + bytes([whole[7] ^ 1]) + whole[8:])
+        with pytest.raises(IntegrityError, match="has changed"):
+            indexes.open_prototypes(out, backend)
+        path.write_bytes(whole)
+    assert verify(out, backend).damages == ()
 
 
 def test_verify_compares_the_faiss_file_with_the_vectors(copy: Path, backend: FaissBackend) -> None:
     other = backend.create(32)
     other.add(HashingEncoder(seed=3).encode_texts(["x", "y", "z"]))
-    path = folders.file_named(copy, passport.read(copy), "index.faiss")
+    path = file_named(copy, "index.faiss")
     other.save(path)
-    files = json.loads((copy / passport.NAME).read_bytes())["files"]
-    entry = folders.file_entry(path)
-    files[path.relative_to(copy).as_posix()] = {"sha256": entry.sha256, "bytes": entry.bytes}
-    rewrite(copy, files=files)
-    assert indexes.verify(copy, backend) == ["the FAISS file does not hold the vectors of this index"]
+    named = json.loads((copy / passport.NAME).read_bytes())["files"]
+    named[path.relative_to(copy).as_posix()] = asdict(files.entry_of(path))
+    rewrite(copy, files=named)
+    assert [d.message for d in verify(copy, backend).damages] == [
+        "the FAISS file does not hold the vectors of this index"
+    ]
 
 
 def test_the_wrong_kind_is_told(copy: Path, backend: FaissBackend) -> None:
@@ -181,11 +198,7 @@ def test_items_round_trip_any_name(tmp_path: Path, backend: FaissBackend) -> Non
     assert all(Path(opened.path_of(item)).is_file() for item in opened.items)
     assert [item.id for item in opened.items] == [0, 2, 3, 4, 5]
     assert opened.manifest.skipped == (Skipped("a class/broken.png", "not a readable image"),)
-    assert indexes.verify(tmp_path / "gallery", backend) == []
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert verify(tmp_path / "gallery", backend).damages == ()
 
 
 def test_output_folders_are_respected(tmp_path: Path) -> None:
@@ -206,7 +219,7 @@ def test_output_folders_are_respected(tmp_path: Path) -> None:
     assert len(api.open_prototypes(out, device="cpu").prompts.class_names) == 2
     api.build_prototypes(out, "cat,dog,cow", encoder, force=True)
     assert len(api.open_prototypes(out, device="cpu").prompts.class_names) == 3
-    assert len(list((out / "segments").iterdir())) == 1
+    assert len(list((out / "segments").iterdir())) == 2
     (tmp_path / "empty").mkdir()
     api.build_prototypes(tmp_path / "empty", "cat,dog", encoder)
 
@@ -245,12 +258,11 @@ def test_a_reader_keeps_its_view_while_the_index_is_replaced(tmp_path: Path, bac
 
 
 def test_nothing_is_pickled(tmp_path: Path, backend: FaissBackend, copy: Path) -> None:
-    path = folders.file_named(copy, passport.read(copy), "vectors.npy")
+    path = file_named(copy, "vectors.npy")
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    files = json.loads((copy / passport.NAME).read_bytes())["files"]
-    entry = folders.file_entry(path)
-    files[path.relative_to(copy).as_posix()] = {"sha256": entry.sha256, "bytes": entry.bytes}
-    rewrite(copy, files=files)
+    named = json.loads((copy / passport.NAME).read_bytes())["files"]
+    named[path.relative_to(copy).as_posix()] = asdict(files.entry_of(path))
+    rewrite(copy, files=named)
     with pytest.raises(IntegrityError, match="damaged"):
         indexes.open_prototypes(copy, backend)
 
@@ -267,7 +279,7 @@ def test_the_manifest_names_its_files_with_digests(prototypes: Path) -> None:
     manifest: Manifest = passport.read(prototypes)
     assert {name.rsplit("/", 1)[-1] for name in manifest.files} == {"vectors.npy", "prompts.json", "index.faiss"}
     for name, entry in manifest.files.items():
-        assert folders.file_entry(prototypes / name) == entry
+        assert files.entry_of(prototypes / name) == entry
 
 
 def test_interrupted_right_after_the_commit_the_new_index_stands(
@@ -275,18 +287,18 @@ def test_interrupted_right_after_the_commit_the_new_index_stands(
 ) -> None:
     out = tmp_path / "p"
     api.build_prototypes(out, "cat,dog", HashingEncoder())
-    sync = folders._sync
+    sync = files.sync
 
     def interrupted(path: Path) -> None:
         sync(path)
         if path == out:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(folders, "_sync", interrupted)
+    monkeypatch.setattr(files, "sync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         api.build_prototypes(out, "cow,hen,owl", HashingEncoder(), force=True)
     assert indexes.open_prototypes(out, backend).prompts.class_names == ("cow", "hen", "owl")
-    assert len(list((out / "segments").iterdir())) == 1
+    assert len(list((out / "segments").iterdir())) == 2
 
 
 def test_a_full_disk_is_told_and_the_old_index_kept(
@@ -341,7 +353,7 @@ def test_a_damaged_passport_may_be_replaced_and_leftovers_are_no_obstacle(copy: 
     with pytest.raises(OutputExistsError, match="there already is"):
         api.build_prototypes(copy, "cat,cow", HashingEncoder())
     api.build_prototypes(copy, "cat,cow", HashingEncoder(), force=True)
-    assert len(list((copy / "segments").iterdir())) == 1
+    assert len(list((copy / "segments").iterdir())) == 2
     killed = tmp_path / "killed" / "segments" / "0123456789ab"
     killed.mkdir(parents=True)
     (killed / "vectors.npy").touch()

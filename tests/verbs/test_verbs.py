@@ -18,6 +18,7 @@ from zsretrieve.errors import (
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Skipped
 from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.store.rows import LiveVectors
 from zsretrieve.verbs.encode import encode_source, encode_texts_once
 
 
@@ -102,7 +103,7 @@ def _gallery_of(vectors: np.ndarray, prototypes: Prototypes) -> Gallery:
     index = wiring.index_backend("cpu").create(prototypes.space.dim)
     index.add(vectors)
     items = tuple(Item(i, f"{i}.png", None, 1, 1, 1, 1, "") for i in range(len(vectors)))
-    return Gallery(None, prototypes.manifest, items, vectors, index)
+    return Gallery(None, prototypes.manifest, items, LiveVectors.of(vectors), index)
 
 
 def test_classifying_a_gallery_equals_classifying_its_folder(

@@ -4,19 +4,31 @@ The command line calls these same functions.
 """
 
 from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
-from zsretrieve.api.building import build_gallery, build_prototypes, check_output, make_prototypes, read_prompts
+from zsretrieve.api.building import (
+    build_gallery,
+    build_gallery_with_report,
+    build_prototypes,
+    check_output,
+    make_prototypes,
+    read_prompts,
+)
+from zsretrieve.api.keeping import add, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
 from zsretrieve.api.models import check_model, load_encoder
 from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
 
 __all__ = [
+    "add",
     "build_gallery",
+    "build_gallery_with_report",
     "build_prototypes",
     "check_k",
     "check_labels",
     "check_model",
     "check_output",
     "classify",
+    "compact",
     "evaluate",
+    "interrupted_build",
     "is_index",
     "load_encoder",
     "make_prototypes",
@@ -24,7 +36,12 @@ __all__ = [
     "open_prototypes",
     "open_source",
     "read_prompts",
+    "rebuild",
+    "remove",
+    "repair",
     "search",
     "search_all",
+    "sync",
     "verify",
+    "verify_deep",
 ]

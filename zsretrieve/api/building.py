@@ -15,8 +15,11 @@ from zsretrieve.sources import Source
 from zsretrieve.store import folder as folders
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.verbs import build as _build
+from zsretrieve.verbs import gallery as _gallery
 from zsretrieve.verbs.build import BuiltPrototypes
-from zsretrieve.verbs.encode import OnProgress
+from zsretrieve.verbs.encode import OnProgress, Reading
+from zsretrieve.verbs.gallery import BuiltGallery
+from zsretrieve.verbs.grow import CHECKPOINT_IMAGES
 
 
 def read_prompts(classes: PathLike | Sequence[str], templates: PathLike | Sequence[str] | None = None) -> PromptSet:
@@ -77,13 +80,39 @@ def build_gallery(
     ground_truth: PathLike | None = None,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
     force: bool = False,
+    checkpoint: int = CHECKPOINT_IMAGES,
     on_progress: OnProgress | None = None,
 ) -> Gallery:
-    """Encode a source into a gallery index in the folder ``out``. See ``zsretrieve.verbs.build``."""
+    """Encode a source into a gallery index in the folder ``out``; an interrupted build goes on where it stopped.
+
+    See ``zsretrieve.verbs.gallery.build_gallery`` and ``zsretrieve.verbs.encode.Reading``.
+    """
+    return build_gallery_with_report(
+        source, out, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels, force=force,
+        checkpoint=checkpoint, on_progress=on_progress,
+    ).gallery  # fmt: skip
+
+
+def build_gallery_with_report(
+    source: PathLike | Source,
+    out: PathLike,
+    encoder: Encoder,
+    *,
+    ground_truth: PathLike | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    max_pixels: int | None = None,
+    force: bool = False,
+    checkpoint: int = CHECKPOINT_IMAGES,
+    on_progress: OnProgress | None = None,
+) -> BuiltGallery:
+    """``build_gallery``, with what it did beside the gallery."""
     found = source if isinstance(source, Source) else open_source([source], ground_truth=ground_truth)
-    return _build.build_gallery(
-        Path(out), found, encoder, cpu_backend(), exif=exif, strict=strict, force=force, on_progress=on_progress
+    reading = Reading(exif, strict, max_pixels)
+    return _gallery.build_gallery(
+        Path(out), found, encoder, cpu_backend(), reading, force=force, checkpoint=checkpoint, on_progress=on_progress
     )
 
 

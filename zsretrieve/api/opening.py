@@ -14,6 +14,7 @@ from zsretrieve.images import is_image_name
 from zsretrieve.ports import IndexBackend
 from zsretrieve.sources import Source
 from zsretrieve.store import indexes
+from zsretrieve.store import verify as _verify
 from zsretrieve.store.indexes import Gallery, Prototypes
 
 PathLike = str | os.PathLike[str]
@@ -42,7 +43,7 @@ def is_index(folder: PathLike) -> bool:
 
 def verify(folder: PathLike) -> list[str]:
     """Check every digest, count, norm and id of an index; the list of problems is empty when it is sound."""
-    return indexes.verify(os.fspath(folder), cpu_backend())
+    return [damage.message for damage in _verify.verify(Path(folder), cpu_backend()).damages]
 
 
 def open_source(

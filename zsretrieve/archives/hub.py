@@ -14,7 +14,7 @@ from zsretrieve import images
 from zsretrieve.archives import columns, names
 from zsretrieve.archives.places import HUB
 from zsretrieve.archives.remote import one_line
-from zsretrieve.errors import ImageError, OptionalDependencyError, SourceError
+from zsretrieve.errors import ImageError, MissingImageError, OptionalDependencyError, SourceError
 
 _SAVED = ("state.json", "dataset_dict.json")
 _SPLIT = re.compile(r"(.+):([\w.]+)", re.DOTALL)
@@ -117,7 +117,7 @@ class Split:
         """The bytes of a picture. Raises ImageError with the reason."""
         row = int(member) if member.isascii() and member.isdigit() else -1
         if not 0 <= row < self._count:
-            raise ImageError("no such row in the data set")
+            raise MissingImageError("no such row in the data set")
         value = self._rows[row].column(0)[0].as_py()
         path = value.get("path") if isinstance(value, dict) else None
         data = value.get("bytes") if isinstance(value, dict) else value

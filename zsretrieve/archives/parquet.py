@@ -12,7 +12,7 @@ from typing import Any
 from zsretrieve.archives import columns, files, names
 from zsretrieve.archives.caching import Recent
 from zsretrieve.archives.remote import one_line
-from zsretrieve.errors import ImageError, SourceError
+from zsretrieve.errors import ImageError, MissingImageError, SourceError
 
 _CHUNK_BYTES = 1 << 24
 _CHUNK_ROWS = 1024
@@ -78,7 +78,7 @@ class Parquet:
     def _value(self, member: str) -> Any:
         row = int(member) if member.isascii() and member.isdigit() else -1
         if not 0 <= row < self._starts[-1]:
-            raise ImageError("no such row in the file")
+            raise MissingImageError("no such row in the file")
         group = bisect_right(self._starts, row) - 1
         number, within = divmod(row - self._starts[group], self._chunk_rows[group])
         value = self._chunk(group, number)[within]

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any, TypeVar
 
 from zsretrieve.archives.places import State
-from zsretrieve.errors import ImageError, OptionalDependencyError, SourceError, ZsRetrieveError
+from zsretrieve.errors import ImageError, MissingImageError, OptionalDependencyError, SourceError, ZsRetrieveError
 from zsretrieve.images import Content
 
 # What a server said of a file is believed for so long: each picture of an archive would otherwise ask again.
@@ -30,9 +30,10 @@ _Result = TypeVar("_Result")
 class RemoteError(SourceError):
     """A file that a server does not give. ``reason`` says why, without the URL."""
 
-    def __init__(self, message: str, *, hint: str, reason: str) -> None:
+    def __init__(self, message: str, *, hint: str, reason: str, missing: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+        self.missing = missing
 
 
 def picture(url: str) -> Content:
@@ -101,7 +102,7 @@ def _reasons() -> Iterator[None]:
     try:
         yield
     except RemoteError as error:
-        raise ImageError(error.reason) from error
+        raise (MissingImageError if error.missing else ImageError)(error.reason) from error
     except (SourceError, OptionalDependencyError) as error:
         raise ImageError(error.message) from error
 
@@ -144,7 +145,7 @@ def _asked(url: str, ask: Callable[[], _Result]) -> _Result:
         cause = error.__cause__
         if url.startswith("http") and cause is not None and getattr(cause, "status", None) != 404:
             raise _refused(url, cause) from error
-        raise RemoteError(f"there is no '{url}'", hint="Check the URL.", reason="no such file") from error
+        raise RemoteError(f"there is no '{url}'", hint="Check the URL.", reason="no such file", missing=True) from error
     except Exception as error:  # each backend has errors of its own
         raise _refused(url, error) from error
 

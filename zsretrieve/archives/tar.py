@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 from zsretrieve.archives import files, names
-from zsretrieve.errors import ImageError, SourceError
+from zsretrieve.errors import ImageError, MissingImageError, SourceError
 from zsretrieve.images import is_image_name
 
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"(\xb5/\xfd": "unzstd"}
@@ -68,7 +68,7 @@ class Tar:
         if member in self._refused:
             raise ImageError(self._refused[member])
         if member not in self._places:
-            raise ImageError("no such member in the archive")
+            raise MissingImageError("no such member in the archive")
         return self._places[member]
 
     def _refuse_compressed(self, raw: IO[bytes]) -> None:

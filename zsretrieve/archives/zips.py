@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 from zsretrieve.archives import files, names
-from zsretrieve.errors import ImageError, SourceError
+from zsretrieve.errors import ImageError, MissingImageError, SourceError
 from zsretrieve.images import is_image_name
 
 _UTF8 = 0x800
@@ -81,7 +81,7 @@ class Zip:
 
     def _info(self, member: str) -> zipfile.ZipInfo:
         if member not in self._infos:
-            raise ImageError("no such member in the archive")
+            raise MissingImageError("no such member in the archive")
         return self._infos[member]
 
     def _stored(self, info: zipfile.ZipInfo) -> bytes:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from zsretrieve.cli import classify, demo, evaluate, index, models, prompts, search
+from zsretrieve.cli import classify, demo, doctor, evaluate, index, models, prompts, search
 from zsretrieve.cli.output import Verbosity, err
 from zsretrieve.errors import ZsRetrieveError
 
@@ -36,6 +36,7 @@ app.command("search")(search.search)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.add_typer(prompts.app, name="prompts")
+app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""``zsretrieve index``: build, inspect and check indexes."""
+"""``zsretrieve index``: build and inspect indexes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import options, output
+from zsretrieve.cli import keep, mend, options, output
 from zsretrieve.cli.output import ReportFormat
 
-app = typer.Typer(no_args_is_help=True, help="Build, inspect and check indexes.")
+app = typer.Typer(no_args_is_help=True, help="Build, keep, check and mend indexes.")
 
 
 @app.command("prototypes")
@@ -68,12 +68,15 @@ def gallery(
     exif: options.Exif = True,
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
+    max_megapixels: options.MaxMegapixels = None,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Encode images into a gallery index, for search and for classification without encoding again.
+
+    If it is interrupted, the same command goes on where it stopped.
 
     Example: zsretrieve index gallery ~/Pictures indexes/pictures
     """
@@ -83,9 +86,15 @@ def gallery(
     options.check_skipped(skipped)
     found = options.open_source([source], ground_truth)
     api.check_output(out, force=force)
+    begun = api.interrupted_build(out)
+    if begun is not None:
+        output.note(verbosity, f"an interrupted build is there: {begun.count} images are encoded already")
     encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
-    with output.progress(verbosity, "encoding images") as on_progress:
-        built = api.build_gallery(found, out, encoder, exif=exif, strict=strict, force=force, on_progress=on_progress)
+    with keep.told_if_interrupted(verbosity, out), output.progress(verbosity, "encoding images") as on_progress:
+        built = api.build_gallery(
+            found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels), force=force,
+            on_progress=on_progress,
+        )  # fmt: skip
     output.report_skipped(verbosity, built.manifest.skipped, skipped)
     output.note(verbosity, f"{len(built.items)} images -> {out}")
 
@@ -125,9 +134,12 @@ def info(
         "duplicate names": ", ".join(manifest.duplicate_names) or None,
         "prompts cut": str(manifest.cut_prompts) if manifest.cut_prompts else None,
         "images from": manifest.root,
+        "kept in step with": ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None,
         "skipped": str(len(manifest.skipped)) if manifest.root else None,
         "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
-        "written": f"{manifest.created} by zsretrieve {manifest.tool_version}",
+        "segments": f"{len(manifest.segments)}, of {sum(segment.rows for segment in manifest.segments)} rows",
+        "written": f"{manifest.created} by zsretrieve {manifest.tool_version}, commit {manifest.generation}",
+        "verified": manifest.verified,
     }
     made = output.table("", "")
     made.show_header = False
@@ -137,21 +149,13 @@ def info(
     output.show(made, str(folder))
 
 
-@app.command("verify")
-def verify(folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]) -> None:
-    """Check every digest, count, norm and id of an index; exit code 1 if anything is wrong.
-
-    Example: zsretrieve index verify indexes/pictures
-    """
-    from zsretrieve import api
-
-    problems = api.verify(folder)
-    for problem in problems:
-        output.err().print(f"error: {problem}", markup=False)
-    if problems:
-        output.err().print("hint: Restore the folder from a copy, or build the index again.", markup=False)
-        raise typer.Exit(1)
-    output.out().print(f"{output.cell(str(folder))}: sound", soft_wrap=True)
+app.command("add")(keep.add)
+app.command("sync")(keep.sync)
+app.command("remove")(keep.remove)
+app.command("compact")(keep.compact)
+app.command("rebuild")(keep.rebuild)
+app.command("verify")(mend.verify)
+app.command("repair")(mend.repair)
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:

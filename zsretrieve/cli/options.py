@@ -73,6 +73,17 @@ Strict = Annotated[
 SkippedFile = Annotated[
     Path | None, typer.Option("--skipped", rich_help_panel=_SOURCE, help="List skipped images and reasons here (CSV).")
 ]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option("--max-megapixels", min=0.001, rich_help_panel=_SOURCE, show_default="by the free memory",
+                 help="Skip larger images instead of decoding them."),
+]  # fmt: skip
+Checksum = Annotated[
+    bool,
+    typer.Option(
+        "--checksum", rich_help_panel=_SOURCE, help="Read every image, even where size and time are the same."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an index that is already there.")]
 
 MODEL_DEFAULT = DEFAULT_MODEL
@@ -121,6 +132,11 @@ def prompt_notes(built: BuiltPrototypes) -> list[str]:
         if count > _SHOWN:
             lines.append(f"  and {count - _SHOWN} more")
     return lines
+
+
+def pixels(megapixels: float | None) -> int | None:
+    """The limit in pixels."""
+    return None if megapixels is None else int(megapixels * 1e6)
 
 
 def check_skipped(file: Path | None) -> None:

@@ -140,6 +140,12 @@ class TorchEncoder:
                 ) from error
 
 
+def automatic_encoding() -> Encoding:
+    """What ``auto`` for device and precision becomes on this machine."""
+    device = resolve_device("auto")
+    return Encoding("torch", _resolve_precision("auto", device), str(device))
+
+
 def resolve_device(device: str) -> torch.device:
     """``auto`` to a device of this machine. Raises DeviceError if the one asked for is not there."""
     if device == "auto":

@@ -1,63 +1,115 @@
 """Writing an index folder so that a reader sees the old index or the new one, never a half.
 
-Files of a new index are written under fresh names beside the old ones; then ``manifest.json`` is replaced by a
-rename, which is the commit; then what only the old passport named is deleted. One writer at a time holds a lock on
-the folder itself, which goes with its process.
+Files are written into fresh segment folders beside the old ones and never change afterwards; then ``manifest.json``
+is replaced by a rename, which is the commit; then what the new passport does not name is deleted. One writer at a
+time holds a lock on the folder itself, which goes with its process. A new index grows in a staging folder inside,
+an index of its own, until it is complete; so an interrupted build can go on, and the old index stands meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from zsretrieve.errors import IndexFolderError, IndexFormatError, IntegrityError, OutputExistsError
+from zsretrieve.errors import IndexFolderError, IndexFormatError, OutputExistsError
 from zsretrieve.records import FileEntry, Manifest
+from zsretrieve.store import files
 from zsretrieve.store import manifest as passport
+from zsretrieve.store.manifest import STAGING
 
-# Above this the digests of the large files are left to `index verify`: opening must stay quick.
-DIGEST_AT_OPEN_BYTES = 128 * 1024 * 1024
-_SEGMENTS = "segments"
+SEGMENTS = "segments"
 _SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
 _BESIDE = f".{passport.NAME}."
 
 
-class Draft:
-    """A new index being written. ``segment`` is the folder for its files."""
+class Writer:
+    """The one writer of an index folder. ``manifest`` is its passport as it stands; None while there is none."""
 
-    def __init__(self, out: Path, segment: Path) -> None:
-        self._out = out
-        self.segment = segment
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.manifest = _sound_passport(out)
+        self._sealed: dict[str, dict[str, FileEntry]] = {}
+        self._made: set[str] = set()
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Path]:
-        """Write files into the segment; what the system refuses becomes an IndexFolderError."""
-        with _written(self._out):
-            yield self.segment
+    def new_segment(self) -> Path:
+        """A fresh folder for files. It is deleted again unless a commit names it."""
+        path = self.out / SEGMENTS / secrets.token_hex(6)
+        self._made.add(path.name)
+        with files.written(self.out):
+            path.mkdir(parents=True)
+        return path
+
+    def seal(self, segment: Path) -> None:
+        """Digest and sync the files of a segment; from now on they do not change."""
+        with files.written(self.out):
+            entries = {}
+            for path in sorted(segment.iterdir()):
+                files.sync(path)
+                entries[path.relative_to(self.out).as_posix()] = files.entry_of(path)
+            files.sync(segment)
+            files.sync(segment.parent)
+        self._sealed[segment.name] = entries
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Digest and sync the files of the segment, then make the passport that names them the current one."""
-        with _written(self._out):
-            files = {}
-            for path in sorted(self.segment.iterdir()):
-                _sync(path)
-                files[path.relative_to(self._out).as_posix()] = file_entry(path)
-            _sync(self.segment)
-            _sync(self.segment.parent)
-            complete = replace(manifest, files=files)
-            beside = self._out / f"{_BESIDE}{self.segment.name}"
-            beside.write_bytes(passport.to_bytes(complete))
-            _sync(beside)
-            os.replace(beside, self._out / passport.NAME)
-            _sync(self._out)
+        """Make a passport the current one; its ``files`` are those of the segments and the index that it names."""
+        known = {**(self.manifest.files if self.manifest else {}), **_joined(self._sealed.values())}
+        names = _folders_named(manifest)
+        complete = replace(
+            manifest,
+            files={path: entry for path, entry in known.items() if path.split("/")[1] in names},
+            generation=self.manifest.generation + 1 if self.manifest else 1,
+            verified=now() if names <= self._sealed.keys() else manifest.verified,
+        )
+        with files.written(self.out):
+            content = passport.to_bytes(complete)
+            self._replace(passport.NAME, content)
+            self.manifest = complete
+            # Should the passport ever be damaged, `index repair` finds it here.
+            self._replace(passport.COPY, content)
+        self._sealed.clear()
         return complete
+
+    def adopt(self, staging: Writer) -> Manifest:
+        """Make a finished staging index the current one, then delete the staging folder."""
+        assert staging.manifest is not None
+        with files.written(self.out):
+            for name in sorted(_folders_named(staging.manifest)):
+                files.link_folder(staging.out / SEGMENTS / name, self.out / SEGMENTS / name)
+                self._sealed[name] = {
+                    path: entry for path, entry in staging.manifest.files.items() if path.split("/")[1] == name
+                }
+        adopted = self.commit(staging.manifest)
+        self.clean()
+        shutil.rmtree(staging.out, ignore_errors=True)
+        return adopted
+
+    def clean(self) -> None:
+        """Delete the segments that the passport does not name; beside a damaged one, only what this writer made."""
+        damaged = self.manifest is None and (self.out / passport.NAME).exists()
+        keep = _named_by(self)
+        with contextlib.suppress(OSError):
+            for segment in (self.out / SEGMENTS).iterdir():
+                ours = segment.name in self._made if damaged else _SEGMENT_NAME.fullmatch(segment.name)
+                if ours and segment.name not in keep:
+                    shutil.rmtree(segment, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for beside in self.out.glob(f"{_BESIDE}*"):
+                beside.unlink()
+
+    def _replace(self, name: str, content: bytes) -> None:
+        beside = self.out / f"{_BESIDE}{secrets.token_hex(6)}"
+        beside.write_bytes(content)
+        files.sync(beside)
+        os.replace(beside, self.out / name)
+        files.sync(self.out)
 
 
 def check_output(out: Path, *, force: bool) -> None:
@@ -79,8 +131,31 @@ def check_output(out: Path, *, force: bool) -> None:
 
 
 @contextlib.contextmanager
-def draft(out: Path, *, force: bool = False) -> Iterator[Draft]:
-    """Write a new index; if the block fails or is interrupted before the commit, nothing of it remains.
+def writing(out: Path) -> Iterator[Writer]:
+    """The writer of an index that is there. What is not committed when the block ends is deleted.
+
+    Raises
+    ------
+    IndexFormatError
+        If there is no sound passport.
+    IndexFolderError
+        If it cannot be written, or another process is writing it.
+    """
+    passport.read(out)
+    with _locked(out):
+        yield from _cleaned(Writer(out))
+
+
+@contextlib.contextmanager
+def repairing(out: Path) -> Iterator[Writer]:
+    """The writer of an index whose passport may be damaged. Raises IndexFolderError as ``writing`` does."""
+    with _locked(out):
+        yield from _cleaned(Writer(out))
+
+
+@contextlib.contextmanager
+def creating(out: Path, *, force: bool = False) -> Iterator[Writer]:
+    """The writer of a new index; if nothing is committed and nothing staged, nothing of it remains.
 
     Raises
     ------
@@ -90,89 +165,59 @@ def draft(out: Path, *, force: bool = False) -> Iterator[Draft]:
         If it cannot be written, or another process is writing it.
     """
     check_output(out, force=force)
-    made = _missing_parents(out)
-    segment = out / _SEGMENTS / secrets.token_hex(6)
+    made = [path for path in (out, *out.parents) if not path.exists()]
     try:
-        with _written(out):
+        with files.written(out):
             out.mkdir(parents=True, exist_ok=True)
         with _locked(out):
             check_output(out, force=force)
-            try:
-                with _written(out):
-                    segment.mkdir(parents=True)
-                yield Draft(out, segment)
-            finally:
-                # Whether the commit took place is read from the disk: an interruption may come right after it.
-                committed = _is_named(out, segment)
-                _delete_segments(out, keep=segment if committed else None, only=None if committed else segment)
+            yield from _cleaned(Writer(out))
     finally:
-        for folder in (out / _SEGMENTS, *made):
+        for folder in (out / SEGMENTS, *made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-def check_files(folder: Path, manifest: Manifest, *, deep: bool = False) -> list[str]:
-    """What is wrong with the files of an index; empty when all is well.
-
-    Parameters
-    ----------
-    folder : Path
-    manifest : Manifest
-    deep : bool
-        Digest every file however large; otherwise only indexes up to ``DIGEST_AT_OPEN_BYTES`` in all.
-    """
-    problems = []
-    digest = deep or sum(entry.bytes for entry in manifest.files.values()) <= DIGEST_AT_OPEN_BYTES
-    for name, entry in manifest.files.items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
-            if size != entry.bytes:
-                problems.append(f"'{name}' has {size} bytes instead of {entry.bytes}")
-            elif digest and file_entry(path).sha256 != entry.sha256:
-                problems.append(f"'{name}' has changed: its digest does not match")
-        except FileNotFoundError:
-            problems.append(f"'{name}' is missing")
-        except OSError as error:
-            problems.append(f"'{name}' cannot be read: {error.strerror}")
-    return problems
-
-
-def refuse_damaged(folder: Path, manifest: Manifest) -> None:
-    """Raise IntegrityError for the first problem that ``check_files`` finds."""
-    problems = check_files(folder, manifest)
-    if problems:
-        raise IntegrityError(f"the index at '{folder}' is damaged: {problems[0]}", hint=passport.REBUILD)
-
-
-def file_named(folder: Path, manifest: Manifest, name: str) -> Path:
-    """The path of the file of an index with the given last name. Raises IndexFormatError if it has none."""
-    for path in manifest.files:
-        if path.rsplit("/", 1)[-1] == name:
-            return folder / path
-    raise IndexFormatError(f"the passport of '{folder}' names no {name}", hint="Build the index again.")
-
-
-def file_entry(path: Path) -> FileEntry:
-    """Size and sha256 of a file."""
-    with open(path, "rb") as file:
-        return FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
-
-
 @contextlib.contextmanager
-def _written(out: Path) -> Iterator[None]:
+def staging(writer: Writer) -> Iterator[Writer]:
+    """The writer of the staging index inside a folder; it stays when the block ends if anything was committed."""
+    inner = Writer(writer.out / STAGING)
+    if inner.manifest is None or _folders_named(inner.manifest) <= _named_by(writer):
+        shutil.rmtree(inner.out, ignore_errors=True)  # a half of a first commit, or already adopted
+        inner = Writer(inner.out)
+    with files.written(writer.out):
+        inner.out.mkdir(exist_ok=True)
     try:
-        yield
-    except OSError as error:
-        raise IndexFolderError(
-            f"the index cannot be written to '{out}': {error.strerror or error}",
-            hint="Check the free space and the permissions, then run the command again.",
-        ) from error
+        yield from _cleaned(inner)
+    finally:
+        if inner.manifest is None:
+            shutil.rmtree(inner.out, ignore_errors=True)
+
+
+def staged(out: Path) -> Manifest | None:
+    """The passport of an interrupted build inside a folder."""
+    return _sound_passport(out / STAGING)
+
+
+def now() -> str:
+    """The time in UTC to the second, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _cleaned(writer: Writer) -> Iterator[Writer]:
+    writer.clean()
+    try:
+        yield writer
+    finally:
+        # What was committed is read from the disk: an interruption may come right after the rename.
+        writer.manifest = _sound_passport(writer.out)
+        writer.clean()
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    handle = os.open(out, os.O_RDONLY)
+    with files.written(out):
+        handle = os.open(out, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,43 +230,34 @@ def _locked(out: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def _sound_passport(folder: Path) -> Manifest | None:
+    try:
+        return passport.read(folder)
+    except IndexFormatError:
+        return None
+
+
+def _folders_named(manifest: Manifest) -> set[str]:
+    named = {segment.name for segment in manifest.segments}
+    return named | {manifest.index.split("/")[1]} if manifest.index else named
+
+
+def _named_by(writer: Writer) -> set[str]:
+    return _folders_named(writer.manifest) if writer.manifest else set()
+
+
+def _joined(parts: Iterable[dict[str, FileEntry]]) -> dict[str, FileEntry]:
+    return {path: entry for part in parts for path, entry in part.items()}
+
+
 def _holds_only_ours(out: Path) -> bool:
     segments: list[str] = []
     for entry in out.iterdir():
-        if entry.name == _SEGMENTS and entry.is_dir():
+        if entry.name == SEGMENTS and entry.is_dir():
             segments = [segment.name for segment in entry.iterdir()]
             if not all(_SEGMENT_NAME.fullmatch(name) for name in segments):
                 return False
-        elif entry.name != passport.NAME and not entry.name.startswith(_BESIDE):
+        elif entry.name not in (passport.NAME, passport.COPY, STAGING) and not entry.name.startswith(_BESIDE):
             return False
     # A damaged passport is still ours where segments stand beside it; a lone manifest.json may be anybody's.
     return bool(segments) or not (out / passport.NAME).exists()
-
-
-def _missing_parents(out: Path) -> list[Path]:
-    return [p for p in (out, *out.parents) if not p.exists()]
-
-
-def _is_named(out: Path, segment: Path) -> bool:
-    try:
-        return f'"{_SEGMENTS}/{segment.name}/'.encode() in (out / passport.NAME).read_bytes()
-    except OSError:
-        return False
-
-
-def _delete_segments(out: Path, *, keep: Path | None, only: Path | None) -> None:
-    with contextlib.suppress(OSError):
-        for segment in (out / _SEGMENTS).iterdir():
-            ours = _SEGMENT_NAME.fullmatch(segment.name) and segment != keep
-            if ours and (only is None or segment == only):
-                shutil.rmtree(segment, ignore_errors=True)
-        for beside in out.glob(f"{_BESIDE}*"):
-            beside.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from zsretrieve import addresses
 from zsretrieve.errors import IndexFormatError, IntegrityError, ShapeError, SpaceMismatchError
 from zsretrieve.ports import IndexBackend, VectorIndex
-from zsretrieve.records import IndexKind, Item, Manifest, PromptSet, Space
+from zsretrieve.records import IndexKind, Item, Manifest, PromptSet, Segment, Space
+from zsretrieve.store import files, rows
 from zsretrieve.store import folder as folders
-from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as passport
-from zsretrieve.vectors import Vectors, check_unit_rows
+from zsretrieve.store.folder import SEGMENTS, Writer
+from zsretrieve.store.rows import Live, LiveVectors
+from zsretrieve.vectors import Vectors
 
-VECTORS = "vectors.npy"
-ITEMS = "items.parquet"
 PROMPTS = "prompts.json"
 FAISS = "index.faiss"
 
 _OPEN_ATTEMPTS = 20
-_VERIFY_ROWS = 4096
 _Opened = TypeVar("_Opened")
 
 
@@ -53,24 +52,29 @@ class Prototypes:
 
 @dataclass(frozen=True, repr=False)
 class Gallery:
-    """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``."""
+    """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``; ids ascend."""
 
     folder: Path | None
     manifest: Manifest
     items: tuple[Item, ...]
-    vectors: Vectors
+    live: LiveVectors
     index: VectorIndex
 
     @property
     def space(self) -> Space:
         return self.manifest.space
 
+    @cached_property
+    def vectors(self) -> Vectors:
+        """float32 of shape (n, dim), unit rows; mapped from the file where one segment holds just these rows."""
+        return self.live.whole()
+
     def __repr__(self) -> str:
         return f"Gallery({str(self.folder)!r}, {len(self.items)} images, {self.space.model}, dim {self.space.dim})"
 
     def path_of(self, item: Item) -> str:
         """Where the picture lay when it was encoded."""
-        return os.path.join(self.manifest.root or "", item.path)
+        return addresses.join(self.manifest.root or "", item.path)
 
     @cached_property
     def rows_by_real_path(self) -> dict[str, list[int]]:
@@ -82,9 +86,9 @@ class Gallery:
 
 
 def write_prototypes(
-    draft: folders.Draft, manifest: Manifest, prompts: PromptSet, vectors: Vectors, index: VectorIndex
+    writer: Writer, manifest: Manifest, prompts: PromptSet, vectors: Vectors, index: VectorIndex
 ) -> Manifest:
-    """Fill a draft with a prototype index and commit it."""
+    """Write a prototype index and commit it."""
     content = {
         "class_names": prompts.class_names,
         "class_keys": prompts.class_keys,
@@ -93,22 +97,31 @@ def write_prototypes(
         "classes_source": prompts.classes_source,
         "templates_source": prompts.templates_source,
     }
-    with draft.writing() as segment:
-        np.save(segment / VECTORS, vectors)
+    segment = writer.new_segment()
+    with files.written(writer.out):
+        np.save(segment / rows.VECTORS, vectors)
         (segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        index.save(segment / FAISS)
-    return draft.commit(manifest)
+    writer.seal(segment)
+    return writer.commit(
+        replace(manifest, segments=(Segment(segment.name, len(vectors)),), index=write_index(writer, index))
+    )
 
 
-def write_gallery(
-    draft: folders.Draft, manifest: Manifest, items: tuple[Item, ...], vectors: Vectors, index: VectorIndex
-) -> Manifest:
-    """Fill a draft with a gallery index and commit it."""
-    with draft.writing() as segment:
-        np.save(segment / VECTORS, vectors)
-        item_table.write(segment / ITEMS, items)
-        index.save(segment / FAISS)
-    return draft.commit(manifest)
+def write_index(writer: Writer, index: VectorIndex) -> str:
+    """Write the FAISS file of an index into a segment folder of its own; its path in the index folder."""
+    folder = writer.new_segment()
+    with files.written(writer.out):
+        index.save(folder / FAISS)
+    writer.seal(folder)
+    return f"{SEGMENTS}/{folder.name}/{FAISS}"
+
+
+def index_of(vectors: LiveVectors, dim: int, backend: IndexBackend) -> VectorIndex:
+    """An index over vectors, in their order. Raises ShapeError if one of them is no unit row."""
+    index = backend.create(dim)
+    for block in vectors.blocks():
+        index.add(block)
+    return index
 
 
 def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
@@ -130,41 +143,8 @@ def open_gallery(folder: str | Path, backend: IndexBackend) -> Gallery:
 
 
 def is_index(folder: str | Path) -> bool:
-    """Whether a folder holds a passport of ours; opening it tells whether it is sound."""
-    return passport.is_index(Path(folder))
-
-
-def verify(folder: str | Path, backend: IndexBackend) -> list[str]:
-    """Check every digest, count, id, norm and the FAISS file against the vectors.
-
-    Returns
-    -------
-    list of str
-        What is wrong; empty when the index is sound.
-    """
-    folder = Path(folder)
-    try:
-        manifest = passport.read(folder)
-    except IndexFormatError as error:
-        return [error.message]
-    problems = folders.check_files(folder, manifest, deep=True)
-    if problems:
-        return problems
-    try:
-        opened = (open_gallery if manifest.kind is IndexKind.GALLERY else open_prototypes)(folder, backend)
-        check_unit_rows(opened.vectors, manifest.space.dim)
-    except (IndexFormatError, IntegrityError, ShapeError) as error:
-        return [error.message]
-    if isinstance(opened, Gallery):
-        ids = [item.id for item in opened.items]
-        if any(later <= earlier for earlier, later in pairwise(ids)):
-            problems.append("item ids are not strictly increasing")
-    for start in range(0, len(opened.vectors), _VERIFY_ROWS):
-        rows = np.arange(start, min(start + _VERIFY_ROWS, len(opened.vectors)))
-        if not np.array_equal(opened.index.stored(rows), opened.vectors[rows]):
-            problems.append("the FAISS file does not hold the vectors of this index")
-            break
-    return problems
+    """Whether a folder holds an index of ours or the beginning of one; opening it tells whether it is sound."""
+    return passport.is_index(Path(folder)) or folders.staged(Path(folder)) is not None
 
 
 def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -> None:
@@ -199,20 +179,30 @@ def _passport_bytes(folder: Path) -> bytes | None:
 
 def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     manifest = _checked(folder, IndexKind.PROTOTYPES)
-    prompts = _read_prompts(folders.file_named(folder, manifest, PROMPTS))
-    vectors, index = _vectors_and_index(folder, manifest, backend)
+    if len(manifest.segments) != 1:
+        raise _damaged(folder, "prototypes lie in one segment")
+    where = folder / SEGMENTS / manifest.segments[0].name
+    prompts = read_prompts(where / PROMPTS)
+    vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.space.dim)
     if not len(prompts.class_names) == len(vectors) == manifest.count:
-        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=passport.REBUILD)
-    return Prototypes(folder, manifest, prompts, vectors, index)
+        raise _damaged(folder, "its counts differ")
+    return Prototypes(folder, manifest, prompts, vectors, _index(folder, manifest, LiveVectors.of(vectors), backend))
 
 
 def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
     manifest = _checked(folder, IndexKind.GALLERY)
-    items = item_table.read(folders.file_named(folder, manifest, ITEMS))
-    vectors, index = _vectors_and_index(folder, manifest, backend)
-    if not len(items) == len(vectors) == manifest.count:
-        raise IntegrityError(f"the index at '{folder}' is damaged: its counts differ", hint=passport.REBUILD)
-    return Gallery(folder, manifest, items, vectors, index)
+    live = read_live(folder, manifest)
+    return Gallery(folder, manifest, live.items, live.vectors, _index(folder, manifest, live.vectors, backend))
+
+
+def read_live(folder: Path, manifest: Manifest) -> Live:
+    """The rows of a gallery that count. Raises IntegrityError if they are not what the passport says."""
+    live = rows.read(folder, manifest)
+    if len(live.items) != manifest.count:
+        raise _damaged(folder, f"{len(live.items)} images instead of {manifest.count}")
+    if live.items and not 0 <= live.items[0].id <= live.items[-1].id < manifest.next_id:
+        raise _damaged(folder, f"its ids do not lie below {manifest.next_id}")
+    return live
 
 
 def _checked(folder: Path, kind: IndexKind) -> Manifest:
@@ -223,25 +213,32 @@ def _checked(folder: Path, kind: IndexKind) -> Manifest:
             f"'{folder}' is a {manifest.kind} index, but a {kind} index is needed here",
             hint=f"A {manifest.kind} index serves {other}.",
         )
-    folders.refuse_damaged(folder, manifest)
+    files.refuse_damaged(folder, manifest)
     return manifest
 
 
-def _vectors_and_index(folder: Path, manifest: Manifest, backend: IndexBackend) -> tuple[Vectors, VectorIndex]:
-    try:
-        vectors = np.load(folders.file_named(folder, manifest, VECTORS), mmap_mode="r", allow_pickle=False)
-        index = backend.load(folders.file_named(folder, manifest, FAISS))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise IntegrityError(
-            f"the index at '{folder}' is damaged: {_one_line(error)}", hint=passport.REBUILD
-        ) from error
+def _index(folder: Path, manifest: Manifest, vectors: LiveVectors, backend: IndexBackend) -> VectorIndex:
     shape = (manifest.count, manifest.space.dim)
-    if vectors.shape != shape or vectors.dtype != np.float32 or (len(index), index.dim) != shape:
-        raise IntegrityError(f"the index at '{folder}' is damaged: its vectors are not {shape}", hint=passport.REBUILD)
-    return vectors, index
+    try:
+        if manifest.index is None:
+            return index_of(vectors, shape[1], backend)
+        index = backend.load(folder / manifest.index)
+    except (OSError, ValueError, RuntimeError, ShapeError) as error:
+        raise _damaged(folder, _one_line(error)) from error
+    if (len(index), index.dim) != shape:
+        raise _damaged(folder, f"its FAISS file is not of {shape[0]} x {shape[1]}")
+    return index
 
 
-def _read_prompts(path: Path) -> PromptSet:
+def _damaged(folder: Path, what: str) -> IntegrityError:
+    return IntegrityError(
+        f"the index at '{folder}' is damaged: {what}",
+        hint=f"See what can be saved with: zsretrieve index repair '{folder}'",
+    )
+
+
+def read_prompts(path: Path) -> PromptSet:
+    """The prompts of a prototype index. Raises IntegrityError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return PromptSet(

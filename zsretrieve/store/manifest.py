@@ -17,8 +17,10 @@ from zsretrieve.errors import IndexFormatError
 from zsretrieve.records import Manifest
 
 NAME = "manifest.json"
+COPY = "manifest.copy.json"
+STAGING = ".building"
 FORMAT = "zsretrieve-index"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _Record = TypeVar("_Record")
 REBUILD = "Restore the folder from a copy, or build the index again."
@@ -59,12 +61,29 @@ def read(folder: Path) -> Manifest:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
+        if (folder / STAGING / NAME).exists():
+            raise IndexFormatError(
+                f"the index at '{folder}' is not finished: its building was interrupted",
+                hint="Run the command that builds it once more; it goes on where it stopped.",
+            ) from error
         raise IndexFormatError(
             f"'{folder}' is not an index: it has no {NAME}", hint="Give the folder that an index command wrote."
         ) from error
     except OSError as error:
         raise IndexFormatError(f"'{path}' cannot be read: {error.strerror}", hint="Check its permissions.") from error
     return from_bytes(raw, path)
+
+
+def read_either(folder: Path) -> Manifest:
+    """Read the passport, or its copy where the passport is damaged. Raises IndexFormatError if neither is sound."""
+    try:
+        return read(folder)
+    except IndexFormatError:
+        try:
+            return from_bytes((folder / COPY).read_bytes(), folder / COPY)
+        except (OSError, IndexFormatError):
+            pass
+        raise
 
 
 def from_bytes(raw: bytes, path: Path) -> Manifest:
@@ -81,6 +100,10 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
             f"'{path}' has format version {version}; this zsretrieve reads up to {FORMAT_VERSION}",
             hint="Upgrade zsretrieve.",
         )
+    if version == 1:
+        raise IndexFormatError(
+            f"'{path}' has format version 1, which was given up before the first release", hint="Build the index again."
+        )
     digest = content.pop("digest", None)
     if digest != _digest(content) or _canonical({**content, "digest": digest}) != raw:
         raise IndexFormatError(f"'{path}' is damaged: its digest does not match its content", hint=REBUILD)
@@ -89,7 +112,8 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         manifest = _build(Manifest, content)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFormatError(f"'{path}' is damaged: {error}", hint=REBUILD) from error
-    for name in manifest.files:
+    named = [*manifest.files, *(segment.name for segment in manifest.segments), manifest.index or ""]
+    for name in named:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise IndexFormatError(f"'{path}' names a file outside its folder: '{name}'", hint=REBUILD)
     return manifest

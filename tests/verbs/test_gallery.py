@@ -1,0 +1,171 @@
+"""Building galleries that are interrupted, and re-encoding them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kits.folders import table
+from kits.pictures import Counting, picture, pictures
+
+from zsretrieve import api, sources
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import IndexFormatError, OutputExistsError, SkippedInputError, SourceError
+
+
+def interrupted(source: Path, out: Path, after: int, **options: object) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(source, out, Counting(after), **options)
+
+
+def test_resuming_at_90_percent_encodes_only_the_rest(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 320)
+    (photos / "class 1" / "0100.png").write_bytes(b"broken")
+    whole = api.build_gallery(photos, tmp_path / "whole", HashingEncoder())
+    interrupted(photos, tmp_path / "out", 288)
+    assert api.interrupted_build(tmp_path / "out").count == 288
+    with pytest.raises(IndexFormatError, match="not finished") as caught:
+        api.open_gallery(tmp_path / "out")
+    assert "goes on where it stopped" in str(caught.value.hint)
+    encoder = Counting()
+    built = api.build_gallery_with_report(photos, tmp_path / "out", encoder)
+    assert encoder.count == 319 - 288
+    assert (built.changes.unchanged, built.changes.added, built.changes.encoded) == (288, 31, 31)
+    assert table(built.gallery) == table(whole)
+    assert built.gallery.manifest.skipped == whole.manifest.skipped
+    listed = [file.path for file in sources.folder(photos).files]
+    assert all(listed[item.id] == item.path for item in built.gallery.items), "the broken one keeps its place"
+    assert api.verify(tmp_path / "out") == []
+    assert not (tmp_path / "out" / ".building").exists()
+
+
+def test_interrupted_again_and_again(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 200)
+    for after in (0, 16, 48, 10, 64):
+        interrupted(photos, tmp_path / "out", after, checkpoint=20)
+    assert api.interrupted_build(tmp_path / "out").count == 128
+    built = api.build_gallery(photos, tmp_path / "out", HashingEncoder())
+    assert table(built) == table(api.build_gallery(photos, tmp_path / "whole", HashingEncoder()))
+
+
+def test_what_changed_meanwhile_is_taken_as_it_is_now(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 64)
+    interrupted(photos, tmp_path / "out", 32)
+    picture(photos / "class 0" / "0000.png", 999)
+    os.utime(photos / "class 0" / "0000.png", ns=(1, 1))
+    picture(photos / "class 0" / "0001 new.png", 1000)
+    encoder = Counting()
+    built = api.build_gallery_with_report(photos, tmp_path / "out", encoder)
+    assert encoder.count == 32 + 2
+    by_path = {item.path: item.id for item in built.gallery.items}
+    assert by_path["class 0/0000.png"] == 0
+    assert by_path["class 0/0001 new.png"] >= 64, "an id that no picture had before"
+    assert len(set(by_path.values())) == 65
+    fresh = {i.path: v for i, v in zip(built.gallery.items, built.gallery.vectors, strict=True)}
+    again = api.build_gallery(photos, tmp_path / "again", HashingEncoder())
+    for item, vector in zip(again.items, again.vectors, strict=True):
+        np.testing.assert_array_equal(fresh[item.path], vector)
+
+
+def test_another_build_than_the_interrupted_one_is_told_apart(tmp_path: Path) -> None:
+    photos, others = pictures(tmp_path / "photos", 40), pictures(tmp_path / "others", 20, first=100)
+    out = tmp_path / "out"
+    interrupted(photos, out, 16)
+    for source, encoder, options, word in (
+        (photos, HashingEncoder(seed=1), {}, "weights"),
+        (others, HashingEncoder(), {}, "source"),
+        (photos, HashingEncoder(), {"exif": False}, "exif"),
+    ):
+        with pytest.raises(OutputExistsError, match=f"interrupted build .* differs in .*{word}"):
+            api.build_gallery(source, out, encoder, **options)
+    assert api.interrupted_build(out).count == 16
+    built = api.build_gallery(others, out, HashingEncoder(seed=1), force=True)
+    assert len(built.items) == 20
+    assert built.space.weights == "seed:1"
+    assert not (out / ".building").exists()
+
+
+def test_a_replacement_that_is_interrupted_leaves_the_old_index_and_goes_on(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 40), tmp_path / "out"
+    old = table(api.build_gallery(photos, out, HashingEncoder()))
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(photos, out, Counting(32, seed=1), force=True)
+    assert table(api.open_gallery(out, device="cpu")) == old
+    assert api.verify(out) == []
+    encoder = Counting(seed=1)
+    built = api.build_gallery(photos, out, encoder, force=True)
+    assert encoder.count == 8
+    assert built.space.weights == "seed:1"
+
+
+def test_strict_keeps_what_was_encoded(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 60)
+    bad = photos / "class 2" / "0059.png"
+    whole = bad.read_bytes()
+    bad.write_bytes(b"broken")
+    with pytest.raises(SkippedInputError, match="0059"):
+        api.build_gallery(photos, tmp_path / "out", HashingEncoder(), strict=True)
+    assert api.interrupted_build(tmp_path / "out").count == 48
+    bad.write_bytes(whole)
+    encoder = Counting()
+    api.build_gallery(photos, tmp_path / "out", encoder, strict=True)
+    assert encoder.count == 12
+
+
+def test_equal_files_are_encoded_once_and_tie(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 30)
+    for number in range(10):
+        (photos / f"copy {number}.png").write_bytes((photos / "class 0" / "0003.png").read_bytes())
+    encoder = Counting()
+    gallery = api.build_gallery(photos, tmp_path / "out", encoder)
+    assert encoder.count == 30
+    assert len(gallery.items) == 40
+    same = [row for row, item in enumerate(gallery.items) if item.digest == gallery.items[1].digest]
+    assert len(same) == 11
+    assert len({gallery.vectors[row].tobytes() for row in same}) == 1
+
+
+def test_a_list_may_name_a_file_twice(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 20)
+    names = [str(path) for path in sorted(photos.rglob("*.png"))] * 2
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(sources.paths(names), tmp_path / "out", Counting(16))
+    gallery = api.build_gallery(sources.paths(names), tmp_path / "out", HashingEncoder())
+    assert [item.id for item in gallery.items] == list(range(40))
+    assert [item.path for item in gallery.items] == names
+
+
+def test_rebuilding_with_another_model_keeps_ids_and_labels(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 60), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    api.remove(out, ["class 1/00[01]*"])
+    picture(photos / "class 5" / "new.png", 777)
+    api.add(out, photos / "class 5", HashingEncoder())
+    before = api.open_gallery(out, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        api.rebuild(out, Counting(32, seed=4))
+    assert table(api.open_gallery(out, device="cpu")) == table(before)
+    encoder = Counting(seed=4)
+    built = api.rebuild(out, encoder)
+    assert encoder.count == len(before.items) - 32
+    assert [(i.id, i.path, i.label) for i in built.gallery.items] == [(i.id, i.path, i.label) for i in before.items]
+    assert built.gallery.manifest.next_id == before.manifest.next_id
+    assert built.gallery.manifest.origins == before.manifest.origins
+    assert built.gallery.space.weights == "seed:4"
+    assert api.verify(out) == []
+    assert api.verify_deep(out, HashingEncoder(seed=4)).n_same == len(before.items)
+
+
+def test_rebuilding_does_not_lose_what_is_gone(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 30), tmp_path / "out"
+    old = table(api.build_gallery(photos, out, HashingEncoder()))
+    (photos / "class 0" / "0003.png").unlink()
+    with pytest.raises(SourceError, match=r"1 images of .* cannot be read any more, so the old gallery stays"):
+        api.rebuild(out, HashingEncoder(seed=4))
+    assert table(api.open_gallery(out, device="cpu")) == old
+    encoder = Counting(seed=4)
+    built = api.rebuild(out, encoder, drop_missing=True)
+    assert encoder.count == 0, "the encoding of before was kept"
+    assert (built.changes.removed, len(built.gallery.items)) == (1, 29)

@@ -1,0 +1,36 @@
+"""Commands that mend, for the installer that this environment has."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+
+UPDATE_DRIVER = "update the NVIDIA driver, then restart the machine"
+
+
+def install(*what: str, again: bool = False) -> str:
+    """Install requirements into this environment, ``again`` even where they are there."""
+    return _pip("install", [*(["--force-reinstall"] if again else []), *what])
+
+
+def replace(unwanted: Sequence[str], wanted: str) -> str:
+    """Remove distributions that own the same files, then install one."""
+    if not unwanted:
+        return install(wanted)
+    yes = [] if _by_uv() else ["--yes"]
+    # What is left of files that two have owned is damaged, whatever the installer believes.
+    return f"{_pip('uninstall', [*yes, *unwanted])} && {install(wanted)}"
+
+
+def _by_uv() -> bool:
+    return importlib.util.find_spec("pip") is None and shutil.which("uv") is not None
+
+
+def _pip(verb: str, words: Sequence[str]) -> str:
+    python = sys.executable or "python3"
+    if _by_uv():
+        return shlex.join(["uv", "pip", verb, "--python", python, *words])
+    return shlex.join([python, "-m", "pip", verb, *words])

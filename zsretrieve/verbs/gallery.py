@@ -1,0 +1,241 @@
+"""Building a gallery, and re-encoding one with another model. What is interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zsretrieve import addresses
+from zsretrieve.errors import ImageError, OutputExistsError, SourceError
+from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.records import Building, Changes, Encoding, IndexKind, Item, Manifest
+from zsretrieve.sources import Source, SourceFile
+from zsretrieve.store.folder import Writer, creating, now, staging, writing
+from zsretrieve.store.indexes import Gallery, open_gallery, read_live
+from zsretrieve.verbs.encode import OnProgress, Reading, Seen, nothing_readable, unread
+from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
+from zsretrieve.version import tool_version
+
+
+@dataclass(frozen=True)
+class BuiltGallery:
+    """A gallery and what its building did; ``unchanged`` are pictures that an interrupted build had encoded."""
+
+    gallery: Gallery
+    changes: Changes
+
+
+def build_gallery(
+    out: Path,
+    source: Source,
+    encoder: Encoder,
+    backend: IndexBackend,
+    reading: Reading,
+    *,
+    force: bool = False,
+    checkpoint: int = CHECKPOINT_IMAGES,
+    on_progress: OnProgress | None = None,
+) -> BuiltGallery:
+    """Encode the pictures of a source and write them to the folder ``out``.
+
+    What was encoded is committed every few seconds to a staging index inside ``out``. If the build is interrupted, the
+    same call goes on from there; until it is complete, an index that was there before stays as it is.
+
+    Parameters
+    ----------
+    checkpoint : int
+        Pictures that may wait in memory for the next such commit.
+
+    Raises
+    ------
+    OutputExistsError
+        If ``out`` holds something already, unless it is an index and ``force`` is given; or the beginning of a build
+        from another source or with another model, which ``force`` throws away.
+    SkippedInputError
+        If ``reading`` is strict and a picture cannot be used.
+    SourceError
+        If no picture at all can be read.
+    """
+    skipped = unread(source, reading)
+    with creating(out, force=force) as writer, staging(writer) as stage:
+        wanted = _manifest(source, encoder, reading)
+        manifest = _beginning(stage.manifest, wanted, out, force=force)
+        growth, unchanged, encoded = _encode_all(
+            stage, manifest, source, encoder, backend, reading, checkpoint, on_progress,
+            same_listing=wanted.building == manifest.building,
+        )  # fmt: skip
+        for one in skipped:
+            growth.skip(one)
+        if not growth.count:
+            raise nothing_readable(growth.skipped)
+        growth.finish(compact=True)
+        complete = writer.adopt(stage)
+    changes = Changes(complete.count - unchanged, unchanged=unchanged, encoded=encoded, skipped=complete.skipped)
+    return BuiltGallery(open_gallery(out, backend), changes)
+
+
+def rebuild(
+    out: Path,
+    encoder: Encoder,
+    backend: IndexBackend,
+    reading: Reading,
+    *,
+    drop_missing: bool = False,
+    force: bool = False,
+    checkpoint: int = CHECKPOINT_IMAGES,
+    on_progress: OnProgress | None = None,
+) -> BuiltGallery:
+    """Encode every picture of a gallery again, with another model perhaps, beside the old gallery; then swap the two.
+
+    Ids, labels and sources stay. If it is interrupted, the same call goes on; the old gallery stands until the end.
+
+    Parameters
+    ----------
+    drop_missing : bool
+        Swap even if some pictures cannot be read any more; they are not in the new gallery then.
+    force : bool
+        Throw away the beginning of another build.
+
+    Raises
+    ------
+    SourceError
+        If some pictures cannot be read any more, unless ``drop_missing``; what was encoded is kept for the next call.
+    """
+    with writing(out) as writer, staging(writer) as stage:
+        assert writer.manifest is not None
+        old = writer.manifest
+        before = read_live(out, old)
+        files = tuple(SourceFile(item.path, item.label, item.id) for item in before.items)
+        source = Source(old.root or "", files)
+        reading = replace(reading, exif=old.encoding.exif)
+        wanted = replace(
+            _manifest(source, encoder, reading), origins=old.origins, next_id=old.next_id, skipped=old.skipped
+        )
+        manifest = _beginning(stage.manifest, wanted, out, force=force)
+        growth, unchanged, encoded = _encode_all(
+            stage, manifest, source, encoder, backend, reading, checkpoint, on_progress, same_listing=False
+        )
+        growth.finish(compact=True)
+        lost = len(before.items) - growth.count
+        if lost and not drop_missing:
+            first = next(one for one in growth.skipped if one not in old.skipped)
+            raise SourceError(
+                f"{lost} images of '{out}' cannot be read any more, so the old gallery stays; first '{first.path}': "
+                f"{first.reason}",
+                hint="Bring them back and run the command again, or leave them out with --drop-missing.",
+            )
+        complete = writer.adopt(stage)
+    changes = Changes(
+        changed=complete.count - unchanged, unchanged=unchanged, removed=lost, encoded=encoded, skipped=complete.skipped
+    )
+    return BuiltGallery(open_gallery(out, backend), changes)
+
+
+def _encode_all(
+    stage: Writer,
+    manifest: Manifest,
+    source: Source,
+    encoder: Encoder,
+    backend: IndexBackend,
+    reading: Reading,
+    checkpoint: int,
+    on_progress: OnProgress | None,
+    *,
+    same_listing: bool,
+) -> tuple[Growth, int, int]:
+    """The staging gallery with all of a source in it; how many pictures it held before, and how many were encoded."""
+    live = read_live(stage.out, manifest)
+    growth = Growth(stage, manifest, live, backend, checkpoint)
+    todo, unchanged = _still_to_do(source, live.items, growth, same_listing)
+    encoded = take_in(growth, source, todo, lambda: encoder, reading, _with_its_id, on_progress, done_before=unchanged)
+    return growth, unchanged, encoded
+
+
+def listing_digest(source: Source) -> str:
+    """The sha256 of the paths of a source, in their order, and of the ids that are given with them."""
+    digest = hashlib.sha256()
+    for file in source.files:
+        digest.update(os.fsencode(file.path) + f"\0{'' if file.id is None else file.id}\0".encode())
+    return digest.hexdigest()
+
+
+def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
+    made_by = encoder.encoding
+    return Manifest(
+        kind=IndexKind.GALLERY,
+        space=encoder.space,
+        head=encoder.head,
+        encoding=Encoding(made_by.engine, made_by.precision, made_by.device, reading.exif),
+        count=0,
+        factory="Flat",
+        files={},
+        created=now(),
+        tool_version=tool_version(),
+        verified=now(),
+        next_id=len(source.files),
+        root=source.root,
+        origins=() if source.where is None else (source.where,),
+        building=Building(listing_digest(source), len(source.files)),
+    )
+
+
+def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: bool) -> Manifest:
+    """The manifest to go on from: that of an interrupted build if it is of the same gallery, else the one wanted."""
+    if staged is None:
+        return wanted
+    differences = staged.space.differences(wanted.space)
+    if staged.encoding.exif != wanted.encoding.exif:
+        differences.append("exif")
+    if (staged.root, staged.origins) != (wanted.root, wanted.origins):
+        differences.append("source")
+    if not differences:
+        return staged
+    if force:
+        return wanted
+    raise OutputExistsError(
+        f"'{out}' holds an interrupted build of '{staged.root}' with '{staged.space.model}' ({staged.count} images so "
+        f"far); this one differs in {', '.join(differences)}",
+        hint="Finish that one with the command that began it, or throw it away with --force.",
+    )
+
+
+def _still_to_do(
+    source: Source, items: Sequence[Item], growth: Growth, same_listing: bool
+) -> tuple[list[SourceFile], int]:
+    """The files of a source that are not in the gallery as they are now, each with its id; and how many are.
+
+    In the listing that the build began with, a file's place is its id. What has come since gets ids after the last.
+    """
+    done: dict[str, deque[Item]] = {}
+    for item in items:
+        done.setdefault(item.path, deque()).append(item)
+    todo, unchanged = [], 0
+    for place, file in enumerate(source.files):
+        before = done[file.path].popleft() if done.get(file.path) else None
+        if before is not None and is_unchanged(source.address(file), before):
+            unchanged += 1
+        elif before is not None:
+            todo.append(replace(file, id=before.id))
+        elif file.id is None:
+            todo.append(replace(file, id=place if same_listing else growth.new_id()))
+        else:
+            todo.append(file)
+    return todo, unchanged
+
+
+def is_unchanged(address: str, item: Item) -> bool:
+    """Whether size and time of a picture's file are what they were when it was encoded."""
+    try:
+        state = addresses.state(address)
+    except ImageError:
+        return False
+    return (state.bytes, state.mtime_ns) == (item.bytes, item.mtime_ns)
+
+
+def _with_its_id(seen: Seen) -> Item:
+    assert seen.file.id is not None
+    return replace(seen.item, id=seen.file.id)

@@ -1,0 +1,239 @@
+"""Rows on their way into a gallery: some seconds of them wait in memory, the others are committed already."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from zsretrieve.errors import IndexFolderError
+from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.records import Item, Manifest, Segment, Skipped
+from zsretrieve.sources import Source, SourceFile
+from zsretrieve.store import indexes, rows
+from zsretrieve.store.folder import Writer
+from zsretrieve.store.rows import Live, Part
+from zsretrieve.vectors import Vectors
+from zsretrieve.verbs.encode import Known, OnProgress, Reading, Seen, encode_batches
+
+# What a hard death may cost: this much encoding.
+CHECKPOINT_IMAGES = 8192
+_CHECKPOINT_S = 20.0
+
+
+class Growth:
+    """A gallery that rows are being added to.
+
+    Parameters
+    ----------
+    writer : Writer
+        Of the index folder.
+    manifest : Manifest
+        What the next commit changes: its segments are those that stay.
+    live : Live
+        The rows of those segments.
+    backend : IndexBackend
+    checkpoint : int
+        Rows that may wait in memory.
+    """
+
+    def __init__(
+        self, writer: Writer, manifest: Manifest, live: Live, backend: IndexBackend, checkpoint: int = CHECKPOINT_IMAGES
+    ) -> None:
+        self.manifest = manifest
+        self._writer = writer
+        self._backend = backend
+        self._checkpoint = checkpoint
+        self._kept_segments = len(manifest.segments)
+        self._ids = {item.id for item in live.items}
+        self._skipped = {one.path: one for one in manifest.skipped}
+        self._waiting: list[tuple[Item, Vectors]] = []
+        self._since = time.monotonic()
+        # Where the vector of a digest lies: among the live rows, or in the rows that this growth brought.
+        self._live = live
+        self._place: dict[str, int] = {}
+        self._brought: dict[str, tuple[Item, Vectors]] = {}
+        for row, item in enumerate(live.items):
+            if item.digest:
+                self._place.setdefault(item.digest, row)
+
+    def known(self, digest: str) -> Known | None:
+        """What is known of a picture with this digest. Safe to call from several threads."""
+        row = self._place.get(digest)
+        if row is not None:
+            item = self._live.items[row]
+            return Known(item.width, item.height, self._live.vectors.take(np.array([row]))[0])
+        found = self._brought.get(digest)
+        return None if found is None else Known(found[0].width, found[0].height, found[1])
+
+    @property
+    def count(self) -> int:
+        """Pictures in the gallery, those that wait included."""
+        return len(self._ids)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Pictures that were left out."""
+        return tuple(self._skipped.values())
+
+    def new_id(self) -> int:
+        """An id that no picture of this gallery ever had."""
+        given = self.manifest.next_id
+        self.manifest = replace(self.manifest, next_id=given + 1)
+        return given
+
+    def put(self, item: Item, vector: Vectors) -> None:
+        """Add a row, or replace the row of its id. ``vector`` is float32 of shape (dim,)."""
+        self._waiting.append((item, vector))
+        self._ids.add(item.id)
+        self._skipped.pop(item.path, None)
+        if item.digest:
+            self._brought.setdefault(item.digest, (item, vector))
+
+    def skip(self, skipped: Skipped) -> None:
+        """Note a picture that was left out."""
+        self._skipped[skipped.path] = skipped
+
+    def forget_skips(self, paths: Sequence[str]) -> None:
+        """Drop pictures from the list of those left out."""
+        for path in paths:
+            self._skipped.pop(path, None)
+
+    def checkpoint_if_due(self) -> None:
+        """Commit what waits if it is much, or waits for long."""
+        if len(self._waiting) >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Commit what waits; the FAISS file is left for the end."""
+        if self._waiting:
+            segments = (*self.manifest.segments, self._write())
+            self.manifest = self._writer.commit(self._complete(segments, None))
+            self._writer.clean()
+        self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """If the block is interrupted or fails, commit what waits."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(IndexFolderError):
+                self.checkpoint()
+            raise
+
+    def finish(self, removed: Sequence[int] = (), *, compact: bool = False) -> Manifest:
+        """Commit everything: few segments, the FAISS file, no build under way.
+
+        Parameters
+        ----------
+        removed : sequence of int
+            Ids to take out.
+        compact : bool
+            Write all rows as one segment, whatever the sizes.
+        """
+        self._ids -= set(removed)
+        if not (self._waiting or removed or compact or self.manifest.index is None):
+            manifest = self._complete(self.manifest.segments, self.manifest.index)
+            if manifest != self._writer.manifest:
+                self.manifest = self._writer.commit(manifest)
+            return self.manifest
+        segments = list(self.manifest.segments)
+        if self._waiting or removed:
+            segments.append(self._write(removed))
+        parts = [rows.read_part(self._writer.out, self.manifest, segment) for segment in segments]
+        first = 0 if compact else _merge_from(segments, self._kept_segments, len(self._ids))
+        dim = self.manifest.space.dim
+        if first < len(segments) - 1 or (compact and not _whole(parts)):
+            segments[first:] = [_merged(self._writer, parts[first:], dim, oldest=first == 0)]
+            parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
+        live = rows.joined(parts, dim)
+        index = indexes.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
+        manifest = replace(self._complete(tuple(segments), index), building=None)
+        self.manifest = self._writer.commit(manifest)
+        self._writer.clean()
+        return self.manifest
+
+    def _write(self, removed: Sequence[int] = ()) -> Segment:
+        # A picture that was put twice counts as it was put last.
+        latest = {item.id: (item, vector) for item, vector in self._waiting}
+        items = [item for item, _ in latest.values()]
+        empty = np.empty((0, self.manifest.space.dim), dtype=np.float32)
+        vectors = np.stack([vector for _, vector in latest.values()]) if latest else empty
+        segment = rows.write(self._writer, items, vectors, removed)
+        self._waiting.clear()
+        # From now on these vectors are read from the file, not held in memory.
+        part = rows.read_part(self._writer.out, self.manifest, segment)
+        for row, item in enumerate(part.items):
+            if item.digest:
+                self._brought[item.digest] = (item, part.vectors[row])
+        return segment
+
+    def _complete(self, segments: tuple[Segment, ...], index: str | None) -> Manifest:
+        return replace(self.manifest, segments=segments, index=index, count=self.count, skipped=self.skipped)
+
+
+def take_in(
+    growth: Growth,
+    source: Source,
+    files: Sequence[SourceFile],
+    encoder: Callable[[], Encoder],
+    reading: Reading,
+    settle: Callable[[Seen], Item],
+    on_progress: OnProgress | None,
+    *,
+    done_before: int = 0,
+) -> int:
+    """Encode files into a growing gallery; the encoder is asked for only if there is a file.
+
+    Parameters
+    ----------
+    settle : callable
+        Gives the item, with its id, that a picture becomes.
+
+    Returns
+    -------
+    int
+        How many pictures the model had to see.
+    """
+    encoded = 0
+    if not files:
+        return encoded
+    with growth.saving():
+        for batch in encode_batches(source, files, encoder(), reading, growth.known):
+            for seen in batch.seen:
+                growth.put(settle(seen), seen.vector)
+                encoded += seen.fresh
+            for one in batch.skipped:
+                growth.skip(one)
+            growth.checkpoint_if_due()
+            if on_progress is not None:
+                on_progress(done_before + batch.done, done_before + len(files))
+    return encoded
+
+
+def _merge_from(segments: Sequence[Segment], kept: int, count: int) -> int:
+    """The first of the last segments to be merged: all that this growth wrote, and older ones of no more than twice
+    their size, so that there are never many; all of them when most rows are dead.
+    """
+    first = min(kept, len(segments) - 1)
+    size = sum(segment.rows for segment in segments[first:])
+    if sum(segment.rows for segment in segments) > 2 * max(count, 1):
+        return 0
+    while first > 0 and segments[first - 1].rows <= 2 * size:
+        first -= 1
+        size += segments[first].rows
+    return first
+
+
+def _merged(writer: Writer, parts: Sequence[Part], dim: int, *, oldest: bool) -> Segment:
+    live = rows.joined(parts, dim)
+    removed = [] if oldest else sorted({int(gone) for part in parts for gone in part.removed})
+    return rows.write_live(writer, live, removed)
+
+
+def _whole(parts: Sequence[Part]) -> bool:
+    return len(parts) == 1 and not len(parts[0].removed)

@@ -1,0 +1,202 @@
+"""Deep verification, which asks the model again, and repair, which saves what can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve import addresses
+from zsretrieve.errors import ImageError, IntegrityError
+from zsretrieve.images import decode
+from zsretrieve.pooling import pool_prompts
+from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.records import Damage, IndexKind, Manifest
+from zsretrieve.sources import Source, SourceFile
+from zsretrieve.store import files, indexes, rows
+from zsretrieve.store import manifest as passport
+from zsretrieve.store.folder import SEGMENTS, Writer, repairing
+from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
+from zsretrieve.store.salvage import Salvage, salvage
+from zsretrieve.store.verify import verify
+from zsretrieve.vectors import Vectors
+from zsretrieve.verbs.encode import OnProgress, Reading, encode_batches, encode_texts_once
+
+MakeEncoder = Callable[[], Encoder]
+
+# Encoded by another engine, precision or batch the same picture has a vector this near (docs/architecture.md).
+_LEAST_COSINE = 0.999
+
+
+@dataclass(frozen=True)
+class DeepCheck:
+    """A sample encoded again: ``n_same`` vectors agree; ``n_changed`` files are not what they were, or not there."""
+
+    n_same: int
+    n_changed: int
+    damages: tuple[Damage, ...]
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did: ``done`` in words; ``recovered`` pictures were encoded again; ``lost`` could not be."""
+
+    done: tuple[str, ...]
+    recovered: int = 0
+    lost: tuple[str, ...] = ()
+
+
+def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, seed: int = 0) -> DeepCheck:
+    """Encode a random sample again and compare; cosine 0.999 or more passes.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the encoder is of another space.
+    """
+    check_same_space(opened.space, "the index", encoder.space, "the encoder")
+    size = len(opened.index)
+    chosen = np.sort(np.random.default_rng(seed).permutation(size)[:sample])
+    if isinstance(opened, Prototypes):
+        texts = encode_texts_once(encoder, [opened.prompts.prompts[i] for i in chosen])
+        cosines = _cosines(pool_prompts(texts.vectors, texts.rows), opened.vectors[chosen])
+        names = [f"class '{opened.prompts.class_names[i]}'" for i in chosen]
+        return DeepCheck(int((cosines >= _LEAST_COSINE).sum()), 0, _apart(names, cosines))
+    again, stored, names, changed = [], [], [], 0
+    for row in chosen:
+        item = opened.items[row]
+        try:
+            content = addresses.read(opened.path_of(item))
+            if content.digest != item.digest:
+                raise ImageError("changed since")
+            picture = decode(content, exif=opened.manifest.encoding.exif)
+        except ImageError:
+            changed += 1
+            continue
+        again.append(encoder.encode_prepared([encoder.prepare(picture.image)])[0])
+        stored.append(opened.live.take(np.array([row]))[0])
+        names.append(f"'{item.path}'")
+    if not again:
+        return DeepCheck(0, changed, ())
+    cosines = _cosines(np.stack(again), np.stack(stored))
+    return DeepCheck(int((cosines >= _LEAST_COSINE).sum()), changed, _apart(names, cosines))
+
+
+def repair(
+    folder: Path,
+    backend: IndexBackend,
+    encoder: MakeEncoder | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+) -> Repaired:
+    """Rebuild what is derived, encode again what a damaged segment held, and say what is lost.
+
+    The FAISS file is made from the vectors. Vectors that are damaged are made again from the pictures, under the same
+    ids, where those are what they were; pictures of which that is not so are taken out of the gallery and told. A
+    damaged passport is taken from its copy.
+
+    Parameters
+    ----------
+    encoder : callable, optional
+        Gives the encoder; called only if vectors are damaged. None: nothing is encoded, such pictures are lost.
+    on_progress : callable, optional
+        Called with (pictures encoded again, those to encode).
+
+    Raises
+    ------
+    IndexFormatError
+        If neither the passport nor its copy is sound.
+    IntegrityError
+        If nothing can be saved.
+    """
+    if not verify(folder, backend).damages:
+        return Repaired(())
+    done: list[str] = []
+    with repairing(folder) as writer:
+        if writer.manifest is None:
+            writer.manifest = passport.read_either(folder)
+            done.append("the passport is restored from its copy")
+        manifest = writer.manifest
+        bad = {damage.file for damage in files.check(folder, manifest, deep=True)}
+        if manifest.kind is IndexKind.PROTOTYPES:
+            return Repaired((*done, *_repair_prototypes(writer, manifest, bad, backend, encoder)))
+        saved = salvage(folder, manifest, bad)
+        made = _encode_again(saved, manifest, encoder(), on_progress) if encoder and saved.without_vector else {}
+        lost = [*saved.lost, *(item.path for item in saved.without_vector if item.id not in made)]
+        live = saved.mended(made)
+        if manifest.count and not live.items:
+            raise IntegrityError(f"nothing of the index at '{folder}' can be saved", hint=passport.REBUILD)
+        segments = manifest.segments
+        if saved.n_damaged:
+            segments = (rows.write_live(writer, live),)
+            done.append(
+                f"{saved.n_damaged} of {len(manifest.segments)} segments were damaged; one new one holds the rest"
+            )
+        index = indexes.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))
+        done.append("the FAISS file is made from the vectors")
+        writer.commit(replace(manifest, segments=segments, index=index, count=len(live.items)))
+    return Repaired(tuple(done), len(made), tuple(lost))
+
+
+def _encode_again(
+    saved: Salvage, manifest: Manifest, encoder: Encoder, on_progress: OnProgress | None
+) -> dict[int, Vectors]:
+    """Vectors of the pictures whose own are damaged, by id, where the pictures are what they were."""
+    check_same_space(manifest.space, "the gallery", encoder.space, "the encoder")
+    wanted = {item.id: item.digest for item in saved.without_vector}
+    files_ = tuple(SourceFile(item.path, item.label, item.id) for item in saved.without_vector)
+    source = Source(manifest.root or "", files_)
+    made: dict[int, Vectors] = {}
+    for batch in encode_batches(source, files_, encoder, Reading(exif=manifest.encoding.exif), _nothing_known):
+        for seen in batch.seen:
+            if seen.file.id is not None and wanted[seen.file.id] == seen.item.digest:
+                made[seen.file.id] = seen.vector
+        if on_progress is not None:
+            on_progress(batch.done, len(files_))
+    return made
+
+
+def _repair_prototypes(
+    writer: Writer, manifest: Manifest, bad: set[str | None], backend: IndexBackend, encoder: MakeEncoder | None
+) -> list[str]:
+    where = writer.out / SEGMENTS / manifest.segments[0].name
+    if f"{SEGMENTS}/{where.name}/{indexes.PROMPTS}" in bad:
+        raise IntegrityError(f"the prompts of '{writer.out}' are damaged", hint=passport.REBUILD)
+    prompts = indexes.read_prompts(where / indexes.PROMPTS)
+    done = []
+    try:
+        if f"{SEGMENTS}/{where.name}/{rows.VECTORS}" in bad:
+            raise rows.damaged(where, "its vectors have changed")
+        vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.space.dim)
+    except IntegrityError:
+        if encoder is None:
+            raise
+        made_by = encoder()
+        check_same_space(manifest.space, "the index", made_by.space, "the encoder")
+        texts = encode_texts_once(made_by, prompts.prompts)
+        vectors = pool_prompts(texts.vectors, texts.rows)
+        done.append(f"the {len(vectors)} prototypes are made from their prompts")
+    index = backend.create(manifest.space.dim)
+    index.add(vectors)
+    indexes.write_prototypes(writer, manifest, prompts, np.array(vectors), index)
+    return [*done, "the FAISS file is made from the vectors"]
+
+
+def _cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.einsum("nd,nd->n", one.astype(np.float64), other.astype(np.float64))
+    return found
+
+
+def _apart(names: Sequence[str], cosines: NDArray[np.float64]) -> tuple[Damage, ...]:
+    return tuple(
+        Damage(None, f"{name} encodes to another vector now: cosine {cosine:.4f} with the one stored")
+        for name, cosine in zip(names, cosines, strict=True)
+        if cosine < _LEAST_COSINE
+    )
+
+
+def _nothing_known(_digest: str) -> None:
+    return None
