@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 
 from zsretrieve import archives, images
-from zsretrieve.archives import State, is_url, join, remote, split
+from zsretrieve.archives import MEMBER, State, is_url, join, remote, split
+from zsretrieve.archives.places import HUB
 from zsretrieve.errors import ImageError, MissingImageError
 from zsretrieve.images import Content
 
@@ -49,7 +50,7 @@ def state(address: str) -> State:
 
 def relative(root: str, address: str) -> str:
     """The path of an address below ``root``; the address itself if it does not lie there."""
-    below = f"{root.rstrip('/')}/"
+    below = f"{root}{MEMBER}" if root.startswith(HUB) else f"{root.rstrip('/')}/"
     return address.removeprefix(below).lstrip("/") or address if address.startswith(below) else address
 
 

@@ -60,6 +60,8 @@ def test_parquet_files_that_do_not_do(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": ["path.jpg"], "x": [1]}), tmp_path / "x.parquet")
     with pytest.raises(SourceError, match="no column of images; its columns are image, x"):
         api.open_source([tmp_path / "x.parquet"])
+    with pytest.raises(SourceError, match=r"no images in .*no column of images"):
+        api.open_source([tmp_path])
     for split in ("train", "test"):
         write_parquet(tmp_path / "in" / "data" / f"{split}-00000-of-00001.parquet", [png(1)], pa.array([0]))
     with pytest.raises(SourceError, match="several splits: test, train"):

@@ -62,6 +62,10 @@ def test_over_http(served: tuple[Path, str], tmp_path: Path) -> None:
     assert addresses.read(single.address(single.files[0])).data == (folder / "photos/dog/2.png").read_bytes()
     with pytest.raises(ImageError, match="no such file"):
         addresses.read(f"{url}/photos/dog/3.png")
+    assert addresses.is_missing(f"{url}/photos/dog/3.png")
+    assert addresses.is_missing(f"{url}/none.tar!/1.png")
+    assert not addresses.is_missing("http://127.0.0.1:9/1.png")
+    assert not addresses.is_missing("http://127.0.0.1:9/x.tar!/1.png")
     with pytest.raises(SourceError, match=r"there is no .*/none.tar"):
         api.open_source([f"{url}/none.tar"])
     with pytest.raises(SourceError, match=r"no images below|there is no"):

@@ -39,6 +39,9 @@ def test_every_kind_is_listed_read_in_threads_and_opened_again_elsewhere(kind: s
         found, read = addresses.state(source.address(file)), addresses.read(source.address(file))
         assert (found.bytes, found.mtime_ns) == (len(png(number)), read.mtime_ns)
         assert found.mtime_ns > 0
+        assert addresses.relative(source.root, source.address(file)) == file.path
+        assert not addresses.is_missing(source.address(file))
+        assert addresses.is_missing(f"{source.address(file)}99")
     assert source.where is not None
     again = api.open_source([source.where])
     assert (again.root, again.files) == (source.root, source.files)

@@ -14,6 +14,10 @@ _IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes")
 _LABELS = ("label", "labels", "fine_label", "cls")
 
 
+class NoImageColumnError(SourceError):
+    """A table without pictures."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """``image`` is a binary column, or a struct whose field ``bytes`` is one. ``classes`` are names of the labels."""
@@ -30,14 +34,14 @@ class Columns:
 
 
 def find(schema: Any, where: str) -> Columns:
-    """The columns of an Arrow schema. Raises SourceError if none holds pictures."""
+    """The columns of an Arrow schema. Raises NoImageColumnError if none holds pictures."""
     features = _features(schema)
     marked = [name for name, feature in features.items() if _type(feature) == "Image"]
     for name in (*marked, *_IMAGES):
         if name in schema.names and (in_struct := _holds_bytes(schema.field(name).type)) is not None:
             label = _label(schema, features)
             return Columns(name, in_struct, label, _classes(features.get(label)) if label else None)
-    raise SourceError(
+    raise NoImageColumnError(
         f"'{where}' has no column of images; its columns are {', '.join(schema.names[:20])}",
         hint="Looked for bytes, or a struct with bytes, named image, img, jpg, png or bytes.",
     )

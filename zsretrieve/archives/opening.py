@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from zsretrieve.archives import files
+from zsretrieve.archives import files, remote
 from zsretrieve.archives.caching import Recent
 from zsretrieve.archives.places import Kind, State, kind_of
-from zsretrieve.errors import ImageError, OptionalDependencyError, SourceError
+from zsretrieve.errors import SourceError
 from zsretrieve.images import Content
 
 _KEPT = 1024
@@ -56,29 +56,22 @@ def open_archive(path: str) -> Archive:
 
 def read(archive: str, member: str) -> Content:
     """Read a picture. Raises ImageError, with the reason alone, if that cannot be done."""
-    opened = _opened(archive)
-    try:
+    with remote.reasons():
+        opened = open_archive(archive)
         return Content(opened.read(member), opened.mtime_ns)
-    except SourceError as error:
-        raise ImageError(error.message) from error
 
 
 def state(archive: str, member: str) -> State:
-    """Size of a picture and time of its archive. Raises ImageError, with the reason alone, if there is none."""
-    opened = _opened(archive)
-    try:
+    """Size of a picture and time of its archive.
+
+    Raises
+    ------
+    ImageError
+        With the reason alone, if that cannot be told; a MissingImageError if the archive surely holds none.
+    """
+    with remote.reasons():
+        opened = open_archive(archive)
         return State(opened.size(member), opened.mtime_ns)
-    except SourceError as error:
-        raise ImageError(error.message) from error
-
-
-def _opened(path: str) -> Archive:
-    try:
-        return open_archive(path)
-    except SourceError as error:
-        raise ImageError(error.message) from error
-    except OptionalDependencyError as error:
-        raise ImageError(f"{error.message}: {error.hint}") from error
 
 
 def _make(path: str, kind: Kind | None) -> Archive:

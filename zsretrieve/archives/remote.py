@@ -38,14 +38,14 @@ class RemoteError(SourceError):
 
 def picture(url: str) -> Content:
     """Read a picture's file. Raises ImageError, with the reason alone, if that cannot be done."""
-    with _reasons():
+    with reasons():
         known = state(url)
         return Content(read(url), known.mtime_ns)
 
 
 def picture_state(url: str) -> State:
     """Size and time of a picture's file. Raises ImageError, with the reason alone, if there is none."""
-    with _reasons():
+    with reasons():
         return state(url)
 
 
@@ -98,13 +98,16 @@ def one_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _reasons() -> Iterator[None]:
+def reasons() -> Iterator[None]:
+    """Make an error of a file or archive the reason for which one picture cannot be read."""
     try:
         yield
     except RemoteError as error:
         raise (MissingImageError if error.missing else ImageError)(error.reason) from error
-    except (SourceError, OptionalDependencyError) as error:
+    except SourceError as error:
         raise ImageError(error.message) from error
+    except OptionalDependencyError as error:
+        raise ImageError(f"{error.message}: {error.hint}") from error
 
 
 @functools.lru_cache(maxsize=4096)

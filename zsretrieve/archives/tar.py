@@ -68,7 +68,9 @@ class Tar:
         if member in self._refused:
             raise ImageError(self._refused[member])
         if member not in self._places:
-            raise MissingImageError("no such member in the archive")
+            # One that is cut short may have held it.
+            kind = MissingImageError if self.damage is None else ImageError
+            raise kind("no such member in the archive")
         return self._places[member]
 
     def _refuse_compressed(self, raw: IO[bytes]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsretrieve.archives import Kind, kind_of
+from zsretrieve.archives.columns import NoImageColumnError
 from zsretrieve.archives.hub import is_saved
 from zsretrieve.errors import SourceError
 from zsretrieve.images import is_image_name
@@ -52,19 +53,26 @@ def _tables_in(root: Path, ground_truth: str | Path | None) -> Source:
     """The Parquet files of a folder without pictures, as the Hugging Face hub lays out a data set."""
     tables, _ = _walk(root, lambda name: kind_of(name) is Kind.PARQUET)
     if not tables or ground_truth is not None:
-        hint = "Looked for .jpg, .png, .webp and other picture files."
-        if is_saved(root):
-            hint = f"It was written by save_to_disk: give hf:{root}."
-        elif any(kind_of(name) is not None for name in os.listdir(root)):
-            hint = "Archives in it are given by name, several as 'train-{0000..0012}.tar'."
-        raise SourceError(f"there are no images in '{root}'", hint=hint)
+        raise _no_images(root)
     splits = sorted({found[1] for table in tables if (found := _SPLIT.search(table))})
     if len(splits) > 1:
         raise SourceError(
             f"'{root}' holds the Parquet files of several splits: {', '.join(splits)}",
             hint="Give the files of one, as in 'data/train-{00000..00012}-of-00013.parquet'.",
         )
-    return archived([os.path.join(root.absolute(), table) for table in tables], root=str(root.absolute()))
+    try:
+        return archived([os.path.join(root.absolute(), table) for table in tables], root=str(root.absolute()))
+    except NoImageColumnError as error:
+        raise _no_images(root, f": {error.message}") from error
+
+
+def _no_images(root: Path, detail: str = "") -> SourceError:
+    hint = "Looked for .jpg, .png, .webp and other picture files."
+    if is_saved(root):
+        hint = f"It was written by save_to_disk: give hf:{root}."
+    elif not detail and any(kind_of(name) is not None for name in os.listdir(root)):
+        hint = "Archives in it are given by name, several as 'train-{0000..0012}.tar'."
+    return SourceError(f"there are no images in '{root}'{detail}", hint=hint)
 
 
 def _walk(root: Path, wanted: Callable[[str], bool]) -> tuple[list[str], tuple[Skipped, ...]]:
