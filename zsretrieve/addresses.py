@@ -13,7 +13,7 @@ from zsretrieve.archives.places import HUB
 from zsretrieve.errors import ImageError, MissingImageError
 from zsretrieve.images import Content
 
-__all__ = ["State", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
+__all__ = ["State", "canonical", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
 
 
 def read(address: str) -> Content:
@@ -52,6 +52,16 @@ def relative(root: str, address: str) -> str:
     """The path of an address below ``root``; the address itself if it does not lie there."""
     below = f"{root}{MEMBER}" if root.startswith(HUB) else f"{root.rstrip('/')}/"
     return address.removeprefix(below).lstrip("/") or address if address.startswith(below) else address
+
+
+def canonical(address: str) -> str:
+    """One name for a picture that several paths lead to: links to a file, or to its archive, are resolved."""
+    if is_url(address) or address.startswith(HUB):
+        return address
+    place = split(address)
+    if place is None:
+        return os.path.realpath(address)
+    return f"{os.path.realpath(place[0])}{MEMBER}{place[1]}"
 
 
 def is_missing(address: str) -> bool:

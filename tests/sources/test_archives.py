@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -161,3 +163,44 @@ def test_ground_truth_for_a_flat_tar(tmp_path: Path) -> None:
     assert [file.label for file in source.files] == [None, None, "#65"]
     with pytest.raises(SourceError, match="goes with one folder"):
         api.open_source([*tables(tmp_path), path], ground_truth=tmp_path / "truth.txt")
+
+
+def test_a_picture_in_an_archive_may_be_asked_for(tmp_path: Path) -> None:
+    """By the address that a search prints; its vector is the gallery's own, and it is left out of its own results."""
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for number in range(6):
+            archive.writestr(f"class {number % 2}/{number}.png", png(number))
+    gallery = api.build_gallery(tmp_path / "photos.zip", tmp_path / "g", HashingEncoder())
+    address = gallery.path_of(gallery.items[2])
+    assert address == f"{tmp_path}/photos.zip!/class 0/4.png"
+
+    def never() -> HashingEncoder:
+        raise AssertionError("the model was asked for")
+
+    hits = api.search(gallery, address, never, k=5)
+    assert len(hits) == 5
+    assert address not in {hit.path for hit in hits}
+    (tmp_path / "link.zip").symlink_to("photos.zip")
+    again = api.search(gallery, f"{tmp_path}/link.zip!/class 0/4.png", HashingEncoder(), k=5)
+    assert [hit.id for hit in again] == [hit.id for hit in hits]
+
+
+def test_keeping_a_gallery_of_an_archive(tmp_path: Path) -> None:
+    def write(numbers: Iterable[int]) -> None:
+        with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+            for number in numbers:
+                archive.writestr(f"class {number % 2}/{number}.png", png(number))
+
+    write(range(6))
+    out = tmp_path / "g"
+    api.build_gallery(tmp_path / "photos.zip", out, HashingEncoder())
+    write([0, 1, 2, 4, 5, 6])
+    changes = api.sync(out, HashingEncoder())
+    assert (changes.added, changes.removed, changes.unchanged, changes.encoded) == (1, 1, 5, 1)
+    ids = {item.path.rpartition("/")[2]: item.id for item in api.open_gallery(out).items}
+    assert ids == {"0.png": 0, "2.png": 1, "4.png": 2, "1.png": 3, "5.png": 5, "6.png": 6}, "the one of 3.png is gone"
+    assert api.verify_deep(out, HashingEncoder(), sample=99).n_same == 6
+    (tmp_path / "photos.zip").unlink()
+    with pytest.raises(SourceError):
+        api.sync(out, HashingEncoder())
+    assert len(api.open_gallery(out).items) == 6

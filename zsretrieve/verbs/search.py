@@ -18,6 +18,7 @@ from zsretrieve.ranking import check_k, check_near
 from zsretrieve.records import Hit
 from zsretrieve.store.indexes import Gallery, check_same_space
 from zsretrieve.vectors import Rows, Scores, Vectors
+from zsretrieve.verbs.gallery import is_unchanged
 
 DEFAULT_K = 10
 DEFAULT_NEAR = 0.98
@@ -44,9 +45,11 @@ def read_query(text: str, *, literal: bool = False) -> Query:
 
 def _is_picture(value: str) -> bool:
     """A file is a picture by its name; without such a name only if it is written as a path, since any word may be
-    the name of a file in the current folder.
+    the name of a file in the current folder. A picture in an archive or behind a URL is one by its address.
     """
     try:
+        if addresses.split(value) is not None or addresses.is_url(value):
+            return True
         return (is_image_name(value) or os.sep in value) and os.path.isfile(value)
     except ValueError:  # a null character, say
         return False
@@ -168,7 +171,7 @@ class _Resolver:
         self._exif = exif
 
     def own_rows(self, term: Term) -> list[int]:
-        return self._gallery.rows_by_real_path.get(os.path.realpath(term.value), [])
+        return self._gallery.rows_by_real_path.get(addresses.canonical(term.value), [])
 
     def vector(self, term: Term) -> Vectors:
         if not term.is_image:
@@ -186,10 +189,8 @@ class _Resolver:
             ) from error
 
     def _unchanged(self, path: str, row: int) -> bool:
-        state = os.stat(path)
-        item = self._gallery.items[row]
         same_policy = self._gallery.manifest.encoding.exif == self._exif
-        return same_policy and (state.st_size, state.st_mtime_ns) == (item.bytes, item.mtime_ns)
+        return same_policy and is_unchanged(path, self._gallery.items[row])
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:
