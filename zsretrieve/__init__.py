@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zsretrieve.api import (
+        add,
         build_gallery,
         build_prototypes,
         classify,
+        compact,
         evaluate,
         find_duplicates,
         load_encoder,
@@ -21,16 +23,22 @@ if TYPE_CHECKING:
         open_prototypes,
         open_source,
         read_prompts,
+        rebuild,
+        remove,
+        repair,
         search,
+        sync,
         verify,
     )
     from zsretrieve.errors import ZsRetrieveError
 
 __all__ = [
     "ZsRetrieveError",
+    "add",
     "build_gallery",
     "build_prototypes",
     "classify",
+    "compact",
     "evaluate",
     "find_duplicates",
     "load_encoder",
@@ -39,7 +47,11 @@ __all__ = [
     "open_prototypes",
     "open_source",
     "read_prompts",
+    "rebuild",
+    "remove",
+    "repair",
     "search",
+    "sync",
     "verify",
 ]
 
