@@ -13,6 +13,7 @@ from kits.pictures import Counting, picture, pictures
 from zsretrieve import api, sources
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import IndexFormatError, OutputExistsError, SkippedInputError, SourceError
+from zsretrieve.records import Encoding
 
 
 def interrupted(source: Path, out: Path, after: int, **options: object) -> None:
@@ -169,3 +170,62 @@ def test_rebuilding_does_not_lose_what_is_gone(tmp_path: Path) -> None:
     built = api.rebuild(out, encoder, drop_missing=True)
     assert encoder.count == 0, "the encoding of before was kept"
     assert (built.changes.removed, len(built.gallery.items)) == (1, 29)
+
+
+def test_what_is_gone_meanwhile_is_not_in_the_gallery(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 64)
+    interrupted(photos, tmp_path / "out", 32, checkpoint=8)
+    (photos / "class 0" / "0000.png").unlink()
+    (photos / "class 0" / "0003.png").rename(photos / "class 2" / "0003.png")
+    encoder = Counting()
+    built = api.build_gallery(photos, tmp_path / "out", encoder)
+    assert encoder.count == 32
+    assert sorted(item.path for item in built.items) == sorted(
+        path.relative_to(photos).as_posix() for path in photos.rglob("*.png")
+    )
+    assert api.verify(tmp_path / "out") == []
+    assert api.verify_deep(tmp_path / "out", HashingEncoder(), sample=99).n_same == 63
+
+
+def test_a_rebuilding_that_goes_on_follows_what_was_done_to_the_gallery_meanwhile(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 60), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    with pytest.raises(KeyboardInterrupt):
+        api.rebuild(out, Counting(32, seed=4))
+    api.remove(out, ["class 0/0000.png", "class 0/0003.png"])
+    assert api.add(out, photos / "class 0", HashingEncoder()).added == 2
+    api.remove(out, ["class 0/0006.png"])
+    now = [(item.id, item.path) for item in api.open_gallery(out).items]
+    assert (60, "class 0/0000.png") in now
+    built = api.rebuild(out, HashingEncoder(seed=4))
+    assert [(item.id, item.path) for item in built.gallery.items] == now
+    assert api.verify_deep(out, HashingEncoder(seed=4), sample=99).n_same == 59
+
+
+def test_labels_given_anew_are_taken_when_a_build_goes_on(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 48)
+    truth = tmp_path / "truth.txt"
+    truth.write_text("\n".join(["old"] * 48))
+    interrupted(photos, tmp_path / "out", 32, ground_truth=truth)
+    truth.write_text("\n".join(["new"] * 48))
+    built = api.build_gallery(photos, tmp_path / "out", HashingEncoder(), ground_truth=truth)
+    assert {item.label for item in built.items} == {"new"}
+
+
+def test_vectors_of_several_makes_are_told(tmp_path: Path) -> None:
+    class Elsewhere(HashingEncoder):
+        def __init__(self, precision: str) -> None:
+            super().__init__()
+            self.encoding = Encoding("numpy", precision, "cuda")
+
+    photos = pictures(tmp_path / "photos", 20)
+    api.build_gallery(photos, tmp_path / "out", HashingEncoder())
+    pictures(photos, 5, first=100)
+    api.add(tmp_path / "out", photos, Elsewhere("bf16"))
+    made = api.open_gallery(tmp_path / "out").manifest.encoding
+    assert (made.engine, made.precision, made.device) == ("numpy", "fp64+bf16", "cpu+cuda")
+    interrupted(photos, tmp_path / "new", 16)
+    with pytest.raises(OutputExistsError, match="differs in precision"):
+        api.build_gallery(photos, tmp_path / "new", Elsewhere("bf16"))
+    built = api.build_gallery(photos, tmp_path / "new", Elsewhere("fp64"))
+    assert built.manifest.encoding.device == "cpu+cuda"

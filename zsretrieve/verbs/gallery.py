@@ -115,7 +115,9 @@ def rebuild(
         wanted = replace(
             _manifest(source, encoder, reading), origins=old.origins, next_id=old.next_id, skipped=old.skipped
         )
-        manifest = _beginning(stage.manifest, wanted, out, force=force)
+        # The gallery may have got other sources since a rebuilding that is taken up again.
+        staged = stage.manifest and replace(stage.manifest, origins=old.origins)
+        manifest = _beginning(staged, wanted, out, force=force)
         growth, unchanged, encoded = _encode_all(
             stage, manifest, source, encoder, backend, reading, checkpoint, on_progress, same_listing=False
         )
@@ -150,7 +152,8 @@ def _encode_all(
     """The staging gallery with all of a source in it; how many pictures it held before, and how many were encoded."""
     live = read_live(stage.out, manifest)
     growth = Growth(stage, manifest, live, backend, checkpoint)
-    todo, unchanged = _still_to_do(source, live.items, growth, same_listing)
+    todo, unchanged, stale = _still_to_do(source, live.items, growth, same_listing)
+    growth.remove(stale)
     encoded = take_in(growth, source, todo, lambda: encoder, reading, _with_its_id, on_progress, done_before=unchanged)
     return growth, unchanged, encoded
 
@@ -188,12 +191,13 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
     if staged is None:
         return wanted
     differences = staged.space.differences(wanted.space)
-    if staged.encoding.exif != wanted.encoding.exif:
-        differences.append("exif")
+    for name in ("engine", "precision", "exif"):
+        if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
+            differences.append(name)
     if (staged.root, staged.origins) != (wanted.root, wanted.origins):
         differences.append("source")
     if not differences:
-        return staged
+        return replace(staged, next_id=max(staged.next_id, wanted.next_id))
     if force:
         return wanted
     raise OutputExistsError(
@@ -205,26 +209,37 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
 
 def _still_to_do(
     source: Source, items: Sequence[Item], growth: Growth, same_listing: bool
-) -> tuple[list[SourceFile], int]:
-    """The files of a source that are not in the gallery as they are now, each with its id; and how many are.
+) -> tuple[list[SourceFile], int, set[int]]:
+    """The files of a source that are not in the gallery as they are now, each with its id; how many are; and the ids
+    of those that the source does not hold any more.
 
     In the listing that the build began with, a file's place is its id. What has come since gets ids after the last.
     """
     done: dict[str, deque[Item]] = {}
+    by_id = {item.id: item for item in items}
     for item in items:
         done.setdefault(item.path, deque()).append(item)
-    todo, unchanged = [], 0
+    todo, unchanged, stale = [], 0, set(by_id)
     for place, file in enumerate(source.files):
-        before = done[file.path].popleft() if done.get(file.path) else None
-        if before is not None and is_unchanged(source.address(file), before):
-            unchanged += 1
-        elif before is not None:
-            todo.append(replace(file, id=before.id))
-        elif file.id is None:
-            todo.append(replace(file, id=place if same_listing else growth.new_id()))
+        if file.id is not None:
+            before = by_id.get(file.id)
         else:
-            todo.append(file)
-    return todo, unchanged
+            before = done[file.path].popleft() if done.get(file.path) else None
+        if before is not None and before.path == file.path and is_unchanged(source.address(file), before):
+            unchanged += 1
+            stale.discard(before.id)
+            if before.label != file.label:
+                growth.relabel(before, file.label)
+            continue
+        if before is not None:
+            id_ = before.id
+        elif file.id is not None:
+            id_ = file.id
+        else:
+            id_ = place if same_listing else growth.new_id()
+        stale.discard(id_)
+        todo.append(replace(file, id=id_))
+    return todo, unchanged, stale
 
 
 def is_unchanged(address: str, item: Item) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from zsretrieve.errors import IndexFolderError
 from zsretrieve.ports import Encoder, IndexBackend
-from zsretrieve.records import Item, Manifest, Segment, Skipped
+from zsretrieve.records import Encoding, Item, Manifest, Segment, Skipped
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store import indexes, rows
 from zsretrieve.store.folder import Writer
@@ -51,9 +51,11 @@ class Growth:
         self._ids = {item.id for item in live.items}
         self._skipped = {one.path: one for one in manifest.skipped}
         self._waiting: list[tuple[Item, Vectors]] = []
+        self._removed: set[int] = set()
         self._since = time.monotonic()
         # Where the vector of a digest lies: among the live rows, or in the rows that this growth brought.
         self._live = live
+        self._row_of = {item.id: row for row, item in enumerate(live.items)}
         self._place: dict[str, int] = {}
         self._brought: dict[str, tuple[Item, Vectors]] = {}
         for row, item in enumerate(live.items):
@@ -65,7 +67,7 @@ class Growth:
         row = self._place.get(digest)
         if row is not None:
             item = self._live.items[row]
-            return Known(item.width, item.height, self._live.vectors.take(np.array([row]))[0])
+            return Known(item.width, item.height, self._vector(row))
         found = self._brought.get(digest)
         return None if found is None else Known(found[0].width, found[0].height, found[1])
 
@@ -93,6 +95,28 @@ class Growth:
         if item.digest:
             self._brought.setdefault(item.digest, (item, vector))
 
+    def relabel(self, item: Item, label: str | None) -> None:
+        """Give a picture of the live rows another label."""
+        self.put(replace(item, label=label), self._vector(self._row_of[item.id]))
+
+    def remove(self, ids: Collection[int]) -> None:
+        """Take pictures out, with the next commit."""
+        self._removed.update(ids)
+        self._ids.difference_update(ids)
+
+    def made_by(self, encoding: Encoding) -> None:
+        """Note what computes the vectors to come; a gallery may be of several makes."""
+        old = self.manifest.encoding
+        engine, precision, device = (
+            "+".join(dict.fromkeys([*before.split("+"), now]))
+            for before, now in (
+                (old.engine, encoding.engine),
+                (old.precision, encoding.precision),
+                (old.device, encoding.device),
+            )
+        )
+        self.manifest = replace(self.manifest, encoding=Encoding(engine, precision, device, old.exif))
+
     def skip(self, skipped: Skipped) -> None:
         """Note a picture that was left out."""
         self._skipped[skipped.path] = skipped
@@ -109,7 +133,7 @@ class Growth:
 
     def checkpoint(self) -> None:
         """Commit what waits; the FAISS file is left for the end."""
-        if self._waiting:
+        if self._waiting or self._removed:
             segments = (*self.manifest.segments, self._write())
             self.manifest = self._writer.commit(self._complete(segments, None))
             self._writer.clean()
@@ -125,25 +149,24 @@ class Growth:
                 self.checkpoint()
             raise
 
-    def finish(self, removed: Sequence[int] = (), *, compact: bool = False) -> Manifest:
+    def finish(self, *, compact: bool = False) -> Manifest:
         """Commit everything: few segments, the FAISS file, no build under way.
 
         Parameters
         ----------
-        removed : sequence of int
-            Ids to take out.
         compact : bool
             Write all rows as one segment, whatever the sizes.
         """
-        self._ids -= set(removed)
-        if not (self._waiting or removed or compact or self.manifest.index is None):
+        if compact:
+            self.checkpoint()  # the writing of everything may fail, and then what was encoded is kept
+        if not (self._waiting or self._removed or compact or self.manifest.index is None):
             manifest = self._complete(self.manifest.segments, self.manifest.index)
             if manifest != self._writer.manifest:
                 self.manifest = self._writer.commit(manifest)
             return self.manifest
         segments = list(self.manifest.segments)
-        if self._waiting or removed:
-            segments.append(self._write(removed))
+        if self._waiting or self._removed:
+            segments.append(self._write())
         parts = [rows.read_part(self._writer.out, self.manifest, segment) for segment in segments]
         first = 0 if compact else _merge_from(segments, self._kept_segments, len(self._ids))
         dim = self.manifest.space.dim
@@ -157,14 +180,19 @@ class Growth:
         self._writer.clean()
         return self.manifest
 
-    def _write(self, removed: Sequence[int] = ()) -> Segment:
+    def _vector(self, row: int) -> Vectors:
+        vector: Vectors = self._live.vectors.take(np.array([row]))[0]
+        return vector
+
+    def _write(self) -> Segment:
         # A picture that was put twice counts as it was put last.
         latest = {item.id: (item, vector) for item, vector in self._waiting}
         items = [item for item, _ in latest.values()]
         empty = np.empty((0, self.manifest.space.dim), dtype=np.float32)
         vectors = np.stack([vector for _, vector in latest.values()]) if latest else empty
-        segment = rows.write(self._writer, items, vectors, removed)
+        segment = rows.write(self._writer, items, vectors, sorted(self._removed))
         self._waiting.clear()
+        self._removed.clear()
         # From now on these vectors are read from the file, not held in memory.
         part = rows.read_part(self._writer.out, self.manifest, segment)
         for row, item in enumerate(part.items):
@@ -202,8 +230,11 @@ def take_in(
     encoded = 0
     if not files:
         return encoded
+    made = encoder()
     with growth.saving():
-        for batch in encode_batches(source, files, encoder(), reading, growth.known):
+        for batch in encode_batches(source, files, made, reading, growth.known):
+            if any(seen.fresh for seen in batch.seen):
+                growth.made_by(made.encoding)
             for seen in batch.seen:
                 growth.put(settle(seen), seen.vector)
                 encoded += seen.fresh

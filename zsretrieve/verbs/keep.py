@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from zsretrieve import addresses
 from zsretrieve.errors import IndexFormatError, SourceError
 from zsretrieve.ports import Encoder, IndexBackend
@@ -20,7 +18,6 @@ from zsretrieve.store import files
 from zsretrieve.store.folder import Writer, writing
 from zsretrieve.store.indexes import check_same_space, read_live
 from zsretrieve.store.rows import Live
-from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, Reading, Seen, unread
 from zsretrieve.verbs.gallery import is_unchanged
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
@@ -131,7 +128,8 @@ def sync(
         removed = [item.id for item in gone if item.id not in intake.moved]
         known = intake.present | intake.unread
         intake.growth.forget_skips([one.path for one in intake.growth.skipped if one.path not in known])
-        intake.growth.finish(removed)
+        intake.growth.remove(removed)
+        intake.growth.finish()
         return replace(intake.changes(), removed=len(removed))
 
 
@@ -156,7 +154,8 @@ def remove(
         ids = set(chosen(manifest, live.items))
         growth = Growth(writer, manifest, live, backend)
         if ids and not dry_run:
-            growth.finish(sorted(ids))
+            growth.remove(ids)
+            growth.finish()
         return Changes(removed=len(ids), unchanged=len(live.items) - len(ids))
 
 
@@ -260,7 +259,7 @@ class _Intake:
                     continue
                 self._count["unchanged"] += 1
                 if self._relabel and file.label != item.label:
-                    self.growth.put(replace(item, label=file.label), self._vector(item))
+                    self.growth.relabel(item, file.label)
         return todo
 
     def _settle(self, seen: Seen) -> Item:
@@ -278,10 +277,6 @@ class _Intake:
                 return replace(seen.item, id=old.id, label=seen.file.label if by_folder or self._relabel else old.label)
         self._count["added"] += 1
         return replace(seen.item, id=self.growth.new_id())
-
-    def _vector(self, item: Item) -> Vectors:
-        vector: Vectors = self._live.vectors.take(np.array([self._row_of[item.id]]))[0]
-        return vector
 
 
 def chosen_by_path(patterns: Sequence[str], manifest: Manifest, items: Sequence[Item]) -> set[int]:
