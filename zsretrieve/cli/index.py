@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import keep, mend, options, output
+from zsretrieve.cli import exchange, keep, mend, options, output
 from zsretrieve.cli.output import ReportFormat
 
 app = typer.Typer(no_args_is_help=True, help="Build, keep, check and mend indexes.")
@@ -151,6 +151,8 @@ app.command("compact")(keep.compact)
 app.command("rebuild")(keep.rebuild)
 app.command("verify")(mend.verify)
 app.command("repair")(mend.repair)
+app.command("import")(exchange.import_vectors)
+app.command("export")(exchange.export)
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:
