@@ -32,14 +32,14 @@ def import_vectors(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option("--root", metavar="FOLDER", help="What the paths are relative to. [default: the current folder]"),
+        typer.Option("--root", metavar="FOLDER", help="What the paths are relative to (default: the current folder)."),
     ] = None,
     normalise: Annotated[bool, typer.Option("--normalise", help="Make vectors unit whatever their norm.")] = False,
     exif: Annotated[
         bool | None,
         typer.Option(
             "--exif/--no-exif",
-            help="Whether images were turned upright by their EXIF orientation. [default: yes, or as an export says]",
+            help="Whether images were turned upright by their EXIF orientation (default: yes, or as an export says).",
         ),
     ] = None,
     skipped: options.SkippedFile = None,

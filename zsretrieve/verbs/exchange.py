@@ -248,7 +248,7 @@ def _manifest(
     foreign: ForeignVectors, encoder: Encoder, root: Path | None, exif: bool | None, skipped: tuple[Skipped, ...]
 ) -> Manifest:
     passport = foreign.passport
-    encoding = passport.encoding if passport else Encoding("imported", str(foreign.dtype), "unknown")
+    encoding = passport.encoding if passport else Encoding("imported", foreign.dtype.name, "unknown")
     where = str((root or Path()).absolute())
     same_place = passport is not None and root is None
     return Manifest(
