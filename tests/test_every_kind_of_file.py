@@ -14,7 +14,7 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms
 
-from zsretrieve import api, sources
+from zsretrieve import api, images, sources
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import ImageError, SkippedInputError
 from zsretrieve.images import open_picture
@@ -221,6 +221,46 @@ def test_a_decoder_may_raise_anything(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
     with pytest.raises(ImageError, match=r"damaged image|out of memory"):
         open_picture(tmp_path / "a.png")
+
+
+def test_the_limit_in_pixels_is_an_option_sized_to_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RGB.save(tmp_path / "a.png")
+    pixels = RGB.width * RGB.height
+    assert open_picture(tmp_path / "a.png", max_pixels=pixels).width == RGB.width
+    with pytest.raises(ImageError, match=r"too many pixels: .* \(--max-megapixels\)"):
+        open_picture(tmp_path / "a.png", max_pixels=pixels - 1)
+    assert 64_000_000 <= images.default_max_pixels() <= 2_000_000_000
+    source = sources.folder(tmp_path)
+    assert len(encode_source(source, HashingEncoder(), max_pixels=pixels).items) == 1
+    # Pillow's own limit is out of force while a source is read, and back in force afterwards.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert len(encode_source(source, HashingEncoder(), max_pixels=pixels).items) == 1
+    assert Image.MAX_IMAGE_PIXELS == 10
+    with pytest.raises(ImageError, match="too many pixels"):
+        open_picture(tmp_path / "a.png")
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that grows once is read again; one that never stays the same is skipped."""
+    path = tmp_path / "a.png"
+    RGB.save(path)
+    whole = path.read_bytes()
+    fstat, calls = os.fstat, 0
+
+    def growing(number: int, times: int) -> os.stat_result:
+        nonlocal calls
+        calls += 1
+        if calls <= times:
+            with open(path, "ab") as file:
+                file.write(b"\0")
+        return fstat(number)
+
+    monkeypatch.setattr(os, "fstat", lambda number: growing(number, 1))
+    assert images.read_file(path).data == whole + b"\0"
+    calls = 0
+    monkeypatch.setattr(os, "fstat", lambda number: growing(number, 100))
+    with pytest.raises(ImageError, match="changed while it was being read"):
+        images.read_file(path)
 
 
 def test_gone_between_listing_and_reading(tmp_path: Path) -> None:

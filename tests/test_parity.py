@@ -18,6 +18,8 @@ from zsretrieve.encoders.naming import DEMO_FOLDER
 from zsretrieve.ports import Encoder, IndexBackend
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs import build
+from zsretrieve.verbs.encode import Reading
+from zsretrieve.verbs.gallery import build_gallery
 
 BACKENDS = {"numpy": NumpyBackend(), "faiss": FaissBackend("cpu")}
 
@@ -77,7 +79,8 @@ def gallery(
     paths: list[Path], demo_encoder: Encoder, backend_used: IndexBackend, tmp_path_factory: pytest.TempPathFactory
 ) -> Gallery:
     out = tmp_path_factory.mktemp("parity") / "gallery"
-    return build.build_gallery(out, api.open_source(paths), demo_encoder, backend_used, exif=False)
+    reading = Reading(exif=False)
+    return build_gallery(out, api.open_source(paths), demo_encoder, backend_used, reading).gallery
 
 
 @pytest.fixture(scope="module")

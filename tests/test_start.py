@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "open_clip", "timm", "transformers", "faiss", "pyarrow", "torchvision")
+HEAVY = ("torch", "open_clip", "timm", "transformers", "faiss", "pyarrow", "torchvision", "duckdb")
 
 
 def loaded(code: str) -> set[str]:

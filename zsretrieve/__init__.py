@@ -10,34 +10,48 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zsretrieve.api import (
+        add,
         build_gallery,
         build_prototypes,
         classify,
+        compact,
         evaluate,
+        find_duplicates,
         load_encoder,
         make_prototypes,
         open_gallery,
         open_prototypes,
         open_source,
         read_prompts,
+        rebuild,
+        remove,
+        repair,
         search,
+        sync,
         verify,
     )
     from zsretrieve.errors import ZsRetrieveError
 
 __all__ = [
     "ZsRetrieveError",
+    "add",
     "build_gallery",
     "build_prototypes",
     "classify",
+    "compact",
     "evaluate",
+    "find_duplicates",
     "load_encoder",
     "make_prototypes",
     "open_gallery",
     "open_prototypes",
     "open_source",
     "read_prompts",
+    "rebuild",
+    "remove",
+    "repair",
     "search",
+    "sync",
     "verify",
 ]
 

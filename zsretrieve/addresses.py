@@ -1,37 +1,48 @@
-"""Where a picture lies, as one string by which it can be opened again."""
+"""Where a picture lies, as one string by which it can be opened again.
+
+That is a path, a URL, or ``ARCHIVE!/MEMBER``, where the archive is a path or a URL itself or a data set's name.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
-from zsretrieve import images
-from zsretrieve.errors import ImageError
+from zsretrieve import archives, images
+from zsretrieve.archives import MEMBER, State, is_url, join, remote, split
+from zsretrieve.archives.places import HUB
+from zsretrieve.errors import ImageError, MissingImageError
 from zsretrieve.images import Content
 
-
-@dataclass(frozen=True)
-class State:
-    """What tells quickly that a file is probably what it was."""
-
-    bytes: int
-    mtime_ns: int
-
-
-def join(root: str, path: str) -> str:
-    """The address of a path that is relative to ``root`` where it is not an address of its own."""
-    return os.path.join(root, path)
+__all__ = ["State", "canonical", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
 
 
 def read(address: str) -> Content:
     """Read the bytes of a picture. Raises ImageError, with the reason alone, if that cannot be done."""
+    place = split(address)
+    if place is not None:
+        return archives.read(*place)
+    if is_url(address):
+        return remote.picture(address)
     return images.read_file(address)
 
 
 def state(address: str) -> State:
-    """Size and time of a picture's file. Raises ImageError, with the reason alone, if there is none."""
+    """Size and time of a picture's file, or of its archive; 0 where a server does not tell.
+
+    Raises
+    ------
+    ImageError
+        With the reason alone, if that cannot be told; a MissingImageError if there surely is none.
+    """
+    place = split(address)
+    if place is not None:
+        return archives.state(*place)
+    if is_url(address):
+        return remote.picture_state(address)
     try:
         found = os.stat(address)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingImageError("no such file") from error
     except OSError as error:
         raise ImageError((error.strerror or str(error)).lower()) from error
     return State(found.st_size, found.st_mtime_ns)
@@ -39,16 +50,26 @@ def state(address: str) -> State:
 
 def relative(root: str, address: str) -> str:
     """The path of an address below ``root``; the address itself if it does not lie there."""
-    below = f"{root.rstrip('/')}/"
+    below = f"{root}{MEMBER}" if root.startswith(HUB) else f"{root.rstrip('/')}/"
     return address.removeprefix(below).lstrip("/") or address if address.startswith(below) else address
+
+
+def canonical(address: str) -> str:
+    """One name for a picture that several paths lead to: links to a file, or to its archive, are resolved."""
+    if is_url(address) or address.startswith(HUB):
+        return address
+    place = split(address)
+    if place is None:
+        return os.path.realpath(address)
+    return f"{os.path.realpath(place[0])}{MEMBER}{place[1]}"
 
 
 def is_missing(address: str) -> bool:
     """Whether there surely is no such picture any more; False also where that cannot be told."""
     try:
-        os.stat(address)
-    except (FileNotFoundError, NotADirectoryError):
+        state(address)
+    except MissingImageError:
         return True
-    except OSError:
+    except ImageError:
         return False
     return False

@@ -7,9 +7,11 @@ ZsRetrieveError
 ├── PromptError             class names, templates or prompts that cannot be used
 ├── SourceError             a folder, list or file of images that cannot be used
 ├── ImageError              one picture that cannot be read (becomes a Skipped in a run)
+│   └── MissingImageError   it surely is not there any more
 ├── SkippedInputError       an input was skipped and the caller asked for none to be
 ├── QueryError              a search query that cannot be read
-├── RankError               a k that does not fit the index
+├── FilterError             a condition on the items of a gallery that cannot be used, or that nothing passes
+├── RankError               a k, a threshold or a selection of rows that does not fit the index
 ├── ShapeError              an array of the wrong shape, dtype or norm
 ├── ClassMappingError       labels of a source that are not classes of the prototypes
 ├── SpaceMismatchError      vectors of two different spaces were about to meet
@@ -64,11 +66,19 @@ class ImageError(ZsRetrieveError):
     pass
 
 
+class MissingImageError(ImageError):
+    pass
+
+
 class SkippedInputError(ZsRetrieveError):
     pass
 
 
 class QueryError(ZsRetrieveError):
+    pass
+
+
+class FilterError(ZsRetrieveError):
     pass
 
 

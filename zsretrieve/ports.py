@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsretrieve.records import Encoding, Head, Space
-from zsretrieve.vectors import Rows, Scores, Vectors
+from zsretrieve.vectors import Limits, Rows, Scores, Vectors
 
 Pixels = NDArray[Any]
 
@@ -80,14 +80,18 @@ class VectorIndex(Protocol):
         """Append unit rows, float32 of shape (n, dim). Raises ShapeError otherwise."""
         ...
 
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[Scores, Rows]:
+    def search(
+        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None
+    ) -> tuple[Scores, Rows]:
         """The k rows of greatest inner product for each query, best first, ties to the lowest row.
 
         Parameters
         ----------
         queries : float32 of shape (n, dim), unit rows
         k : int
-            From 1 to ``len(self)``.
+            From 1 to the number of rows searched.
+        rows : int64 of shape (m,), optional
+            Search among these rows only, given strictly ascending; among all by default.
 
         Returns
         -------
@@ -97,7 +101,42 @@ class VectorIndex(Protocol):
         Raises
         ------
         RankError
-            If k is below 1 or above ``len(self)``.
+            If k is below 1 or above the number of rows searched, or the selection is empty, not strictly ascending
+            or beyond the index.
+        ShapeError
+            If the selection is not int64 of one dimension.
+        """
+        ...
+
+    def range_search(
+        self, queries: NDArray[np.float32], threshold: float, rows: NDArray[np.int64] | None = None
+    ) -> tuple[Limits, Scores, Rows]:
+        """Every row whose inner product with a query, rounded to float32, is at least ``threshold``.
+
+        A query may find every row there is, so callers bound the memory by the number of queries times that of rows.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        threshold : float
+            Rounded to float32, as scores are.
+        rows : int64 of shape (m,), optional
+            As for ``search``.
+
+        Returns
+        -------
+        limits : int64 of shape (n + 1,)
+            What query i found stands at ``limits[i]`` to ``limits[i + 1]`` of the other two.
+        scores : float32 of shape (limits[n],)
+        rows : int64 of shape (limits[n],)
+            Ascending for each query.
+
+        Raises
+        ------
+        RankError
+            If the threshold is not a number, or the selection as for ``search``.
+        ShapeError
+            As for ``search``.
         """
         ...
 

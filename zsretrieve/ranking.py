@@ -2,18 +2,21 @@
 
 The score of a pair is defined as its inner product in float64, rounded to float32; equal scores go to the
 lowest row. A fast search computes in float32 (or less) and in any order, so its list is certain only where
-neighbouring scores are further apart than its rounding error. ``settle`` recomputes the rest.
+neighbouring scores are further apart than its rounding error. ``settle`` recomputes the rest, and
+``settle_range`` those scores that lie within the error of a threshold.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from zsretrieve.errors import RankError
-from zsretrieve.vectors import Rows, Scores, Vectors
+from zsretrieve.errors import RankError, ShapeError
+from zsretrieve.vectors import Limits, Rows, Scores, Vectors
 
 SearchRaw = Callable[[Vectors, int], tuple[Scores, Rows]]
 FetchRows = Callable[[Rows], Vectors]
@@ -31,12 +34,47 @@ def float32_score_error(dim: int) -> float:
     return 4.0 * math.sqrt(dim) * 2.0**-24
 
 
-def check_k(k: int, size: int, what: str = "rows") -> None:
+def check_k(k: int, size: int, what: str = "rows", holder: str = "the index holds") -> None:
     """Raise RankError unless 1 <= k <= size."""
     if k < 1:
         raise RankError(f"k is {k}, but at least one result must be asked for", hint="Give a k of 1 or more.")
     if k > size:
-        raise RankError(f"k is {k}, but the index holds {size} {what}", hint=f"Give a k of at most {size}.")
+        raise RankError(f"k is {k}, but {holder} {size} {what}", hint=f"Give a k of at most {size}.")
+
+
+def check_rows(rows: NDArray[Any], size: int) -> Rows:
+    """Return a selection of rows after checking that it is one: strictly ascending, each from 0 to ``size - 1``.
+
+    Raises
+    ------
+    ShapeError
+        If it is not int64 of one dimension.
+    RankError
+        If it is empty, in another order, names a row twice, or one that is not there.
+    """
+    if rows.ndim != 1 or rows.dtype != np.int64:
+        raise ShapeError(f"a selection of rows must be int64 of one dimension, not {rows.dtype} of {rows.ndim}")
+    if not len(rows):
+        raise RankError("the selection of rows is empty", hint="Select at least one row.")
+    if (np.diff(rows) <= 0).any():
+        raise RankError("the selected rows are not strictly ascending", hint="Pass them through numpy.unique.")
+    if rows[0] < 0 or rows[-1] >= size:
+        beyond = rows[0] if rows[0] < 0 else rows[-1]
+        raise RankError(f"row {beyond} is selected, but the index holds {size} rows", hint="Select rows it holds.")
+    return np.ascontiguousarray(rows)
+
+
+def check_threshold(threshold: float) -> np.float32:
+    """The threshold as scores are kept, float32. Raises RankError if it is not a finite number."""
+    if not math.isfinite(threshold):
+        raise RankError(f"the threshold {threshold} is no score", hint="Give a number from -1 to 1.")
+    return np.float32(threshold)
+
+
+def check_near(near: float) -> None:
+    """Raise RankError unless ``near`` is a score from which on two pictures may be called the same."""
+    if not 0.0 < near <= 1.0:
+        raise RankError(f"near is {near}, but two pictures are near from a score above 0 on", hint="Give 0.9 to 1.")
 
 
 def exact_scores(queries: Vectors, candidates: Vectors) -> Scores:
@@ -78,7 +116,7 @@ def settle(
     queries : float32 of shape (n, dim), unit rows
     k : int
     size : int
-        Rows in the index.
+        Rows that are searched.
     search : callable
         ``search(queries, m)`` gives the m best (scores, rows), best first, in any order among equals.
     fetch : callable
@@ -118,6 +156,51 @@ def settle(
         pending = pending[~complete]
         reach = min(size, reach * 4)
     return scores, rows
+
+
+def settle_range(
+    queries: Vectors,
+    threshold: np.float32,
+    found: tuple[Rows, Scores, Rows],
+    *,
+    fetch: FetchRows,
+    score_error: float,
+) -> tuple[Limits, Scores, Rows]:
+    """The rows whose exact score reaches a threshold, from a search that found these and a few below it.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim), unit rows
+    threshold : float32
+    found : queries, scores, rows, each of shape (m,)
+        At least every pair of a query's number and a row whose score by the search is ``threshold - score_error`` or
+        more, in any order.
+    fetch : callable
+        As for ``settle``.
+    score_error : float
+        Bound on the absolute error of one score.
+
+    Returns
+    -------
+    limits : int64 of shape (n + 1,)
+    scores : float32 of shape (limits[n],)
+        The search's own, but for those recomputed.
+    rows : int64 of shape (limits[n],), ascending within a query
+    """
+    owners, scores, rows = found
+    close = np.flatnonzero(np.abs(scores.astype(np.float64) - float(threshold)) <= score_error)
+    if len(close):
+        scores = scores.copy()
+    step = max(1, _CHUNK_ELEMENTS // queries.shape[1])
+    for start in range(0, len(close), step):
+        part = close[start : start + step]
+        scores[part] = exact_scores(queries[owners[part]], fetch(rows[part])[:, None])[:, 0]
+    reached = np.flatnonzero(scores >= threshold)
+    owners, scores, rows = owners[reached], scores[reached], rows[reached]
+    if not ((np.diff(owners) > 0) | ((np.diff(owners) == 0) & (np.diff(rows) > 0))).all():
+        by = np.lexsort((rows, owners))
+        owners, scores, rows = owners[by], scores[by], rows[by]
+    return np.searchsorted(owners, np.arange(len(queries) + 1)), scores, rows
 
 
 def _rescore(queries: Vectors, rows: Rows, fetch: FetchRows) -> Scores:

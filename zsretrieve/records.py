@@ -125,6 +125,32 @@ class Hit:
     score: float
 
 
+class DuplicateKind(StrEnum):
+    """Why pictures form a group: their files are equal, or their vectors are near."""
+
+    EXACT = "exact"
+    NEAR = "near"
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """One picture of a group; ``score`` is its cosine similarity to the group's first."""
+
+    id: int
+    path: str
+    digest: str
+    score: float
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Pictures that show the same, in the order of the gallery. ``lowest_score`` is the least of their scores."""
+
+    kind: DuplicateKind
+    items: tuple[Duplicate, ...]
+    lowest_score: float
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One predicted class; ``rank`` starts at 1."""
@@ -170,7 +196,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class EvalReport:
-    """Zero-shot classification as retrieval. Rates are fractions of ``n_scored``."""
+    """Zero-shot classification as retrieval. Rates are fractions of ``n_scored``.
+
+    ``where`` is the filter that the pictures passed, if there was one; ``skipped`` are those of the whole gallery.
+    """
 
     n_scored: int
     n_correct: int
@@ -183,6 +212,7 @@ class EvalReport:
     unlabelled: int
     model: str
     templates: str
+    where: str | None = None
 
     @property
     def prec_at_1(self) -> float:

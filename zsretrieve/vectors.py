@@ -12,6 +12,7 @@ from zsretrieve.errors import ShapeError
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int64]
+Limits = NDArray[np.int64]
 
 UNIT_TOLERANCE = 1e-3
 

@@ -55,6 +55,17 @@ def test_half_precision_copies_give_exact_results() -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = unit_rows(np.random.default_rng(1).standard_normal((500, 96)))
+    index = HalfPrecisionMirror(faiss.IndexFlatIP(96), "cuda", half=True)
+    index.add(stored)
+    monkeypatch.setattr(HalfPrecisionMirror, "_mirror", lambda self: pytest.fail("the copy was asked"))
+    chosen = np.arange(0, 500, 2)
+    for asked in (3, 30):
+        np.testing.assert_array_equal(index.search(stored[:asked], 1, chosen)[1][::2, 0], np.arange(0, asked, 2))
+    np.testing.assert_array_equal(index.range_search(stored, 0.999)[2], np.arange(500))
+
+
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(DeviceError, match="GPUs"):
         FaissBackend("cuda:99")

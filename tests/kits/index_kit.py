@@ -27,6 +27,12 @@ def check_index(backend: IndexBackend, tmp_path: Path) -> None:
     _grows_in_parts(backend)
     _k_beyond_a_gpu_s_limit(backend)
     _wrong_input_is_refused(backend)
+    _a_selection_is_searched_exactly(backend)
+    _ties_across_the_cut_of_a_selection(backend)
+    _wrong_selections_are_refused(backend)
+    _a_range_is_found_whole(backend)
+    _a_range_is_exact_at_its_threshold(backend)
+    _wrong_ranges_are_refused(backend)
     _survives_saving(backend, tmp_path)
 
 
@@ -106,6 +112,131 @@ def _wrong_input_is_refused(backend: IndexBackend) -> None:
         with pytest.raises(ShapeError):
             index.search(wrong, 1)
     assert len(index) == 3
+
+
+def _same_among(backend: IndexBackend, stored: np.ndarray, queries: np.ndarray, k: int, chosen: np.ndarray) -> None:
+    index = backend.create(stored.shape[1])
+    index.add(stored)
+    scores, rows = index.search(queries, k, chosen)
+    assert (scores.dtype, rows.dtype) == (np.float32, np.int64)
+    expected_scores, places = full_sort(stored[chosen], queries, k)
+    np.testing.assert_array_equal(rows, chosen[places])
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-5)
+
+
+def _a_selection_is_searched_exactly(backend: IndexBackend) -> None:
+    rng = np.random.default_rng(17)
+    stored = _random(2000, 48, 18)
+    for asked in (1, 3, 40):  # few and many queries may go different ways
+        queries = _random(asked, 48, asked)
+        for row in (0, 977, 1999):
+            _same_among(backend, stored, queries, 1, np.array([row]))
+        _same_among(backend, stored, queries, 20, np.arange(2000))
+        _same_among(backend, stored, queries, 20, np.arange(700, 1900))
+        for share in (0.01, 0.5, 0.99):
+            chosen = np.flatnonzero(rng.random(2000) < share)
+            _same_among(backend, stored, queries, min(10, len(chosen)), chosen)
+            _same_among(backend, stored, queries, len(chosen), chosen)
+    # More rows than are fetched at once.
+    _same_among(backend, _random(40000, 4, 19), _random(30, 4, 20), 12, np.arange(1, 40000, 2))
+    index = backend.create(48)
+    index.add(stored)
+    assert index.search(np.empty((0, 48), dtype=np.float32), 2, np.array([4, 9]))[1].shape == (0, 2)
+
+
+def _ties_across_the_cut_of_a_selection(backend: IndexBackend) -> None:
+    distinct = _random(3, 16, 21)
+    stored = np.ascontiguousarray(distinct[np.random.default_rng(22).integers(0, 3, 600)])
+    chosen = np.flatnonzero(np.random.default_rng(23).random(600) < 0.5)
+    for asked in (2, 50):
+        for k in (1, 7, 60, len(chosen) - 1):
+            _same_among(backend, stored, _random(asked, 16, 24), k, chosen)
+    near = unit_rows(_random(1, 96, 25) + 1e-7 * np.random.default_rng(26).standard_normal((300, 96)))
+    for asked in (2, 50):
+        _same_among(backend, near, _random(asked, 96, 27), 20, np.arange(0, 300, 3))
+
+
+def _wrong_selections_are_refused(backend: IndexBackend) -> None:
+    index = backend.create(4)
+    stored = _random(6, 4, 28)
+    index.add(stored)
+    asked = _random(1, 4, 29)
+    for rows, message in {
+        (): "empty", (3, 1): "ascending", (2, 2): "ascending", (-1, 2): "row -1", (0, 6): "row 6",
+    }.items():  # fmt: skip
+        with pytest.raises(RankError, match=message):
+            index.search(asked, 1, np.array(rows, dtype=np.int64))
+        with pytest.raises(RankError, match=message):
+            index.range_search(asked, 0.5, np.array(rows, dtype=np.int64))
+    for k in (0, 3):
+        with pytest.raises(RankError):
+            index.search(asked, k, np.array([1, 4]))
+    for wrong in (np.array([1.0]), np.array([True] * 6), np.array([[1]]), np.array([1], dtype=np.int32)):
+        with pytest.raises(ShapeError):
+            index.search(asked, 1, wrong)
+
+
+def _same_range(
+    backend: IndexBackend, stored: np.ndarray, queries: np.ndarray, threshold: float, chosen: np.ndarray | None = None
+) -> int:
+    """Compare with all products; how many pairs there are tells the caller that something was compared."""
+    index = backend.create(stored.shape[1])
+    index.add(stored)
+    limits, scores, rows = index.range_search(queries, threshold, chosen)
+    assert (limits.dtype, scores.dtype, rows.dtype) == (np.int64, np.float32, np.int64)
+    assert limits.shape == (len(queries) + 1,)
+    among = np.arange(len(stored)) if chosen is None else chosen
+    every = (queries.astype(np.float64) @ stored[among].astype(np.float64).T).astype(np.float32)
+    owners, places = np.nonzero(every >= np.float32(threshold))
+    np.testing.assert_array_equal(np.repeat(np.arange(len(queries)), np.diff(limits)), owners)
+    np.testing.assert_array_equal(rows, among[places])
+    np.testing.assert_allclose(scores, every[owners, places], atol=1e-5)
+    return len(rows)
+
+
+def _a_range_is_found_whole(backend: IndexBackend) -> None:
+    stored = _random(3000, 24, 30)
+    some = np.flatnonzero(np.random.default_rng(31).random(3000) < 0.3)
+    for asked in (1, 40, 700):
+        queries = _random(asked, 24, 32)
+        for chosen in (None, some, np.arange(500, 2500), np.array([7])):
+            assert _same_range(backend, stored, queries, -1.5, chosen) == asked * len(
+                stored if chosen is None else chosen
+            )
+            assert _same_range(backend, stored, queries, 0.3, chosen) > 0 or chosen is not None
+            assert _same_range(backend, stored, queries, 1.5, chosen) == 0
+    assert _same_range(backend, _random(40000, 4, 33), _random(9, 4, 34), 0.9, np.arange(1, 40000, 2)) > 0
+    index = backend.create(24)
+    assert [len(part) for part in index.range_search(stored[:3], 0.0)] == [4, 0, 0]
+    index.add(stored)
+    assert [len(part) for part in index.range_search(stored[:0], 0.0)] == [1, 0, 0]
+
+
+def _a_range_is_exact_at_its_threshold(backend: IndexBackend) -> None:
+    """The threshold is a score itself, of rows that differ from one another by less than float32 products tell."""
+    rng = np.random.default_rng(35)
+    queries = _random(300, 96, 36)
+    stored = unit_rows(0.9 * queries[:1] + 0.5 * _random(1, 96, 37) + 1e-7 * rng.standard_normal((400, 96)))
+    exact = (queries[:1].astype(np.float64) @ stored.astype(np.float64).T).astype(np.float32)
+    assert len(np.unique(exact)) > 1
+    for asked in (1, 300):
+        for score in np.unique(exact):
+            assert _same_range(backend, stored, queries[:asked], float(score)) >= 1
+            _same_range(backend, stored, queries[:asked], float(score), np.arange(0, 400, 3))
+    equal = np.repeat(stored[:1], 50, axis=0)
+    least = float((equal[:1].astype(np.float64) @ equal[:1].astype(np.float64).T).astype(np.float32)[0, 0])
+    assert _same_range(backend, equal, equal, least) == 2500
+    assert _same_range(backend, equal, equal, float(np.nextafter(np.float32(least), np.float32(2)))) == 0
+
+
+def _wrong_ranges_are_refused(backend: IndexBackend) -> None:
+    index = backend.create(4)
+    index.add(_random(3, 4, 38))
+    for threshold in (float("nan"), float("inf")):
+        with pytest.raises(RankError, match="no score"):
+            index.range_search(_random(1, 4, 39), threshold)
+    with pytest.raises(ShapeError):
+        index.range_search(_random(1, 5, 40), 0.5)
 
 
 def _survives_saving(backend: IndexBackend, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,21 +127,25 @@ def test_a_disk_that_is_full_keeps_the_old_state(photos: Path, gallery: Path, li
 
 
 @pytest.mark.parametrize("work", [add, remove, sync, compact, rebuild, replace], ids=lambda work: work.__name__)
-def test_a_folder_that_may_not_be_written(photos: Path, gallery: Path, work: Callable[..., None]) -> None:
-    for path in (gallery, *gallery.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    for path in (photos, *photos.rglob("*"), *list(photos.parents)[:-2]):
-        path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-    before = contents(gallery)
-    try:
-        told = in_process(_as_nobody, work, photos, gallery)
-        assert "cannot be written" in told
-        assert "Permission denied" in told
-        assert contents(gallery) == before
-        assert in_process(_as_nobody, _opens, gallery) == "", "reading needs no permission to write"
-    finally:
+def test_a_folder_that_may_not_be_written(work: Callable[..., None]) -> None:
+    # Not below pytest's own folder, which it keeps to its user.
+    with tempfile.TemporaryDirectory() as where:
+        Path(where).chmod(0o755)
+        photos, gallery = pictures(Path(where) / "photos", 60), Path(where) / "gallery"
+        build(photos, gallery)
+        pictures(photos, 60, first=100)
         for path in (gallery, *gallery.rglob("*")):
-            path.chmod(0o755)
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        before = contents(gallery)
+        try:
+            told = in_process(_as_nobody, work, photos, gallery)
+            assert "cannot be written" in told
+            assert "Permission denied" in told
+            assert contents(gallery) == before
+            assert in_process(_as_nobody, _opens, gallery) == "", "reading needs no permission to write"
+        finally:
+            for path in (gallery, *gallery.rglob("*")):
+                path.chmod(0o755)
 
 
 def _opens(gallery: Path) -> None:

@@ -13,6 +13,7 @@ from zsretrieve.api.building import (
     read_prompts,
 )
 from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
+from zsretrieve.api.filtering import find_duplicates
 from zsretrieve.api.keeping import add, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
 from zsretrieve.api.models import check_model, load_encoder
 from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
@@ -30,6 +31,7 @@ __all__ = [
     "compact",
     "evaluate",
     "export_index",
+    "find_duplicates",
     "import_gallery",
     "interrupted_build",
     "is_index",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from zsretrieve import ranking
 from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes, open_source
-from zsretrieve.errors import SkippedInputError, SourceError
+from zsretrieve.errors import FilterError, SkippedInputError, SourceError
 from zsretrieve.ports import Encoder
 from zsretrieve.records import EvalReport, Hit
 from zsretrieve.sources import Source
@@ -28,23 +28,28 @@ def classify(
     k: int | None = None,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
+    where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Classification:
     """The k nearest classes of every picture; a gallery is classified without encoding anything.
 
+    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``.
+
     Raises
     ------
-    SpaceMismatchError, RankError, SourceError
+    SpaceMismatchError, RankError, SourceError, FilterError
         See ``zsretrieve.verbs.classify``.
     """
     found = _source_or_gallery(source)
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
         _refuse_skips(found, strict)
-        return _classify.classify_gallery(found, prototypes, k=k)
+        return _classify.classify_gallery(found, prototypes, k=k, where=where)
+    _refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        k=k, exif=exif, strict=strict, on_progress=on_progress,
+        k=k, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -56,6 +61,9 @@ def search(
     k: int | None = None,
     literal: bool = False,
     exif: bool | None = None,
+    where: str | None = None,
+    dedup: bool = False,
+    near: float = _search.DEFAULT_NEAR,
 ) -> tuple[Hit, ...]:
     """The k pictures nearest to a query: words, the path of a picture, or ``a + b - 2:c``.
 
@@ -66,13 +74,21 @@ def search(
     encoder : Encoder, or a function that gives one, optional
         By default the model that the gallery's passport names is loaded if the query needs it.
     k : int, optional
-        Ten by default, or as many as the gallery holds.
+        Ten by default, or as many as there are to search.
     literal : bool
         Take the query as one text whatever signs it holds.
     exif : bool, optional
         Turn query pictures upright as their EXIF orientation says; by default as the gallery's were.
+    where : str, optional
+        Search only the pictures that pass this filter, see ``zsretrieve.filters``.
+    dedup : bool
+        Leave out hits that show the same picture as a better hit: equal files, or a score between the two of at
+        least ``near``.
+    near : float
     """
-    return search_all(gallery, [query], encoder, k=k, literal=literal, exif=exif)[0]
+    return search_all(gallery, [query], encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup, near=near)[
+        0
+    ]
 
 
 def search_all(
@@ -83,6 +99,9 @@ def search_all(
     k: int | None = None,
     literal: bool = False,
     exif: bool | None = None,
+    where: str | None = None,
+    dedup: bool = False,
+    near: float = _search.DEFAULT_NEAR,
 ) -> list[tuple[Hit, ...]]:
     """``search`` for several queries; all of them are read before any is answered."""
     opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery)
@@ -93,7 +112,7 @@ def search_all(
         return encoder() if callable(encoder) else encoder
 
     read = [_search.read_query(query, literal=literal) for query in queries]
-    return _search.search(opened, read, given, k=k, exif=exif)
+    return _search.search(opened, read, given, k=k, exif=exif, where=where, near=near if dedup else None)
 
 
 def evaluate(
@@ -104,17 +123,23 @@ def evaluate(
     ground_truth: PathLike | None = None,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
+    where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
-    """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``."""
+    """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``.
+
+    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``.
+    """
     found = _source_or_gallery(source, ground_truth)
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
         _refuse_skips(found, strict)
-        return _evaluate.evaluate_gallery(found, prototypes)
+        return _evaluate.evaluate_gallery(found, prototypes, where=where)
+    _refuse_filter(where)
     return _evaluate.evaluate_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        exif=exif, strict=strict, on_progress=on_progress,
+        exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -127,6 +152,13 @@ def check_k(k: int | None, n_classes: int) -> None:
 def check_labels(source: Source, prototypes: Prototypes) -> None:
     """Raise ClassMappingError or SourceError, before anything is encoded, if ``evaluate`` would."""
     _evaluate.class_ids([file.label for file in source.files], prototypes)
+
+
+def _refuse_filter(where: str | None) -> None:
+    if where is not None:
+        raise FilterError(
+            "a filter goes with a gallery, not with a folder or files", hint="Build one: zsretrieve index gallery."
+        )
 
 
 def _refuse_skips(gallery: Gallery, strict: bool) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes, open_source
 from zsretrieve.errors import SourceError
+from zsretrieve.filters import selection
 from zsretrieve.ports import Encoder
-from zsretrieve.records import Changes, IndexKind, Manifest
+from zsretrieve.records import Changes, IndexKind, Item, Manifest
 from zsretrieve.sources import Source
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.folder import staged
@@ -77,12 +78,27 @@ def sync(
     )  # fmt: skip
 
 
-def remove(gallery: PathLike, patterns: Sequence[str] = (), *, dry_run: bool = False) -> Changes:
-    """Take pictures out of a gallery by path, folder or glob. See ``zsretrieve.verbs.keep.chosen_by_path``."""
-    return _keep.remove(
-        Path(gallery), lambda manifest, items: _keep.chosen_by_path(patterns, manifest, items), cpu_backend(),
-        dry_run=dry_run,
-    )  # fmt: skip
+def remove(
+    gallery: PathLike, patterns: Sequence[str] = (), *, where: str | None = None, dry_run: bool = False
+) -> Changes:
+    """Take pictures out of a gallery by path, folder or glob, by a filter, or by both at once.
+
+    See ``zsretrieve.verbs.keep.chosen_by_path`` and ``zsretrieve.filters``; the files themselves stay.
+
+    Raises
+    ------
+    SourceError, FilterError
+        If a pattern or the filter finds nothing.
+    """
+
+    def chosen(manifest: Manifest, items: Sequence[Item]) -> set[int]:
+        ids = _keep.chosen_by_path(patterns, manifest, items) if patterns else {item.id for item in items}
+        rows = selection(items, where)
+        return ids if rows is None else ids & {items[row].id for row in rows}
+
+    if not patterns and where is None:
+        raise SourceError("nothing says what to remove", hint="Give paths, or a filter with --where.")
+    return _keep.remove(Path(gallery), chosen, cpu_backend(), dry_run=dry_run)
 
 
 def compact(gallery: PathLike) -> tuple[Manifest, Manifest]:

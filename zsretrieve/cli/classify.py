@@ -21,7 +21,11 @@ def classify(
     context: typer.Context,
     source: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="A folder, image files, @FILE with paths, - for stdin, or a gallery."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A folder, image files, archives (.tar, .zip, .parquet), hf:DATASET:SPLIT, a URL, @FILE with paths, "
+            "- for stdin, or a gallery.",
+        ),
     ],
     prototypes: Annotated[Path | None, typer.Option("--prototypes", "-p", help="A prototype index.")] = None,
     labels: Annotated[
@@ -36,10 +40,12 @@ def classify(
         typer.Option("--model", "-m", help="Model for --labels on images; otherwise the index or gallery names it."),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", help="Classes per image (default: 5, or all there are).")] = None,
+    where: options.Where = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     exif: options.Exif = True,
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
+    max_megapixels: options.MaxMegapixels = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     batch_size: options.BatchSize = None,
@@ -57,6 +63,7 @@ def classify(
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
     gallery = options.open_gallery_at(source, device)
+    options.check_where(where, gallery)
     found = gallery if gallery is not None else options.open_source(source)
 
     encoder = None
@@ -78,7 +85,17 @@ def classify(
             output.note(verbosity, line)
         opened = built.prototypes
     with output.progress(verbosity, "classifying images") as on_progress:
-        result = api.classify(found, opened, encoder, k=k, exif=exif, strict=strict, on_progress=on_progress)
+        result = api.classify(
+            found,
+            opened,
+            encoder,
+            k=k,
+            exif=exif,
+            strict=strict,
+            max_pixels=options.pixels(max_megapixels),
+            where=where,
+            on_progress=on_progress,
+        )
     match form:
         case OutputFormat.TABLE:
             _show(result.results)

@@ -22,14 +22,21 @@ _RANKS = (1, 5)
 def evaluate(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A labelled folder (one folder per class), or a labelled gallery.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A labelled folder (one folder per class), archive (.tar, .zip, .parquet), hf:DATASET:SPLIT, URL or "
+            "gallery.",
+        ),
     ],
     prototypes: Annotated[Path, typer.Option("--prototypes", "-p", help="A prototype index.")],
     ground_truth: options.GroundTruth = None,
+    where: options.Where = None,
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
     exif: options.Exif = True,
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
+    max_megapixels: options.MaxMegapixels = None,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -46,6 +53,7 @@ def evaluate(
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
     gallery = options.open_gallery_at([source], device)
+    options.check_where(where, gallery)
     if gallery is not None and ground_truth is not None:
         raise typer.BadParameter("a gallery takes its labels when it is built", param_hint="--ground-truth")
     opened = api.open_prototypes(prototypes, device=device)
@@ -59,7 +67,16 @@ def evaluate(
             api.check_model(model, opened.space)
         encoder = options.load_encoder(verbosity, model or opened.space.model, device, precision, batch_size)
     with output.progress(verbosity, "encoding images") as on_progress:
-        report = api.evaluate(found, opened, encoder, exif=exif, strict=strict, on_progress=on_progress)
+        report = api.evaluate(
+            found,
+            opened,
+            encoder,
+            exif=exif,
+            strict=strict,
+            max_pixels=options.pixels(max_megapixels),
+            where=where,
+            on_progress=on_progress,
+        )
     if form is ReportFormat.JSON:
         output.write_json(as_json(report))
     else:
@@ -80,6 +97,7 @@ def as_json(report: EvalReport) -> dict[str, Any]:
         "n_classes_scored": len(report.per_class),
         "model": report.model,
         "templates": report.templates,
+        "where": report.where,
         "per_class": [
             {"class_id": c.class_id, "class_name": c.class_name, "n_scored": c.n_scored, "recall": c.recall}
             for c in report.per_class
@@ -100,10 +118,12 @@ def _show(report: EvalReport) -> None:
         "mean per-class recall", output.percent(report.mean_per_class_recall),
         f"{len(report.per_class)} of {report.n_classes} classes occur",
     )  # fmt: skip
-    figures.add_row("skipped", str(len(report.skipped)), "could not be read")
+    of_all = "could not be read" if report.where is None else "of the whole gallery could not be read"
+    figures.add_row("skipped", str(len(report.skipped)), of_all)
     if report.unlabelled:
         figures.add_row("unlabelled", str(report.unlabelled), "not scored")
-    output.show(figures, f"{report.model}, templates: {report.templates}")
+    title = f"{report.model}, templates: {report.templates}"
+    output.show(figures, title if report.where is None else f"{title}, only images where {report.where}")
     if report.confusions:
         wrong = output.table("true class", "taken for", "images", right=("images",))
         for confusion in report.confusions[:_SHOWN_CONFUSIONS]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import exchange, keep, mend, options, output
+from zsretrieve.cli import duplicates, exchange, keep, mend, options, output
 from zsretrieve.cli.output import ReportFormat
 
 app = typer.Typer(no_args_is_help=True, help="Build, keep, check and mend indexes.")
@@ -55,7 +55,12 @@ def prototypes(
 def gallery(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A folder of images, @FILE with a list of paths, or - for stdin.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder of images; a .tar, .zip or .parquet file, or several as 'train-{000..012}.tar'; "
+            "hf:DATASET:SPLIT; a URL; @FILE with a list of paths, or - for stdin.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     model: options.Model = options.MODEL_DEFAULT,
@@ -149,6 +154,7 @@ app.command("sync")(keep.sync)
 app.command("remove")(keep.remove)
 app.command("compact")(keep.compact)
 app.command("rebuild")(keep.rebuild)
+app.command("duplicates")(duplicates.duplicates)
 app.command("verify")(mend.verify)
 app.command("repair")(mend.repair)
 app.command("import")(exchange.import_vectors)

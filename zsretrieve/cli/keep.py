@@ -95,18 +95,22 @@ def remove(
     context: typer.Context,
     gallery: Gallery,
     which: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Images, folders, or globs in quotes; * matches / too.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Images, folders, or globs in quotes; * matches / too."),
+    ] = None,
+    where: options.Where = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many it would be.")] = False,
     form: Form = ReportFormat.TABLE,
 ) -> None:
-    """Take images out of a gallery by path, folder or glob; the files themselves stay.
+    """Take images out of a gallery by path, folder, glob or condition; the files themselves stay.
 
     Example: zsretrieve index remove indexes/pictures "screenshots/*"
     """
     from zsretrieve import api
 
-    changes = api.remove(gallery, which, dry_run=dry_run)
+    if not which and where is None:
+        raise typer.BadParameter("give paths, or a condition with --where", param_hint="PATH... / --where")
+    changes = api.remove(gallery, which or (), where=where, dry_run=dry_run)
     if dry_run:
         output.note(options.verbosity(context), "nothing was removed: this was a dry run")
     _report(options.verbosity(context), changes, form, None)

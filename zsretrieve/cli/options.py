@@ -50,7 +50,9 @@ PrecisionOption = Annotated[
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, rich_help_panel=_ENGINE, help="Images a batch.")]
 GroundTruth = Annotated[
     Path | None,
-    typer.Option("--ground-truth", rich_help_panel=_SOURCE, help="A file of labels for a flat folder of images."),
+    typer.Option(
+        "--ground-truth", rich_help_panel=_SOURCE, help="A file of labels for a flat folder, tar or zip file of images."
+    ),
 ]
 Exif = Annotated[
     bool,
@@ -82,6 +84,13 @@ Checksum = Annotated[
         "--checksum", rich_help_panel=_SOURCE, help="Read every image, even where size and time are the same."
     ),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where", rich_help_panel=_SOURCE,
+        help="Keep to the images of the gallery that pass a condition: \"label = 'tench' and width > 500\".",
+    ),
+]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Replace an index that is already there.")]
 
 MODEL_DEFAULT = DEFAULT_MODEL
@@ -141,6 +150,12 @@ def check_skipped(file: Path | None) -> None:
     """Raise before the work if the list of skipped images could not be written after it."""
     if file is not None and not (file.parent.is_dir() and not file.is_dir()):
         raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint="--skipped")
+
+
+def check_where(where: str | None, gallery: Gallery | None) -> None:
+    """A filter needs the items of a gallery; with another source it is wrong usage."""
+    if where is not None and gallery is None:
+        raise typer.BadParameter("a filter goes with a gallery, not with a folder or files", param_hint="--where")
 
 
 def open_gallery_at(where: list[str], device: str = "auto") -> Gallery | None:

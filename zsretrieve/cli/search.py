@@ -24,6 +24,16 @@ def search(
         ),
     ],
     k: Annotated[int | None, typer.Option("-k", help="Images per query (default: 10, or all there are).")] = None,
+    where: options.Where = None,
+    dedup: Annotated[
+        bool, typer.Option("--dedup", help="Leave out images that show the same as a better hit, and fill up to k.")
+    ] = False,
+    near: Annotated[
+        float | None,
+        typer.Option(
+            "--near", min=0, max=1, help="With --dedup: the score of two images that show the same. [default: 0.98]"
+        ),
+    ] = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     literal: Annotated[
         bool, typer.Option("--literal", help="Take each query as one text, whatever signs it holds.")
@@ -41,6 +51,8 @@ def search(
     """
     from zsretrieve import api
 
+    if near is not None and not dedup:
+        raise typer.BadParameter("it says when --dedup takes two images for the same", param_hint="--near")
     verbosity = options.verbosity(context)
     opened = api.open_gallery(gallery, device=device)
     if model is not None:
@@ -49,7 +61,10 @@ def search(
     def encoder() -> Encoder:
         return options.load_encoder(verbosity, model or opened.space.model, device, precision)
 
-    answers = api.search_all(opened, query, encoder, k=k, literal=literal, exif=exif)
+    answers = api.search_all(
+        opened, query, encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup,
+        **({} if near is None else {"near": near}),
+    )  # fmt: skip
     if form is not OutputFormat.TABLE:
         rows = [
             {"query": text, "rank": hit.rank, "id": hit.id, "path": hit.path, "score": round(hit.score, 7)}

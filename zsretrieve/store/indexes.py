@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -81,7 +80,7 @@ class Gallery:
         """Rows of each picture by its path with all links resolved; a list of paths may name a file twice."""
         rows: dict[str, list[int]] = {}
         for row, item in enumerate(self.items):
-            rows.setdefault(os.path.realpath(self.path_of(item)), []).append(row)
+            rows.setdefault(addresses.canonical(self.path_of(item)), []).append(row)
         return rows
 
 

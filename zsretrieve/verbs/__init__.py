@@ -1,1 +1,4 @@
-"""The use cases: encode, build, classify, search, evaluate. They know ports, never torch, FAISS or a terminal."""
+"""The use cases: encode, build, classify, search, evaluate, find duplicates.
+
+They know ports, never torch, FAISS or a terminal.
+"""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zsretrieve import addresses
+from zsretrieve.filters import selection
 from zsretrieve.metrics import log_normaliser, probabilities
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
@@ -67,6 +68,7 @@ def classify_source(
     k: int | None = None,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Classification:
     """Encode and classify the pictures of a source.
@@ -81,24 +83,30 @@ def classify_source(
     check_same_space(prototypes.space, "the prototype index", encoder.space, "the encoder")
     if k is not None:
         check_k(k, len(prototypes.index), "classes")
-    encoded = encode_source(source, encoder, exif=exif, strict=strict, on_progress=on_progress)
+    encoded = encode_source(source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress)
     paths = [addresses.join(source.root, item.path) for item in encoded.items]
     labels = [item.label for item in encoded.items]
     return _classified(paths, labels, encoded.vectors, prototypes, k, encoded.skipped)
 
 
-def classify_gallery(gallery: Gallery, prototypes: Prototypes, *, k: int | None = None) -> Classification:
-    """Classify the pictures of a gallery; nothing is encoded.
+def classify_gallery(
+    gallery: Gallery, prototypes: Prototypes, *, k: int | None = None, where: str | None = None
+) -> Classification:
+    """Classify the pictures of a gallery, or those that pass a filter; nothing is encoded.
 
     Raises
     ------
     SpaceMismatchError
         If gallery and prototypes are of different spaces.
+    FilterError
+        If the filter cannot be used, or nothing passes it.
     """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
-    paths = [gallery.path_of(item) for item in gallery.items]
-    labels = [item.label for item in gallery.items]
-    return _classified(paths, labels, gallery.vectors, prototypes, k, gallery.manifest.skipped)
+    rows = selection(gallery.items, where)
+    items = gallery.items if rows is None else [gallery.items[row] for row in rows]
+    vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
+    paths = [gallery.path_of(item) for item in items]
+    return _classified(paths, [item.label for item in items], vectors, prototypes, k, gallery.manifest.skipped)
 
 
 def _classified(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from zsretrieve.errors import SourceError
+from zsretrieve.filters import selection
 from zsretrieve.labels import map_labels
 from zsretrieve.metrics import hits_at, mean_per_class_recall
 from zsretrieve.ports import Encoder
@@ -27,6 +29,7 @@ def evaluate_source(
     *,
     exif: bool = True,
     strict: bool = False,
+    max_pixels: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
     """Encode the labelled pictures of a source and score them.
@@ -42,20 +45,29 @@ def evaluate_source(
     """
     check_same_space(prototypes.space, "the prototype index", encoder.space, "the encoder")
     class_ids([file.label for file in source.files], prototypes)
-    encoded = encode_source(source, encoder, exif=exif, strict=strict, on_progress=on_progress)
+    encoded = encode_source(source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress)
     return evaluate_vectors(encoded.vectors, [i.label for i in encoded.items], prototypes, skipped=encoded.skipped)
 
 
-def evaluate_gallery(gallery: Gallery, prototypes: Prototypes) -> EvalReport:
-    """Score the pictures of a labelled gallery; nothing is encoded. Raises as ``evaluate_source`` does."""
+def evaluate_gallery(gallery: Gallery, prototypes: Prototypes, *, where: str | None = None) -> EvalReport:
+    """Score the pictures of a labelled gallery, or those that pass a filter; nothing is encoded.
+
+    Raises as ``evaluate_source`` does, and FilterError if the filter cannot be used, or nothing passes it.
+    """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    rows = selection(gallery.items, where)
     labels = [item.label for item in gallery.items]
+    vectors = gallery.vectors
+    if rows is not None:
+        labels, vectors = [labels[row] for row in rows], gallery.index.stored(rows)
     if not any(labels):
+        which = "images of the gallery" if rows is None else "images that pass the filter"
         raise SourceError(
-            "none of the images of the gallery has a label",
+            f"none of the {which} has a label",
             hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
         )
-    return evaluate_vectors(gallery.vectors, labels, prototypes, skipped=gallery.manifest.skipped)
+    report = evaluate_vectors(vectors, labels, prototypes, skipped=gallery.manifest.skipped)
+    return replace(report, where=where)
 
 
 def evaluate_vectors(

@@ -119,8 +119,9 @@ def sync(
         intake = _Intake(
             Growth(writer, manifest, live, backend, checkpoint), live, listed, checksum=checksum, relabel=relabel
         )
-        gone = [item for item in live.items if intake.is_gone(item)]
-        if gone and len(gone) == len(live.items) and not intake.present:
+        present = intake.present
+        gone = [item for item in live.items if item.path not in present and intake.is_gone(item)]
+        if gone and len(gone) == len(live.items) and not present:
             raise SourceError(
                 f"not one of the {len(gone)} images of '{out}' is there any more, first '{gone[0].path}'",
                 hint="Is a drive not mounted? To empty the gallery, use: zsretrieve index remove",

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from kits.archives import digests, write_parquet
+from kits.images import png
+
+from zsretrieve import addresses, api
+from zsretrieve.archives import parquet
+from zsretrieve.archives.caching import Recent
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import ImageError, SourceError
+
+
+@pytest.mark.parametrize(
+    ("classes", "values", "labels"),
+    [
+        (["cat", "dog"], pa.array([1, 0, None, -1, 5]), ["dog", "cat", None, None, "#5"]),
+        (["tench, Tinca tinca", "dog"], pa.array([1, 0, None, -1, 5]), ["#1", "#0", None, None, "#5"]),
+        (["crane", "crane"], pa.array([1, 0, None, -1, 5]), ["#1", "#0", None, None, "#5"]),
+        (None, pa.array([1, 0, None, -1, 5], pa.int8()), ["#1", "#0", None, None, "#5"]),
+        (None, pa.array(["red", " ", None, "3", "blue "]), ["red", None, None, "#3", "blue"]),
+        (None, pa.array(["red", "", None, "3", "blue"]).dictionary_encode(), ["red", None, None, "#3", "blue"]),
+        (None, pa.array([1.5, 0, None, -1, 5]), [None] * 5),
+    ],
+)
+def test_labels_of_a_parquet_file(
+    tmp_path: Path, classes: list[str] | None, values: pa.Array, labels: list[str | None]
+) -> None:
+    table = pa.table({"labels": values, "jpg": pa.array([png(n) for n in range(5)], pa.large_binary())})
+    features = {} if classes is None else {"labels": {"_type": "ClassLabel", "names": classes}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, tmp_path / "x.parquet")
+    source = api.open_source([tmp_path / "x.parquet"])
+    assert [file.label for file in source.files] == labels
+    assert digests(source) == [hashlib.sha256(png(n)).hexdigest() for n in range(5)]
+
+
+def test_rows_without_an_image_are_skipped_and_keep_their_place(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "x.parquet", [png(0), None, png(2), b""], pa.array([0, 1, 0, 1]))
+    built = api.build_gallery(path, tmp_path / "g", HashingEncoder())
+    assert [item.id for item in built.items] == [0, 2]
+    assert [(s.path, s.reason) for s in built.manifest.skipped] == [
+        ("x.parquet!/1", "no image in this row"), ("x.parquet!/3", "empty file"),
+    ]  # fmt: skip
+    again = api.open_source([tmp_path / "g"])
+    assert [file.label for file in again.files] == ["cat", "dog", "cat", "dog"]
+    for row in ("4", "-1", "x", "", "²"):
+        with pytest.raises(ImageError, match="no such row"):
+            addresses.read(f"{path}!/{row}")
+
+
+def test_parquet_files_that_do_not_do(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": ["path.jpg"], "x": [1]}), tmp_path / "x.parquet")
+    with pytest.raises(SourceError, match="no column of images; its columns are image, x"):
+        api.open_source([tmp_path / "x.parquet"])
+    with pytest.raises(SourceError, match=r"no images in .*no column of images"):
+        api.open_source([tmp_path])
+    for split in ("train", "test"):
+        write_parquet(tmp_path / "in" / "data" / f"{split}-00000-of-00001.parquet", [png(1)], pa.array([0]))
+    with pytest.raises(SourceError, match="several splits: test, train"):
+        api.open_source([tmp_path / "in"])
+    whole = (tmp_path / "in" / "data" / "test-00000-of-00001.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[:-20])
+    with pytest.raises(SourceError, match="cut short"):
+        api.open_source([tmp_path / "cut.parquet"])
+    images = [os.urandom(2000) for _ in range(20)]
+    path = write_parquet(tmp_path / "y.parquet", images, pa.array([0] * 20), compression="snappy")
+    damaged = bytearray(path.read_bytes())
+    damaged[4:40] = os.urandom(36)
+    path.write_bytes(damaged)
+    source = api.open_source([path])
+    for _ in range(2):
+        with pytest.raises(ImageError, match="damaged"):
+            addresses.read(source.address(source.files[0]))
+
+
+def test_a_huge_row_group_is_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_chunks", Recent(1 << 25, lambda chunk: chunk.nbytes))
+    images: list[bytes | None] = [bytes([n]) * 1_000_000 for n in range(200)]
+    path = write_parquet(tmp_path / "x.parquet", images, pa.array([0] * 200), row_group_size=200, compression="none",
+                         use_dictionary=False, data_page_size=1 << 20, write_batch_size=4)  # fmt: skip
+    source = api.open_source([path])
+    before = pa.total_allocated_bytes()
+    most = 0
+    for number, file in enumerate(source.files):
+        assert addresses.read(source.address(file)).data[:1] == bytes([number])
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 100_000_000, "the row group of 200 MB was decoded whole"
+    for number in (3, 199, 0, 100):
+        assert addresses.read(source.address(source.files[number])).data[:1] == bytes([number])
+
+
+def test_parquet_is_decoded_once_in_order_by_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images: list[bytes | None] = [png(n) for n in range(5000)]
+    path = write_parquet(tmp_path / "x.parquet", images, pa.array([0] * 5000), row_group_size=2000)
+    source = api.open_source([path])
+    started = []
+    start = parquet._Reader.start
+    monkeypatch.setattr(parquet._Reader, "start", lambda self, *a: (started.append(a), start(self, *a)))
+    assert digests(source, 16) == [hashlib.sha256(png(n)).hexdigest() for n in range(5000)]
+    assert [group for group, _ in started] == [0, 1, 2]

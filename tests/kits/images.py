@@ -1,0 +1,21 @@
+"""Small picture files for tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+
+def picture(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size).save(path, **options)
+    return path
+
+
+def png(number: int) -> bytes:
+    """The bytes of a PNG; each number gives others."""
+    content = io.BytesIO()
+    Image.new("RGB", (9 + number % 5, 7), (number % 256, number // 256 % 256, 40)).save(content, "PNG")
+    return content.getvalue()
