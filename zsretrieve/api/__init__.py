@@ -12,6 +12,7 @@ from zsretrieve.api.building import (
     make_prototypes,
     read_prompts,
 )
+from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
 from zsretrieve.api.filtering import find_duplicates
 from zsretrieve.api.keeping import add, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
 from zsretrieve.api.models import check_model, load_encoder
@@ -29,7 +30,9 @@ __all__ = [
     "classify",
     "compact",
     "evaluate",
+    "export_index",
     "find_duplicates",
+    "import_gallery",
     "interrupted_build",
     "is_index",
     "load_encoder",
@@ -37,6 +40,7 @@ __all__ = [
     "open_gallery",
     "open_prototypes",
     "open_source",
+    "open_vectors",
     "read_prompts",
     "rebuild",
     "remove",

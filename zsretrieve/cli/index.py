@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import duplicates, keep, mend, options, output
+from zsretrieve.cli import duplicates, exchange, keep, mend, options, output
 from zsretrieve.cli.output import ReportFormat
 
 app = typer.Typer(no_args_is_help=True, help="Build, keep, check and mend indexes.")
@@ -157,6 +157,8 @@ app.command("rebuild")(keep.rebuild)
 app.command("duplicates")(duplicates.duplicates)
 app.command("verify")(mend.verify)
 app.command("repair")(mend.repair)
+app.command("import")(exchange.import_vectors)
+app.command("export")(exchange.export)
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,8 +26,13 @@ SCHEMA = pa.schema(
 )
 
 
-def write(path: Path, items: tuple[Item, ...]) -> None:
+def write(path: Path, items: Sequence[Item]) -> None:
     """Write items in order."""
+    pq.write_table(table(items), path, compression="zstd")
+
+
+def table(items: Sequence[Item]) -> pa.Table:
+    """Items in order, in the columns of ``SCHEMA``."""
     columns = {
         "id": [item.id for item in items],
         "path": [os.fsencode(item.path) for item in items],
@@ -37,16 +43,16 @@ def write(path: Path, items: tuple[Item, ...]) -> None:
         "mtime_ns": [item.mtime_ns for item in items],
         "digest": [item.digest for item in items],
     }
-    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
+    return pa.table(columns, schema=SCHEMA)
 
 
 def read(path: Path) -> tuple[Item, ...]:
     """Read items in order. Raises IntegrityError if the file is damaged or of another form."""
     try:
-        table = pq.read_table(path)
-        if not table.schema.equals(SCHEMA):
+        found = pq.read_table(path)
+        if not found.schema.equals(SCHEMA):
             raise IntegrityError(f"'{path}' is damaged: it has other columns", hint="Build the index again.")
-        columns = [table.column(name).to_pylist() for name in SCHEMA.names]
+        columns = [found.column(name).to_pylist() for name in SCHEMA.names]
     except (OSError, pa.ArrowException) as error:
         message = " ".join(str(error).split())[:200]
         raise IntegrityError(f"'{path}' is damaged: {message}", hint="Build the index again.") from error

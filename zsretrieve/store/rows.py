@@ -6,7 +6,7 @@ older, then adds its own rows; a row replaces an older one of the same id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,23 +112,36 @@ def write(writer: Writer, items: Sequence[Item], vectors: Vectors, removed: Sequ
 
 def write_live(writer: Writer, live: Live, removed: Sequence[int] = ()) -> Segment:
     """Write the rows that count as one fresh segment, block by block, and seal it."""
+    return write_blocks(writer, live.items, live.vectors.blocks(), live.vectors.dim, removed)
+
+
+def write_blocks(
+    writer: Writer, items: tuple[Item, ...], blocks: Iterable[Vectors], dim: int, removed: Sequence[int] = ()
+) -> Segment:
+    """Write items, whose ids ascend, and their vectors as one fresh segment, and seal it.
+
+    Parameters
+    ----------
+    blocks : iterable of float32 arrays of shape (some, dim)
+        The vectors of the items, in their order.
+    """
     folder = writer.new_segment()
-    shape = (len(live.items), live.vectors.dim)
     with files.written(writer.out):
-        if len(live.items):
-            target = np.lib.format.open_memmap(folder / VECTORS, mode="w+", dtype=np.float32, shape=shape)
-            start = 0
-            for block in live.vectors.blocks():
-                target[start : start + len(block)] = block
-                start += len(block)
-            target.flush()
-            del target
-        else:
-            np.save(folder / VECTORS, np.empty(shape, dtype=np.float32))
-        item_table.write(folder / ITEMS, live.items)
+        write_npy(folder / VECTORS, blocks, (len(items), dim), np.dtype(np.float32))
+        item_table.write(folder / ITEMS, items)
         _write_removed(folder, removed)
     writer.seal(folder)
-    return Segment(folder.name, len(live.items), len(removed))
+    return Segment(folder.name, len(items), len(removed))
+
+
+def write_npy(path: Path, blocks: Iterable[Vectors], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    """Write an array of this shape block by block. Raises OSError, also when the disk is full."""
+    with open(path, "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            # Not through a memory map: where the disk is full, that kills the process.
+            file.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
 def read_part(folder: Path, manifest: Manifest, segment: Segment) -> Part:

@@ -1,0 +1,105 @@
+"""Writing an export beside its place and putting it there when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsretrieve.errors import IndexFolderError, OutputExistsError
+from zsretrieve.store import files
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an export makes: a folder or a file; and how one of its kind is told from what is not ours."""
+
+    is_folder: bool
+    is_ours: Callable[[Path], bool]
+
+
+def check_output(out: Path, kind: Kind, *, force: bool) -> None:
+    """Raise OutputExistsError unless an export may be written to ``out``.
+
+    With ``force`` an export of the same kind is replaced. An empty folder is no obstacle to a folder; anything else
+    is never touched.
+    """
+    if not os.path.lexists(out) or (kind.is_folder and out.is_dir() and not any(out.iterdir())):
+        return
+    if not kind.is_ours(out):
+        raise OutputExistsError(
+            f"'{out}' exists and is not an export of this form, so it is left alone", hint="Give another output."
+        )
+    if not force:
+        raise OutputExistsError(f"there already is an export at '{out}'", hint="Replace it with --force.")
+
+
+@contextlib.contextmanager
+def replacing(out: Path, kind: Kind, *, force: bool) -> Iterator[Path]:
+    """A path beside ``out`` for the block to make a file or a folder at, which then takes the place of ``out``.
+
+    If the block fails or is interrupted, nothing remains of it and ``out`` is as it was.
+
+    Raises
+    ------
+    OutputExistsError
+        See ``check_output``.
+    IndexFolderError
+        If the system refuses to write.
+    """
+    check_output(out, kind, force=force)
+    place = Path(os.path.realpath(out))
+    made_folders = [path for path in place.parents if not path.exists()]
+    beside = _sibling(place)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        _sync(beside)
+        check_output(out, kind, force=force)
+        _put(beside, place)
+    except OSError as error:
+        raise IndexFolderError(
+            f"the export cannot be written to '{out}': {error.strerror or error}",
+            hint="Check the free space and the permissions, then run the command again.",
+        ) from error
+    finally:
+        _remove(beside)
+        for folder in made_folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _put(made: Path, place: Path) -> None:
+    if place.is_dir():
+        old = _sibling(place)
+        os.rename(place, old)
+        try:
+            os.rename(made, place)
+        except BaseException:
+            os.rename(old, place)
+            raise
+        _remove(old)
+    else:
+        os.replace(made, place)
+    files.sync(place.parent)
+
+
+def _sync(made: Path) -> None:
+    for path in [*made.rglob("*"), made]:
+        files.sync(path)
+
+
+def _sibling(place: Path) -> Path:
+    return place.with_name(f".{place.name}.{secrets.token_hex(6)}.part")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,168 @@
+"""Arrays as ``.npy`` files, beside lists of paths and labels with one entry a line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve.errors import SourceError
+from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, Form, checked, item, one_line
+from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.store.rows import write_npy
+
+VECTORS = "vectors.npy"
+PATHS = "paths.txt"
+LABELS = "labels.txt"
+IDS = "ids.npy"
+CLASS_NAMES = "class_names.txt"
+NAMES = frozenset({VECTORS, PATHS, LABELS, IDS, CLASS_NAMES})
+
+_MAGIC = b"\x93NUMPY"
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file is, or at least calls itself, an array of numpy."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC or path.suffix == ".npy"
+    except OSError:
+        return path.suffix == ".npy"
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds the vectors and paths that ``write_gallery`` writes."""
+    return (folder / VECTORS).is_file() and (folder / PATHS).is_file()
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds what an export of ours writes and nothing else."""
+    try:
+        names = {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
+        return VECTORS in names and names <= NAMES and len(names) == len(list(folder.iterdir()))
+    except OSError:
+        return False
+
+
+def open_vectors(where: Path, paths: Path, labels: Path | None = None, ids: Path | None = None) -> ForeignVectors:
+    """Open vectors with the list of their pictures.
+
+    Parameters
+    ----------
+    where : Path
+        ``.npy``, floating of shape (n, dim).
+    paths, labels : Path
+        Text with one entry a line; an empty label is none.
+    ids : Path, optional
+        ``.npy``, integer of shape (n,), ascending. By default rows are numbered from 0.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be read, or they are not of one length.
+    """
+    vectors = map_matrix(where)
+    names = read_lines(paths)
+    _same_length(len(names), "paths", paths, len(vectors), where)
+    of_class: Sequence[str] = [""] * len(names)
+    if labels is not None:
+        of_class = read_lines(labels)
+        _same_length(len(of_class), "labels", labels, len(vectors), where)
+    numbers: Sequence[int] = range(len(names))
+    if ids is not None:
+        numbers = _read_ids(ids)
+        _same_length(len(numbers), "ids", ids, len(vectors), where)
+    items = [item(i, path, label or None) for i, path, label in zip(numbers, names, of_class, strict=True)]
+    return ForeignVectors(
+        Form.NPY, where, checked(items, paths), vectors.shape[1], vectors.dtype, lambda: slices(vectors)
+    )
+
+
+def map_matrix(path: Path) -> Block:
+    """Map the vectors of a ``.npy`` file, floating of shape (n, dim). Raises SourceError."""
+    found = _load(path)
+    if found.ndim != 2 or found.dtype.kind != "f":
+        raise SourceError(
+            f"'{path}' holds {found.dtype} of shape {found.shape}, not floating numbers of shape (n, dim)",
+            hint="One row for each image is needed.",
+        )
+    return found
+
+
+def slices(vectors: Block) -> Iterator[Block]:
+    """A mapped array, some thousand rows at a time."""
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        yield vectors[start : start + BLOCK_ROWS]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The entries of a text file; bytes that are no UTF-8 are kept as file names keep them. Raises SourceError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"the list '{path}' cannot be read: {error.strerror}", hint="Check the path.") from error
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
+
+
+def write_gallery(folder: Path, gallery: Gallery, dtype: np.dtype[Any]) -> None:
+    """Write vectors, paths, labels and ids of a gallery into a folder. Raises SourceError for a path with a newline."""
+    folder.mkdir()
+    _write_lines(folder / PATHS, [gallery.path_of(one) for one in gallery.items], "path")
+    _write_lines(folder / LABELS, [one.label or "" for one in gallery.items], "label")
+    np.save(folder / IDS, np.array([one.id for one in gallery.items], dtype=np.int64))
+    write_npy(folder / VECTORS, gallery.live.blocks(), (len(gallery.items), gallery.space.dim), dtype)
+
+
+def write_prototypes(folder: Path, prototypes: Prototypes, dtype: np.dtype[Any]) -> None:
+    """Write vectors and class names into a folder. Raises SourceError for a name with a newline."""
+    folder.mkdir()
+    _write_lines(folder / CLASS_NAMES, prototypes.prompts.class_names, "class name")
+    write_npy(folder / VECTORS, [prototypes.vectors], prototypes.vectors.shape, dtype)
+
+
+def _write_lines(path: Path, entries: Sequence[str], what: str) -> None:
+    for entry in entries:
+        if "\n" in entry or entry.endswith("\r"):
+            raise SourceError(
+                f"the {what} {entry!r} holds a line break, which a list with one entry a line cannot hold",
+                hint="Export with --as parquet." if what != "class name" else "Build the index with other class names.",
+            )
+    path.write_bytes(b"".join(os.fsencode(entry) + b"\n" for entry in entries))
+
+
+def _read_ids(path: Path) -> list[int]:
+    found = _load(path)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise SourceError(
+            f"'{path}' holds {found.dtype} of shape {found.shape}, not integers of shape (n,)", hint="Leave it out."
+        )
+    ids: list[int] = found.tolist()
+    return ids
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy hands a damaged header to Python's own parser, which raises anything
+        said = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+        raise SourceError(
+            f"'{path}' cannot be read as an array: {said}", hint="A .npy file without pickled objects is needed."
+        ) from error
+    if not isinstance(found, np.ndarray):
+        raise SourceError(f"'{path}' is an archive of arrays, not one array", hint="Save the vectors with numpy.save.")
+    return found
+
+
+def _same_length(count: int, what: str, where: Path, n_vectors: int, vectors: Path) -> None:
+    if count != n_vectors:
+        raise SourceError(
+            f"'{vectors}' holds {n_vectors} vectors, but '{where}' holds {count} {what}",
+            hint=f"One of the {what} is needed for each vector, in the same order.",
+        )
