@@ -137,7 +137,7 @@ def rebuild(
     gallery: Gallery,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="The model to encode with [default: the one it has]."),
+        typer.Option("--model", "-m", help="The model to encode with (default: the one it has)."),
     ] = None,
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Swap even if some images cannot be read any more.")

@@ -64,7 +64,7 @@ QueryExif = Annotated[
     typer.Option(
         "--exif/--no-exif",
         rich_help_panel=_SOURCE,
-        help="Turn query images upright by their EXIF orientation. [default: as the gallery's were]",
+        help="Turn query images upright by their EXIF orientation. (default: as the gallery's were)",
     ),
 ]
 Strict = Annotated[
