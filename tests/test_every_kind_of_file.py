@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import socket
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
+from conftest import Run
+from kits.processes import as_nobody, in_process
 from PIL import Image, ImageCms
 
 from zsretrieve import api, images, sources
@@ -24,7 +28,6 @@ Writer = Callable[[Path], None]
 RNG = np.random.default_rng(0)
 RGB = Image.fromarray(RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8))
 GREY = RGB.convert("L")
-ROOT_IGNORES_PERMISSIONS = os.geteuid() == 0
 
 
 def saved(image: Image.Image, form: str, **options: object) -> Writer:
@@ -191,12 +194,17 @@ def test_the_first_frame_counts(tmp_path: Path, name: str, form: str) -> None:
     assert pixels[..., 2].max() < 60
 
 
-@pytest.mark.skipif(ROOT_IGNORES_PERMISSIONS, reason="root may read everything")
-def test_no_permission(tmp_path: Path) -> None:
-    RGB.save(tmp_path / "a.png")
-    (tmp_path / "a.png").chmod(0)
-    with pytest.raises(ImageError, match="permission denied"):
-        open_picture(tmp_path / "a.png")
+def _open(path: Path) -> None:
+    open_picture(path)
+
+
+def test_no_permission() -> None:
+    with tempfile.TemporaryDirectory() as where:
+        path = Path(where) / "a.png"
+        RGB.save(path)
+        Path(where).chmod(0o755)
+        path.chmod(0)
+        assert in_process(as_nobody, _open, path) == "permission denied | None"
 
 
 def test_heic_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +279,49 @@ def test_gone_between_listing_and_reading(tmp_path: Path) -> None:
     encoded = encode_source(source, HashingEncoder())
     assert [item.id for item in encoded.items] == [0, 2]
     assert [(s.path, s.reason) for s in encoded.skipped] == [("b.png", "no such file or directory")]
+
+
+def hostile(folder: Path) -> set[str]:
+    """More than sixty files of which nothing can be made; their names."""
+    writers = {name: write for name, (write, _) in BAD.items()}
+    for form, suffix in (
+        ("JPEG", "jpg"),
+        ("PNG", "png"),
+        ("WEBP", "webp"),
+        ("GIF", "gif"),
+        ("BMP", "bmp"),
+        ("PPM", "ppm"),
+    ):
+        for share in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
+            writers[f"cut to {share:.0%}.{suffix}"] = cut(RGB, form, share)
+    for number in range(12):
+        writers[f"noise {number}.{('jpg', 'png', 'tif', 'webp')[number % 4]}"] = content(RNG.bytes(1 + 400 * number))
+    for name, write in writers.items():
+        write(folder / name)
+    return set(writers)
+
+
+def test_a_hundred_sound_ones_among_hostile_ones(tmp_path: Path, run_cli: Run) -> None:
+    """From the command line: the sound ones are indexed, every other one is listed with its reason, exit code 0."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sound = {f"sound {number:03}.png" for number in range(100)}
+    for name in sound:
+        GREY.save(folder / name)
+    bad = hostile(folder)
+    assert len(bad) >= 60
+    done = run_cli("index", "gallery", folder, tmp_path / "g", "--model", "demo", "--skipped", tmp_path / "skipped.csv")
+    assert done.returncode == 0, done.stderr
+    assert "100 images -> " in done.stderr
+    assert f"{len(bad)} skipped" in done.stderr
+    with open(tmp_path / "skipped.csv", newline="", encoding="utf-8") as file:
+        listed = {row["path"]: row["reason"] for row in csv.DictReader(file)}
+    assert set(listed) == bad
+    assert all(listed.values())
+    gallery = api.open_gallery(tmp_path / "g")
+    assert {item.path for item in gallery.items} == sound
+    places = [f.path for f in sources.folder(folder).files]
+    assert all(places[item.id] == item.path for item in gallery.items)
 
 
 def test_all_of_them_in_one_folder(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,13 +13,13 @@ import numpy as np
 import pytest
 from kits.folders import contents, table
 from kits.pictures import picture, pictures
+from kits.processes import as_nobody, in_process, with_small_files
 
 from zsretrieve import api
 from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import IndexFolderError, ZsRetrieveError
+from zsretrieve.errors import IndexFolderError
 
 ROOT = Path(__file__).parent.parent.parent
-_NOBODY = 65534
 
 
 def test_deaths_lose_nothing() -> None:
@@ -33,38 +31,9 @@ def test_deaths_lose_nothing() -> None:
     assert "18 deaths, nothing lost, nothing twice, no id moved, every end as undisturbed" in done.stdout
 
 
-def in_process(work: Callable[..., None], *args: object) -> str:
-    """Run something in a process of its own; what it raised, or nothing."""
-    context = multiprocessing.get_context("forkserver")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_told, args=(theirs, work, args))
-    process.start()
-    theirs.close()
-    told: str = ours.recv()
-    process.join()
-    return told
-
-
-def _told(pipe: object, work: Callable[..., None], args: tuple[object, ...]) -> None:
-    try:
-        work(*args)
-        pipe.send("")  # type: ignore[attr-defined]
-    except ZsRetrieveError as error:
-        pipe.send(f"{error.message} | {error.hint}")  # type: ignore[attr-defined]
-
-
-def _small_files(limit: int, work: Callable[..., None], *args: object) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    work(*args)
-
-
 def _as_nobody(work: Callable[..., None], *args: object) -> None:
     api.open_gallery(args[-1])  # what is imported on the way may lie where only root may read
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(_NOBODY)
-        os.setuid(_NOBODY)
-    work(*args)
+    as_nobody(work, *args)
 
 
 def build(photos: Path, out: Path, force: bool = False) -> None:
@@ -111,13 +80,13 @@ def gallery(photos: Path, tmp_path: Path) -> Path:
 def test_a_disk_that_is_full_keeps_the_old_state(photos: Path, gallery: Path, limit: int) -> None:
     before = contents(gallery)
     for work in (add, sync, rebuild, replace):
-        told = in_process(_small_files, limit, work, photos, gallery)
+        told = in_process(with_small_files, limit, work, photos, gallery)
         assert "cannot be written" in told, work.__name__
         assert "Check the free space" in told
         assert {n: c for n, c in contents(gallery).items() if not n.startswith(".building")} == before, work.__name__
         assert api.verify(gallery) == []
         before = {n: c for n, c in contents(gallery).items() if not n.startswith(".building")}
-    told = in_process(_small_files, limit, build, photos, gallery.with_name("new"))
+    told = in_process(with_small_files, limit, build, photos, gallery.with_name("new"))
     assert "cannot be written" in told
     assert not api.is_index(gallery.with_name("new")) or api.interrupted_build(gallery.with_name("new"))
     add(photos, gallery)

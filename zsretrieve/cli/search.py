@@ -31,7 +31,7 @@ def search(
     near: Annotated[
         float | None,
         typer.Option(
-            "--near", min=0, max=1, help="With --dedup: the score of two images that show the same. [default: 0.98]"
+            "--near", min=0, max=1, help="With --dedup: the score of two images that show the same (default: 0.98)"
         ),
     ] = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
