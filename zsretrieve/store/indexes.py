@@ -118,7 +118,9 @@ def write_index(writer: Writer, index: VectorIndex) -> str:
 def index_of(vectors: LiveVectors, dim: int, backend: IndexBackend) -> VectorIndex:
     """An index over vectors, in their order. Raises ShapeError if one of them is no unit row."""
     index = backend.create(dim)
-    for block in vectors.blocks():
+    mapped = vectors.mapped()
+    # Added at once they take just their room; added in blocks, the index doubles its buffer again and again.
+    for block in vectors.blocks() if mapped is None else [mapped]:
         index.add(block)
     return index
 

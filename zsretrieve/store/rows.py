@@ -75,9 +75,14 @@ class LiveVectors:
 
     def whole(self) -> Vectors:
         """All of them, float32 of shape (n, dim): the file itself where one segment holds just these rows."""
+        mapped = self.mapped()
+        return self.take(np.arange(len(self))) if mapped is None else mapped
+
+    def mapped(self) -> Vectors | None:
+        """The file of the only segment, if it holds just these rows."""
         if len(self._parts) == 1 and np.array_equal(self._order, np.arange(len(self._parts[0]))):
             return self._parts[0]
-        return self.take(np.arange(len(self)))
+        return None
 
     def and_then(self, more: Vectors, order: NDArray[np.int64]) -> LiveVectors:
         """Rows of these and of further vectors, float32 of shape (m, dim), which come after them in ``order``."""
