@@ -18,6 +18,7 @@ ZsRetrieveError
 ├── OptionalDependencyError an optional package is not installed
 └── IndexFolderError        an index folder that cannot be opened or written
     ├── IndexFormatError    its passport is damaged, or of a newer format
+    │   └── IndexVersionError   it is of a format that this version does not read
     ├── IntegrityError      a file differs from what the passport says
     └── OutputExistsError   the output folder already holds something
 """
@@ -107,6 +108,10 @@ class IndexFolderError(ZsRetrieveError):
 
 
 class IndexFormatError(IndexFolderError):
+    pass
+
+
+class IndexVersionError(IndexFormatError):
     pass
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -155,3 +155,7 @@ class IndexBackend(Protocol):
     def create(self, dim: int) -> VectorIndex: ...
 
     def load(self, path: Path) -> VectorIndex: ...
+
+
+# Gives an encoder once it is needed: loading one takes seconds.
+MakeEncoder = Callable[[], Encoder]

@@ -69,7 +69,13 @@ def test_a_newer_format_is_told_so(copy: Path) -> None:
         ({"space": {}}, "lacks 'model'"),
         ({"head": 3}, "must be an object"),
         ({"format": "else"}, "not the passport"),
-        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1, "head": ""}}}, "outside its folder"),
+        ({"files": {"../../etc/passwd": {"sha256": "", "bytes": 1, "head": ""}}}, "none of an index"),
+        ({"index": "index.faiss"}, "none of an index"),
+        ({"index": "segments/../../x"}, "none of an index"),
+        ({"segments": [{"name": "../x", "rows": 1, "removed": 0}]}, "segments that are none"),
+        ({"next_id": 2**63}, "numbers that cannot be"),
+        ({"count": -1}, "numbers that cannot be"),
+        ({"root": "a\0b"}, "paths that cannot be"),
     ],
 )
 def test_a_passport_that_makes_no_sense(copy: Path, changes: dict[str, object], message: str) -> None:

@@ -18,6 +18,7 @@ from kits.processes import as_nobody, in_process, with_small_files
 from zsretrieve import api
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import IndexFolderError
+from zsretrieve.store import folder
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -159,7 +160,9 @@ def test_a_reader_sees_the_state_before_or_after_and_never_an_error(tmp_path: Pa
     assert api.verify(gallery) == []
 
 
-def test_one_writer_at_a_time(photos: Path, gallery: Path) -> None:
+def test_one_writer_at_a_time(photos: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "_LOCK_S", 0.0)
+
     class Second(HashingEncoder):
         def encode_prepared(self, batch: object) -> np.ndarray:
             for work in (add, remove, sync, compact, rebuild, replace):

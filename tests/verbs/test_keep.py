@@ -229,6 +229,29 @@ def test_removing_by_path_folder_and_glob(gallery: Path, photos: Path, monkeypat
     assert len(list(photos.rglob("*.png"))) == 30, "the files stay"
 
 
+def test_what_is_nearer_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = tmp_path / "photos"
+    for number, name in enumerate(["a.png", "x/a.png", "x/b.png", "y/x/b.png"]):
+        picture(photos / name, number)
+    out = tmp_path / "g"
+    api.build_gallery(photos, out, HashingEncoder())
+    monkeypatch.chdir(photos / "x")
+    assert api.remove(out, ["a.png"], dry_run=True).removed == 1, (
+        "as the gallery writes it, not also as it is from here"
+    )
+    assert api.remove(out, ["b.png"], dry_run=True).removed == 1
+    assert api.remove(out, ["."], dry_run=True).removed == 2
+    monkeypatch.chdir(photos)
+    assert api.remove(out, ["."], dry_run=True).removed == 4
+    assert api.remove(out, ["x"], dry_run=True).removed == 2
+    others = pictures(tmp_path / "others", 3)
+    api.add(out, others, HashingEncoder())
+    assert api.remove(out, ["."], dry_run=True).removed == 4
+    with pytest.raises(SourceError, match="an empty path"):
+        api.remove(out, [""])
+    assert len(ids(out)) == 7
+
+
 def test_names_that_look_like_globs_are_names_first(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for number, name in enumerate(["a[1].png", "a1.png", "-x.png", "b*.png", "bc.png"]):

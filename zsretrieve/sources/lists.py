@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,16 +42,17 @@ def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
 
 
 def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | None) -> Source:
-    """The pictures of a gallery, to be read again, each at its old place; those once skipped are tried again."""
-    places = {item.id: SourceFile(item.path, item.label) for item in items}
-    taken = frozenset(places)
-    gaps = (place for place in itertools.count() if place not in taken)
+    """The pictures of a gallery, to be read again under their ids; those once skipped are tried again."""
+    files = [SourceFile(item.path, item.label, item.id) for item in items]
+    there = {item.path for item in items}
     labels: dict[str, dict[str, str | None]] = {}
+    others = []
     for once in skipped:
-        if not once.reason.startswith((FOLDER, ARCHIVE)):
-            places[next(gaps)] = SourceFile(once.path, _label(once.path, root or ".", labels))
-    others = tuple(once for once in skipped if once.reason.startswith((FOLDER, ARCHIVE)))
-    return Source(root or ".", tuple(places[place] for place in sorted(places)), others)
+        if once.reason.startswith((FOLDER, ARCHIVE)):
+            others.append(once)
+        elif once.path not in there:
+            files.append(SourceFile(once.path, _label(once.path, root or ".", labels)))
+    return Source(root or ".", tuple(files), tuple(others))
 
 
 def _label(path: str, root: str, known: dict[str, dict[str, str | None]]) -> str | None:

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from zsretrieve.store.manifest import STAGING
 
 SEGMENTS = "segments"
 _SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
+_LOCK_S = 1.0
 _BESIDE = f".{passport.NAME}."
 
 
@@ -71,10 +73,11 @@ class Writer:
         with files.written(self.out):
             content = passport.to_bytes(complete)
             self._replace(passport.NAME, content)
-            self.manifest = complete
-            # Should the passport ever be damaged, `index repair` finds it here.
-            self._replace(passport.COPY, content)
+        self.manifest = complete
         self._sealed.clear()
+        # Should the passport ever be damaged, `index repair` finds it here. The commit stands without it.
+        with contextlib.suppress(OSError):
+            self._replace(passport.COPY, content)
         return complete
 
     def adopt(self, staging: Writer) -> Manifest:
@@ -86,13 +89,14 @@ class Writer:
                 self._sealed[name] = {
                     path: entry for path, entry in staging.manifest.files.items() if path.split("/")[1] == name
                 }
-        adopted = self.commit(staging.manifest)
+        adopted = self.commit(replace(staging.manifest, building=None))
         self.clean()
-        shutil.rmtree(staging.out, ignore_errors=True)
         return adopted
 
     def clean(self) -> None:
-        """Delete the segments that the passport does not name; beside a damaged one, only what this writer made."""
+        """Delete the segments that the passport does not name, and a staging index that was adopted. Beside a damaged
+        passport only what this writer made is deleted.
+        """
         damaged = self.manifest is None and (self.out / passport.NAME).exists()
         keep = _named_by(self)
         with contextlib.suppress(OSError):
@@ -103,6 +107,9 @@ class Writer:
         with contextlib.suppress(OSError):
             for beside in self.out.glob(f"{_BESIDE}*"):
                 beside.unlink()
+        begun = staged(self.out)
+        if begun is not None and keep and _folders_named(begun) <= keep:
+            shutil.rmtree(self.out / STAGING, ignore_errors=True)
 
     def _replace(self, name: str, content: bytes) -> None:
         beside = self.out / f"{_BESIDE}{secrets.token_hex(6)}"
@@ -182,9 +189,13 @@ def creating(out: Path, *, force: bool = False) -> Iterator[Writer]:
 def staging(writer: Writer) -> Iterator[Writer]:
     """The writer of the staging index inside a folder; it stays when the block ends if anything was committed."""
     inner = Writer(writer.out / STAGING)
-    if inner.manifest is None or _folders_named(inner.manifest) <= _named_by(writer):
-        shutil.rmtree(inner.out, ignore_errors=True)  # a half of a first commit, or already adopted
-        inner = Writer(inner.out)
+    if inner.out.exists() and not _holds_only_ours(inner.out):
+        raise OutputExistsError(
+            f"'{inner.out}' exists and is not the beginning of an index, so it is left alone",
+            hint="Move it away, or give another output folder.",
+        )
+    if inner.manifest is None:
+        shutil.rmtree(inner.out, ignore_errors=True)  # a half of a first commit
     with files.written(writer.out):
         inner.out.mkdir(exist_ok=True)
     try:
@@ -216,15 +227,32 @@ def _cleaned(writer: Writer) -> Iterator[Writer]:
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    with files.written(out):
-        handle = os.open(out, os.O_RDONLY)
-    try:
+    """Hold the lock. A verification holds it for a moment to note its time, so some moments are waited for it."""
+    until = time.monotonic() + _LOCK_S
+    while True:
+        with files.written(out):
+            handle = os.open(out, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A writer that leaves nothing removes the folder: what was locked may not be there any more.
+            if os.path.exists(out) and os.path.samestat(os.fstat(handle), os.stat(out)):
+                break
         except BlockingIOError as error:
+            if time.monotonic() > until:
+                os.close(handle)
+                raise IndexFolderError(
+                    f"another process is writing the index at '{out}'",
+                    hint="Wait for it, then run the command again.",
+                ) from error
+            time.sleep(0.02)
+        except OSError as error:
+            os.close(handle)
             raise IndexFolderError(
-                f"another process is writing the index at '{out}'", hint="Wait for it, then run the command again."
+                f"the index at '{out}' cannot be locked, so it is not written: {error.strerror or error}",
+                hint="Its file system knows no locks, or is mounted without them; write it on another one.",
             ) from error
+        os.close(handle)
+    try:
         yield
     finally:
         os.close(handle)
@@ -252,12 +280,17 @@ def _joined(parts: Iterable[dict[str, FileEntry]]) -> dict[str, FileEntry]:
 
 def _holds_only_ours(out: Path) -> bool:
     segments: list[str] = []
+    if not out.is_dir():
+        return False
     for entry in out.iterdir():
         if entry.name == SEGMENTS and entry.is_dir():
             segments = [segment.name for segment in entry.iterdir()]
             if not all(_SEGMENT_NAME.fullmatch(name) for name in segments):
                 return False
-        elif entry.name not in (passport.NAME, passport.COPY, STAGING) and not entry.name.startswith(_BESIDE):
+        elif entry.name == STAGING:
+            if not _holds_only_ours(entry):
+                return False
+        elif entry.name not in (passport.NAME, passport.COPY) and not entry.name.startswith(_BESIDE):
             return False
     # A damaged passport is still ours where segments stand beside it; a lone manifest.json may be anybody's.
     return bool(segments) or not (out / passport.NAME).exists()

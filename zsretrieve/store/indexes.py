@@ -206,6 +206,25 @@ def read_live(folder: Path, manifest: Manifest) -> Live:
     return live
 
 
+def gallery_rows(writer: Writer) -> tuple[Manifest, Live]:
+    """The passport and the rows of the gallery that is being written.
+
+    Raises
+    ------
+    IndexFormatError
+        If it is no gallery.
+    IntegrityError
+        If it is damaged.
+    """
+    manifest = writer.manifest
+    if manifest is None or manifest.kind is not IndexKind.GALLERY:
+        raise IndexFormatError(
+            f"'{writer.out}' is not a gallery index", hint="Prototypes are built again, not added to."
+        )
+    files.refuse_damaged(writer.out, manifest)
+    return manifest, read_live(writer.out, manifest)
+
+
 def _checked(folder: Path, kind: IndexKind) -> Manifest:
     manifest = passport.read(folder)
     if manifest.kind is not kind:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from zsretrieve.errors import IndexFormatError
+from zsretrieve.errors import IndexFormatError, IndexVersionError
 from zsretrieve.records import Manifest
 
 NAME = "manifest.json"
@@ -21,6 +22,11 @@ COPY = "manifest.copy.json"
 STAGING = ".building"
 FORMAT = "zsretrieve-index"
 FORMAT_VERSION = 2
+
+# Ids stay far below what an int64 holds, so that there always is a next one.
+MAX_ID = 2**62
+_SEGMENT = re.compile(r"[0-9a-f]{12}")
+_FILE = re.compile(r"segments/[0-9a-f]{12}/(vectors\.npy|items\.parquet|removed\.npy|prompts\.json|index\.faiss)")
 
 _Record = TypeVar("_Record")
 REBUILD = "Restore the folder from a copy, or build the index again."
@@ -75,15 +81,24 @@ def read(folder: Path) -> Manifest:
 
 
 def read_either(folder: Path) -> Manifest:
-    """Read the passport, or its copy where the passport is damaged. Raises IndexFormatError if neither is sound."""
+    """Read the passport, or its copy where the passport is missing or damaged.
+
+    Raises
+    ------
+    IndexFormatError
+        If neither is sound, or the passport cannot be read or is of another version.
+    """
     try:
         return read(folder)
-    except IndexFormatError:
+    except IndexVersionError:
+        raise
+    except IndexFormatError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+            raise  # it may be sound, though it cannot be read now
         try:
             return from_bytes((folder / COPY).read_bytes(), folder / COPY)
         except (OSError, IndexFormatError):
-            pass
-        raise
+            raise error from None
 
 
 def from_bytes(raw: bytes, path: Path) -> Manifest:
@@ -96,12 +111,12 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         raise IndexFormatError(f"'{path}' is not the passport of a zsretrieve index", hint=REBUILD)
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
-        raise IndexFormatError(
+        raise IndexVersionError(
             f"'{path}' has format version {version}; this zsretrieve reads up to {FORMAT_VERSION}",
             hint="Upgrade zsretrieve.",
         )
     if version == 1:
-        raise IndexFormatError(
+        raise IndexVersionError(
             f"'{path}' has format version 1, which was given up before the first release", hint="Build the index again."
         )
     digest = content.pop("digest", None)
@@ -112,11 +127,23 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         manifest = _build(Manifest, content)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFormatError(f"'{path}' is damaged: {error}", hint=REBUILD) from error
-    named = [*manifest.files, *(segment.name for segment in manifest.segments), manifest.index or ""]
-    for name in named:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise IndexFormatError(f"'{path}' names a file outside its folder: '{name}'", hint=REBUILD)
+    _check_names(manifest, path)
     return manifest
+
+
+def _check_names(manifest: Manifest, path: Path) -> None:
+    """Refuse names and numbers that no writer of ours gives, though the digest fits."""
+    names = {segment.name for segment in manifest.segments}
+    for name in [*manifest.files, *([] if manifest.index is None else [manifest.index])]:
+        if _FILE.fullmatch(name) is None:
+            raise IndexFormatError(f"'{path}' names a file that is none of an index: {name!r}", hint=REBUILD)
+    if not all(_SEGMENT.fullmatch(name) for name in names) or len(names) < len(manifest.segments):
+        raise IndexFormatError(f"'{path}' names segments that are none", hint=REBUILD)
+    numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
+    if min(numbers) < 0 or not 0 <= manifest.next_id <= MAX_ID:
+        raise IndexFormatError(f"'{path}' is damaged: it holds numbers that cannot be", hint=REBUILD)
+    if any("\0" in text for text in (manifest.root or "", *manifest.origins)):
+        raise IndexFormatError(f"'{path}' is damaged: it holds paths that cannot be", hint=REBUILD)
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -62,7 +62,10 @@ def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
     for segment in manifest.segments:
         items, vectors, removed = _read_segment(folder, segment, manifest.space.dim, bad)
         if items is None:
-            lost.append(f"{segment.rows} images of segment {segment.name}: their names cannot be read")
+            lost.append(
+                f"{segment.rows} images of segment {segment.name}: their names cannot be read, and older states "
+                "of as many may be back"
+            )
         if removed is None:
             lost.append(f"the list of {segment.removed} removed images of segment {segment.name}: they may be back")
         n_damaged += items is None or vectors is None or removed is None

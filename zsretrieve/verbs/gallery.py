@@ -12,10 +12,10 @@ from pathlib import Path
 from zsretrieve import addresses
 from zsretrieve.errors import ImageError, OutputExistsError, SourceError
 from zsretrieve.ports import Encoder, IndexBackend
-from zsretrieve.records import Building, Changes, Encoding, IndexKind, Item, Manifest
+from zsretrieve.records import Building, Changes, Encoding, IndexKind, Item, Manifest, Skipped
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
-from zsretrieve.store.indexes import Gallery, open_gallery, read_live
+from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
 from zsretrieve.verbs.encode import OnProgress, Reading, Seen, nothing_readable, unread
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 from zsretrieve.version import tool_version
@@ -66,7 +66,7 @@ def build_gallery(
         manifest = _beginning(stage.manifest, wanted, out, force=force)
         growth, unchanged, encoded = _encode_all(
             stage, manifest, source, encoder, backend, reading, checkpoint, on_progress,
-            same_listing=wanted.building == manifest.building,
+            same_listing=wanted.building == manifest.building and all(file.id is None for file in source.files),
         )  # fmt: skip
         for one in skipped:
             growth.skip(one)
@@ -106,35 +106,44 @@ def rebuild(
         If some pictures cannot be read any more, unless ``drop_missing``; what was encoded is kept for the next call.
     """
     with writing(out) as writer, staging(writer) as stage:
-        assert writer.manifest is not None
-        old = writer.manifest
-        before = read_live(out, old)
+        old, before = gallery_rows(writer)
         files = tuple(SourceFile(item.path, item.label, item.id) for item in before.items)
         source = Source(old.root or "", files)
         reading = replace(reading, exif=old.encoding.exif)
-        wanted = replace(
-            _manifest(source, encoder, reading), origins=old.origins, next_id=old.next_id, skipped=old.skipped
-        )
+        wanted = replace(_manifest(source, encoder, reading), origins=old.origins, next_id=old.next_id)
         # The gallery may have got other sources since a rebuilding that is taken up again.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
-        manifest = _beginning(staged, wanted, out, force=force)
+        manifest = replace(_beginning(staged, wanted, out, force=force), skipped=old.skipped)
         growth, unchanged, encoded = _encode_all(
             stage, manifest, source, encoder, backend, reading, checkpoint, on_progress, same_listing=False
         )
+        lost = [item for item in before.items if item.id not in growth.ids]
         growth.finish(compact=True)
-        lost = len(before.items) - growth.count
-        if lost and not drop_missing:
-            first = next(one for one in growth.skipped if one not in old.skipped)
-            raise SourceError(
-                f"{lost} images of '{out}' cannot be read any more, so the old gallery stays; first '{first.path}': "
-                f"{first.reason}",
-                hint="Bring them back and run the command again, or leave them out with --drop-missing.",
-            )
+        if lost:
+            _refuse_loss(out, lost, len(before.items), growth.skipped, drop_missing=drop_missing)
         complete = writer.adopt(stage)
     changes = Changes(
-        changed=complete.count - unchanged, unchanged=unchanged, removed=lost, encoded=encoded, skipped=complete.skipped
-    )
+        changed=complete.count - unchanged, unchanged=unchanged, removed=len(lost), encoded=encoded,
+        skipped=complete.skipped,
+    )  # fmt: skip
     return BuiltGallery(open_gallery(out, backend), changes)
+
+
+def _refuse_loss(
+    out: Path, lost: Sequence[Item], count: int, skipped: Sequence[Skipped], *, drop_missing: bool
+) -> None:
+    reasons = {one.path: one.reason for one in skipped}
+    first = f"'{lost[0].path}': {reasons.get(lost[0].path, 'not there')}"
+    if len(lost) == count:
+        raise SourceError(
+            f"not one of the {count} images of '{out}' can be read any more, so the old gallery stays; first {first}",
+            hint="Is a drive not mounted?",
+        )
+    if not drop_missing:
+        raise SourceError(
+            f"{len(lost)} images of '{out}' cannot be read any more, so the old gallery stays; first {first}",
+            hint="Bring them back and run the command again, or leave them out with --drop-missing.",
+        )
 
 
 def _encode_all(
@@ -152,9 +161,20 @@ def _encode_all(
     """The staging gallery with all of a source in it; how many pictures it held before, and how many were encoded."""
     live = read_live(stage.out, manifest)
     growth = Growth(stage, manifest, live, backend, checkpoint)
-    todo, unchanged, stale = _still_to_do(source, live.items, growth, same_listing)
-    growth.remove(stale)
-    encoded = take_in(growth, source, todo, lambda: encoder, reading, _with_its_id, on_progress, done_before=unchanged)
+    todo, unchanged = _still_to_do(source, live.items, growth, same_listing)
+    there = {item.id for item in live.items}
+    taken: set[int] = set()
+
+    def settle(seen: Seen) -> Item:
+        item = replace(seen.item, id=growth.new_id() if seen.file.id is None else seen.file.id)
+        taken.add(item.id)
+        return item
+
+    encoded = take_in(growth, source, todo, lambda: encoder, reading, settle, on_progress, done_before=unchanged)
+    # What changed into something that cannot be read is not in a new gallery, whatever it was before.
+    growth.remove({file.id for file in todo if file.id is not None and file.id in there and file.id not in taken})
+    listed = {file.path for file in source.files} | {one.path for one in source.skipped}
+    growth.forget_skips([one.path for one in growth.skipped if one.path not in listed])
     return growth, unchanged, encoded
 
 
@@ -179,7 +199,7 @@ def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
         created=now(),
         tool_version=tool_version(),
         verified=now(),
-        next_id=len(source.files),
+        next_id=max([len(source.files), *(file.id + 1 for file in source.files if file.id is not None)]),
         root=source.root,
         origins=() if source.where is None else (source.where,),
         building=Building(listing_digest(source), len(source.files)),
@@ -209,11 +229,12 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
 
 def _still_to_do(
     source: Source, items: Sequence[Item], growth: Growth, same_listing: bool
-) -> tuple[list[SourceFile], int, set[int]]:
-    """The files of a source that are not in the gallery as they are now, each with its id; how many are; and the ids
-    of those that the source does not hold any more.
+) -> tuple[list[SourceFile], int]:
+    """The files of a source that are not in the growing gallery as they are now, and how many are. Pictures that the
+    source does not hold any more are taken out.
 
-    In the listing that the build began with, a file's place is its id. What has come since gets ids after the last.
+    A file that is there keeps its id. In the listing that the build began with, the place of any other is its id;
+    in another listing it gets one after the last, once it is encoded.
     """
     done: dict[str, deque[Item]] = {}
     by_id = {item.id: item for item in items}
@@ -225,21 +246,18 @@ def _still_to_do(
             before = by_id.get(file.id)
         else:
             before = done[file.path].popleft() if done.get(file.path) else None
-        if before is not None and before.path == file.path and is_unchanged(source.address(file), before):
-            unchanged += 1
-            stale.discard(before.id)
-            if before.label != file.label:
-                growth.relabel(before, file.label)
-            continue
+        id_ = file.id if before is None else before.id
         if before is not None:
-            id_ = before.id
-        elif file.id is not None:
-            id_ = file.id
-        else:
-            id_ = place if same_listing else growth.new_id()
-        stale.discard(id_)
-        todo.append(replace(file, id=id_))
-    return todo, unchanged, stale
+            stale.discard(before.id)
+            if before.path == file.path and is_unchanged(source.address(file), before):
+                unchanged += 1
+                growth.forget_skips([file.path])
+                if before.label != file.label:
+                    growth.relabel(before, file.label)
+                continue
+        todo.append(replace(file, id=place if id_ is None and same_listing else id_))
+    growth.remove(stale)
+    return todo, unchanged
 
 
 def is_unchanged(address: str, item: Item) -> bool:
@@ -249,8 +267,3 @@ def is_unchanged(address: str, item: Item) -> bool:
     except ImageError:
         return False
     return (state.bytes, state.mtime_ns) == (item.bytes, item.mtime_ns)
-
-
-def _with_its_id(seen: Seen) -> Item:
-    assert seen.file.id is not None
-    return replace(seen.item, id=seen.file.id)

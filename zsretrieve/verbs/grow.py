@@ -59,7 +59,7 @@ class Growth:
         self._place: dict[str, int] = {}
         self._brought: dict[str, tuple[Item, Vectors]] = {}
         for row, item in enumerate(live.items):
-            if item.digest:
+            if item.digest and item.width:  # imported pictures may be known by less
                 self._place.setdefault(item.digest, row)
 
     def known(self, digest: str) -> Known | None:
@@ -75,6 +75,11 @@ class Growth:
     def count(self) -> int:
         """Pictures in the gallery, those that wait included."""
         return len(self._ids)
+
+    @property
+    def ids(self) -> frozenset[int]:
+        """The ids of these pictures."""
+        return frozenset(self._ids)
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -150,15 +155,15 @@ class Growth:
             raise
 
     def finish(self, *, compact: bool = False) -> Manifest:
-        """Commit everything: few segments, the FAISS file, no build under way.
+        """Commit everything: few segments, the FAISS file.
 
         Parameters
         ----------
         compact : bool
             Write all rows as one segment, whatever the sizes.
         """
-        if compact:
-            self.checkpoint()  # the writing of everything may fail, and then what was encoded is kept
+        if self._waiting:
+            self.checkpoint()  # what follows may fail, and then what was encoded is kept
         if not (self._waiting or self._removed or compact or self.manifest.index is None):
             manifest = self._complete(self.manifest.segments, self.manifest.index)
             if manifest != self._writer.manifest:
@@ -175,8 +180,7 @@ class Growth:
             parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
         live = rows.joined(parts, dim)
         index = indexes.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
-        manifest = replace(self._complete(tuple(segments), index), building=None)
-        self.manifest = self._writer.commit(manifest)
+        self.manifest = self._writer.commit(self._complete(tuple(segments), index))
         self._writer.clean()
         return self.manifest
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from zsretrieve import addresses
-from zsretrieve.errors import IndexFormatError, SourceError
-from zsretrieve.ports import Encoder, IndexBackend
-from zsretrieve.records import Changes, IndexKind, Item, Manifest
+from zsretrieve.errors import SourceError
+from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder
+from zsretrieve.records import Changes, Item, Manifest
 from zsretrieve.sources import Source, SourceFile
-from zsretrieve.store import files
-from zsretrieve.store.folder import Writer, writing
-from zsretrieve.store.indexes import check_same_space, read_live
+from zsretrieve.store.folder import writing
+from zsretrieve.store.indexes import check_same_space, gallery_rows
 from zsretrieve.store.rows import Live
 from zsretrieve.verbs.encode import OnProgress, Reading, Seen, unread
 from zsretrieve.verbs.gallery import is_unchanged
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
-
-MakeEncoder = Callable[[], Encoder]
 
 
 def add(
@@ -69,14 +66,14 @@ def add(
         If ``reading`` is strict and a picture cannot be used.
     """
     with writing(out) as writer:
-        manifest, live = _opened(writer)
+        manifest, live = gallery_rows(writer)
         reading = replace(reading, exif=manifest.encoding.exif)
         if source.where is not None and source.where not in manifest.origins:
             manifest = replace(manifest, origins=(*manifest.origins, source.where))
         intake = _Intake(
             Growth(writer, manifest, live, backend, checkpoint), live, [source], checksum=checksum, relabel=relabel
         )
-        intake.run(_checked(encoder, manifest), reading, on_progress)
+        intake.run(_of_its_space(encoder, manifest), reading, on_progress)
         intake.growth.finish()
         return intake.changes()
 
@@ -95,8 +92,9 @@ def sync(
 ) -> Changes:
     """Bring a gallery to the present state of its sources: what ``add`` does, and what is gone is removed.
 
-    A picture is removed only if its file is surely not there any more; one that cannot be looked at stays, and so does
-    one that changed into something that cannot be read.
+    A picture is removed only if its file is surely not there any more: it lies in one of the sources, which could be
+    listed, or its folder still is there. One that cannot be looked at stays, and so does one that changed into
+    something that cannot be read.
 
     Parameters
     ----------
@@ -106,26 +104,28 @@ def sync(
     Raises
     ------
     SourceError
-        If not one picture of the gallery is there any more: a drive is more likely missing than all of them deleted.
+        If all pictures that the gallery holds would be removed: a drive is more likely missing than all of them
+        deleted. What was added until then stays.
     SpaceMismatchError, SkippedInputError
         See ``add``.
     """
     with writing(out) as writer:
-        manifest, live = _opened(writer)
+        manifest, live = gallery_rows(writer)
         reading = replace(reading, exif=manifest.encoding.exif)
         intake = _Intake(
             Growth(writer, manifest, live, backend, checkpoint), live, listed, checksum=checksum, relabel=relabel
         )
-        present = intake.present
-        gone = [item for item in live.items if item.path not in present and intake.is_gone(item)]
-        if gone and len(gone) == len(live.items) and not present:
-            raise SourceError(
-                f"not one of the {len(gone)} images of '{out}' is there any more, first '{gone[0].path}'",
-                hint="Is a drive not mounted? To empty the gallery, use: zsretrieve index remove",
-            )
+        gone = [item for item in live.items if intake.is_removed(item)]
         intake.look_again_at_the_rest({item.id for item in gone})
-        intake.run(_checked(encoder, manifest), reading, on_progress)
+        intake.run(_of_its_space(encoder, manifest), reading, on_progress)
         removed = [item.id for item in gone if item.id not in intake.moved]
+        if removed and len(removed) == len(live.items):
+            intake.growth.checkpoint()
+            raise SourceError(
+                f"not one of the {len(removed)} images of '{out}' is there any more, first '{gone[0].path}'; "
+                "none was removed",
+                hint="Is a drive not mounted? If they are gone for good, use: zsretrieve index remove",
+            )
         known = intake.present | intake.unread
         intake.growth.forget_skips([one.path for one in intake.growth.skipped if one.path not in known])
         intake.growth.remove(removed)
@@ -150,7 +150,7 @@ def remove(
         Only count.
     """
     with writing(out) as writer:
-        manifest, live = _opened(writer)
+        manifest, live = gallery_rows(writer)
         ids = set(chosen(manifest, live.items))
         growth = Growth(writer, manifest, live, backend)
         if ids and not dry_run:
@@ -167,7 +167,7 @@ def compact(out: Path, backend: IndexBackend) -> tuple[Manifest, Manifest]:
     before, after : Manifest
     """
     with writing(out) as writer:
-        manifest, live = _opened(writer)
+        manifest, live = gallery_rows(writer)
         return manifest, Growth(writer, manifest, live, backend).finish(compact=True)
 
 
@@ -180,6 +180,8 @@ class _Intake:
         self.unread: set[str] = set()
         self._root = growth.manifest.root or ""
         self._listed = [self._rebased(source) for source in listed]
+        self.present = {file.path for source in self._listed for file in source.files}
+        self._roots = tuple(f"{source.root.rstrip('/')}/" for source in listed if source.where is not None)
         self._live = live
         self._checksum = checksum
         self._relabel = relabel
@@ -193,21 +195,23 @@ class _Intake:
             if item.digest:
                 self._by_digest.setdefault(item.digest, []).append(item)
 
-    @property
-    def present(self) -> set[str]:
-        """The paths that the sources hold now."""
-        return {file.path for source in self._listed for file in source.files}
-
     def look_again_at_the_rest(self, gone: set[int]) -> None:
         """Take in also what no source lists but still is there: pictures that were added one by one."""
-        present = self.present
-        rest = [item for item in self._live.items if item.id not in gone and item.path not in present]
+        rest = [item for item in self._live.items if item.id not in gone and item.path not in self.present]
         if rest:
             self._listed.append(Source(self._root, tuple(SourceFile(item.path, item.label) for item in rest)))
+            self.present |= {item.path for item in rest}
 
     def is_gone(self, item: Item) -> bool:
         """Whether the picture's file is surely not there any more."""
         return addresses.is_missing(addresses.join(self._root, item.path))
+
+    def is_removed(self, item: Item) -> bool:
+        """Whether the picture was removed where it lay, rather than that a drive is missing."""
+        if item.path in self.present or not self.is_gone(item):
+            return False
+        address = addresses.join(self._root, item.path)
+        return address.startswith(self._roots) or os.path.isdir(os.path.dirname(address))
 
     def changes(self) -> Changes:
         return Changes(
@@ -258,6 +262,7 @@ class _Intake:
                     todo.append(replace(file, id=item.id))
                     continue
                 self._count["unchanged"] += 1
+                self.growth.forget_skips([file.path])
                 if self._relabel and file.label != item.label:
                     self.growth.relabel(item, file.label)
         return todo
@@ -282,44 +287,44 @@ class _Intake:
 def chosen_by_path(patterns: Sequence[str], manifest: Manifest, items: Sequence[Item]) -> set[int]:
     """The ids of the pictures that paths, folders or globs name.
 
-    A pattern is taken as the first of these that finds anything: a path as the gallery writes it, or relative to the
-    current folder; a folder, with all below it; a glob over paths, in which ``*`` matches ``/`` too.
+    A pattern is taken as the first of these that finds anything: a picture's path as the gallery writes it; a picture's
+    path from the current folder; a folder, in the same two ways, with all below it; a glob over paths, in which ``*``
+    matches ``/`` too, in the same two ways.
 
     Raises
     ------
     SourceError
-        If a pattern finds nothing.
+        If a pattern is empty or finds nothing.
     """
     ids: set[int] = set()
     for pattern in patterns:
-        here = addresses.relative(manifest.root or "", addresses.join(os.getcwd(), pattern))
-        exact = {os.path.normpath(here), here, pattern}
-        below = tuple(f"{path.rstrip('/')}/" for path in exact)
-        found = (
-            {item.id for item in items if item.path in exact}
-            or {item.id for item in items if item.path.startswith(below)}
-            or {item.id for item in items if any(fnmatch.fnmatchcase(item.path, path) for path in exact)}
-        )
+        if not pattern:
+            raise SourceError("an empty path names nothing; nothing was removed", hint="Check the variable it is from.")
+        found = next(filter(None, _matches(pattern, manifest.root or "", items)), set())
         if not found:
             raise SourceError(
                 f"nothing in the gallery matches '{pattern}'; nothing was removed",
-                hint="Give a path below the gallery's root, a folder, or a glob in quotes; paths are shown by search.",
+                hint="Give a path below the gallery's root, a folder, or a glob in quotes; search shows the paths.",
             )
         ids |= found
     return ids
 
 
-def _opened(writer: Writer) -> tuple[Manifest, Live]:
-    manifest = writer.manifest
-    if manifest is None or manifest.kind is not IndexKind.GALLERY:
-        raise IndexFormatError(
-            f"'{writer.out}' is not a gallery index", hint="Prototypes are built again, not added to."
-        )
-    files.refuse_damaged(writer.out, manifest)
-    return manifest, read_live(writer.out, manifest)
+def _matches(pattern: str, root: str, items: Sequence[Item]) -> Iterator[set[int]]:
+    """What a pattern means in each way that it may be taken, the likeliest first."""
+    address = addresses.join(os.getcwd(), pattern)
+    here = addresses.relative(root, address if addresses.is_url(address) else os.path.normpath(address))
+    for path in (pattern, here):
+        yield {item.id for item in items if item.path == path}
+    for path in (pattern, here):
+        if path == root:
+            yield {item.id for item in items if not os.path.isabs(item.path)}
+        yield {item.id for item in items if item.path.startswith(f"{path.rstrip('/')}/")}
+    for path in (pattern, here):
+        yield {item.id for item in items if fnmatch.fnmatchcase(item.path, path)}
 
 
-def _checked(encoder: MakeEncoder, manifest: Manifest) -> MakeEncoder:
+def _of_its_space(encoder: MakeEncoder, manifest: Manifest) -> MakeEncoder:
     def checked() -> Encoder:
         made = encoder()
         check_same_space(manifest.space, "the gallery", made.space, "the encoder")

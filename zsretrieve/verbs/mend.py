@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from zsretrieve import addresses
 from zsretrieve.errors import ImageError, IntegrityError
 from zsretrieve.images import decode
 from zsretrieve.pooling import pool_prompts
-from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder
 from zsretrieve.records import Damage, IndexKind, Manifest
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store import files, indexes, rows
@@ -24,8 +24,6 @@ from zsretrieve.store.salvage import Salvage, salvage
 from zsretrieve.store.verify import verify
 from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, Reading, encode_batches, encode_texts_once
-
-MakeEncoder = Callable[[], Encoder]
 
 # Encoded by another engine, precision or batch the same picture has a vector this near (docs/architecture.md).
 _LEAST_COSINE = 0.999
@@ -70,7 +68,7 @@ def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, s
         item = opened.items[row]
         try:
             content = addresses.read(opened.path_of(item))
-            if content.digest != item.digest:
+            if content.digest != item.digest and item.digest:
                 raise ImageError("changed since")
             picture = decode(content, exif=opened.manifest.encoding.exif)
         except ImageError:
@@ -152,7 +150,7 @@ def _encode_again(
     made: dict[int, Vectors] = {}
     for batch in encode_batches(source, files_, encoder, Reading(exif=manifest.encoding.exif), _nothing_known):
         for seen in batch.seen:
-            if seen.file.id is not None and wanted[seen.file.id] == seen.item.digest:
+            if seen.file.id is not None and wanted[seen.file.id] in ("", seen.item.digest):
                 made[seen.file.id] = seen.vector
         if on_progress is not None:
             on_progress(batch.done, len(files_))

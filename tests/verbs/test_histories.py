@@ -1,0 +1,238 @@
+"""Random histories of a gallery and its photos, with interruptions, against what must be so after each step."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kits.pictures import Counting, picture, pictures
+
+from zsretrieve import api
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import OutputExistsError, SourceError
+from zsretrieve.records import Item
+from zsretrieve.store import manifest as passport
+
+HISTORIES = 25
+STEPS = 10
+
+
+class World:
+    """A folder of photos in which things happen."""
+
+    def __init__(self, root: Path, rng: random.Random) -> None:
+        self.photos = pictures(root / "photos", rng.randint(4, 14))
+        self.gallery = root / "gallery"
+        self._rng = rng
+        self._number = 1000
+
+    def files(self) -> list[Path]:
+        return sorted(self.photos.rglob("*.png"))
+
+    def readable(self) -> dict[str, str]:
+        """The digest of each sound picture, by path."""
+        contents = {path.relative_to(self.photos).as_posix(): path.read_bytes() for path in self.files()}
+        return {path: hashlib.sha256(c).hexdigest() for path, c in contents.items() if not c.startswith(b"junk")}
+
+    def change(self) -> None:
+        self._number += 1
+        folder = self.photos / f"class {self._rng.randint(0, 3)}"
+        path = self._rng.choice(self.files())
+        match self._rng.choice(["new", "edit", "move", "copy", "delete", "break"]):
+            case "new":
+                picture(folder / f"{self._number}.png", self._number)
+            case "edit":
+                picture(path, self._number)
+            case "move":
+                folder.mkdir(exist_ok=True)
+                path.rename(folder / f"moved {self._number}.png")
+            case "copy":
+                folder.mkdir(exist_ok=True)
+                shutil.copy(path, folder / f"copy {self._number}.png")
+            case "delete" if len(self.files()) > 4:
+                path.unlink()
+            case "break":
+                path.write_bytes(f"junk {self._number}".encode())
+            case _:
+                pass
+
+
+def items(gallery: Path) -> dict[int, Item]:
+    return {item.id: item for item in api.open_gallery(gallery, device="cpu").items}
+
+
+@pytest.mark.parametrize("seed", range(HISTORIES))
+def test_a_random_history(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    world = World(tmp_path, rng)
+    gallery, model = world.gallery, 0
+    api.build_gallery(world.photos, gallery, HashingEncoder())
+    ever = set(items(gallery))
+    for _ in range(STEPS):
+        for _ in range(rng.randint(0, 4)):
+            world.change()
+        before, first_free = items(gallery), passport.read(gallery).next_id
+        step = rng.choice(["add", "sync", "sync", "remove", "compact", "rebuild", "repair"])
+        limit, checkpoint = rng.choice([None, None, 0, 4, 8]), rng.choice([1, 4, 8])
+        ended = True
+        try:
+            match step:
+                case "add":
+                    api.add(gallery, world.photos, Counting(limit, model), checkpoint=checkpoint)
+                case "sync":
+                    api.sync(gallery, Counting(limit, model), checkpoint=checkpoint)
+                case "remove" if before:
+                    ids = rng.sample(sorted(before), min(len(before), 3))
+                    api.remove(gallery, where=f"id in ({', '.join(map(str, ids))})")
+                case "compact":
+                    api.compact(gallery)
+                case "repair":
+                    api.repair(gallery)
+                case "rebuild":
+                    other = rng.choice([0, 1])
+                    drop = rng.random() < 0.5
+                    encoder = Counting(limit, other)
+                    api.rebuild(gallery, encoder, drop_missing=drop, force=rng.random() < 0.5, checkpoint=checkpoint)
+                    model = other
+        except (KeyboardInterrupt, SourceError, OutputExistsError):
+            ended = False
+        assert api.verify(gallery) == []
+        after, now_free = items(gallery), passport.read(gallery).next_id
+        assert not (ever - set(before)) & set(after), "an id came back"
+        assert all(first_free <= id_ < now_free for id_ in set(after) - set(before)), "an old id for a new picture"
+        ever |= set(after)
+        if step in ("remove", "compact", "repair"):
+            assert all(after[id_] == before[id_] for id_ in after)
+        if step == "rebuild":
+            assert all((after[id_].path, after[id_].label) == (before[id_].path, before[id_].label) for id_ in after)
+            assert len(after) == len(before) or (ended and drop)
+        if step == "sync" and ended:
+            here = {item.path: item.digest for item in after.values()}
+            assert len(here) == len(after), "a picture is there twice"
+            assert {path: here.get(path) for path in world.readable()} == world.readable()
+            assert all((world.photos / path).exists() for path in here)
+            skipped = {one.path for one in passport.read(gallery).skipped}
+            assert skipped == {p.relative_to(world.photos).as_posix() for p in world.files()} - set(world.readable())
+        checked = api.verify_deep(gallery, HashingEncoder(seed=model), sample=10_000)
+        assert checked.damages == ()
+
+
+Build = Callable[[Path, Path, HashingEncoder], object]
+
+
+def begun(photos: Path, out: Path, after: int, seed: int = 0) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(photos, out, Counting(after, seed), checkpoint=8)
+
+
+def test_what_cannot_be_read_any_more_is_not_in_a_build_that_goes_on(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 40), tmp_path / "out"
+    begun(photos, out, 32)
+    (photos / "class 0" / "0000.png").write_bytes(b"junk")
+    built = api.build_gallery(photos, out, HashingEncoder())
+    assert "class 0/0000.png" not in {item.path for item in built.items}
+    assert [one.path for one in built.manifest.skipped] == ["class 0/0000.png"]
+    assert len(built.items) == 39
+    assert api.verify(out) == []
+
+
+def test_an_old_path_does_not_come_back_with_a_rebuilding_that_goes_on(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 40), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    with pytest.raises(KeyboardInterrupt):
+        api.rebuild(out, Counting(32, seed=1))
+    (photos / "class 0" / "0000.png").rename(photos / "renamed.png")
+    api.sync(out, HashingEncoder())
+    (photos / "renamed.png").write_bytes(b"junk")
+    with pytest.raises(SourceError, match=r"1 images of .* cannot be read any more.* 'renamed.png'"):
+        api.rebuild(out, HashingEncoder(seed=1))
+    assert items(out)[0].path == "renamed.png"
+    api.rebuild(out, HashingEncoder(seed=1), drop_missing=True)
+    assert 0 not in items(out)
+    assert [one.path for one in passport.read(out).skipped] == ["renamed.png"]
+
+
+def test_a_deleted_file_stops_a_rebuilding_that_goes_on(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 40), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    with pytest.raises(KeyboardInterrupt):
+        api.rebuild(out, Counting(32, seed=1))
+    (photos / "class 0" / "0000.png").unlink()
+    with pytest.raises(SourceError, match="1 images"):
+        api.rebuild(out, HashingEncoder(seed=1))
+
+
+def test_rebuilding_where_a_sync_had_skipped_already(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    (photos / "class 0" / "0000.png").write_bytes(b"junk")
+    api.sync(out, HashingEncoder())
+    with pytest.raises(SourceError, match="not a readable image"):
+        api.rebuild(out, HashingEncoder(seed=1))
+    assert len(items(out)) == 20
+
+
+def test_a_missing_drive_does_not_empty_a_gallery(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    shutil.move(photos, tmp_path / "elsewhere")
+    with pytest.raises(SourceError, match="not one of the 20 images") as caught:
+        api.rebuild(out, HashingEncoder(seed=1), drop_missing=True)
+    assert "not mounted" in str(caught.value.hint)
+    picture(photos / "stray.png", 999)
+    with pytest.raises(SourceError, match="not one of the 20 images .* none was removed"):
+        api.sync(out, HashingEncoder())
+    assert len(items(out)) == 21
+    assert api.verify(out) == []
+
+
+def test_pictures_added_one_by_one_stay_when_their_folder_is_gone(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
+    drive = pictures(tmp_path / "drive", 3, first=100)
+    api.build_gallery(photos, out, HashingEncoder())
+    for path in sorted(drive.rglob("*.png")):
+        api.add(out, api.open_source([path]), HashingEncoder())
+    shutil.move(drive, tmp_path / "unplugged")
+    assert api.sync(out, HashingEncoder()).removed == 0
+    shutil.move(tmp_path / "unplugged", drive)
+    next(drive.rglob("*.png")).unlink()
+    assert api.sync(out, HashingEncoder()).removed == 1
+
+
+def test_a_gallery_read_again_keeps_its_ids(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
+    (photos / "class 0" / "bad.png").write_bytes(b"junk")
+    api.build_gallery(photos, out, HashingEncoder())
+    api.remove(out, ["class 1"])
+    again = api.build_gallery(out, tmp_path / "again", HashingEncoder(seed=1))
+    assert {i.id: i.path for i in again.items} == {i.id: i.path for i in items(out).values()}
+    assert [one.path for one in again.manifest.skipped] == ["class 0/bad.png"]
+    picture(photos / "class 0" / "bad.png", 5)
+    third = api.build_gallery(out, tmp_path / "third", HashingEncoder())
+    assert {i.path: i.id for i in third.items}["class 0/bad.png"] > max(items(out))
+
+
+def test_a_list_of_skips_follows(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 40), tmp_path / "out"
+    bad = photos / "class 0" / "0000 bad.png"
+    bad.write_bytes(b"junk")
+    begun(photos, out, 32)
+    bad.unlink()
+    assert api.build_gallery(photos, out, HashingEncoder()).manifest.skipped == ()
+    with pytest.raises(KeyboardInterrupt):
+        api.rebuild(out, Counting(16, seed=1))
+    (photos / "class 1" / "bad.png").write_bytes(b"junk")
+    api.add(out, photos, HashingEncoder())
+    assert [s.path for s in api.rebuild(out, HashingEncoder(seed=1)).changes.skipped] == ["class 1/bad.png"]
+    victim = photos / "class 2" / "0002.png"
+    kept = tmp_path / "kept.png"
+    shutil.copy2(victim, kept)
+    victim.write_bytes(b"junk")
+    assert len(api.sync(out, HashingEncoder(seed=1)).skipped) == 2
+    shutil.copy2(kept, victim)
+    api.sync(out, HashingEncoder(seed=1))
+    assert [one.path for one in passport.read(out).skipped] == ["class 1/bad.png"]
