@@ -112,7 +112,7 @@ def test_a_file_system_without_locks_is_told(gallery: Path, photos: Path, monkey
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuses)
-    with pytest.raises(IndexFolderError, match="cannot be locked.*No locks available"):
+    with pytest.raises(IndexFolderError, match=r"cannot be locked.*No locks available"):
         api.compact(gallery)
 
 

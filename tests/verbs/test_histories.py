@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,9 +120,6 @@ def test_a_random_history(tmp_path: Path, seed: int) -> None:
         assert checked.damages == ()
 
 
-Build = Callable[[Path, Path, HashingEncoder], object]
-
-
 def begun(photos: Path, out: Path, after: int, seed: int = 0) -> None:
     with pytest.raises(KeyboardInterrupt):
         api.build_gallery(photos, out, Counting(after, seed), checkpoint=8)
@@ -184,7 +180,7 @@ def test_a_missing_drive_does_not_empty_a_gallery(tmp_path: Path) -> None:
         api.rebuild(out, HashingEncoder(seed=1), drop_missing=True)
     assert "not mounted" in str(caught.value.hint)
     picture(photos / "stray.png", 999)
-    with pytest.raises(SourceError, match="not one of the 20 images .* none was removed"):
+    with pytest.raises(SourceError, match=r"not one of the 20 images .* none was removed"):
         api.sync(out, HashingEncoder())
     assert len(items(out)) == 21
     assert api.verify(out) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from zsretrieve import addresses
-from zsretrieve.errors import ImageError, SkippedInputError, SourceError
+from zsretrieve.errors import ImageError, SkippedInputError, SourceError, ZsRetrieveError
 from zsretrieve.images import Content, decode, own_pixel_limit
-from zsretrieve.ports import Encoder, Pixels
+from zsretrieve.ports import Encoder, MakeEncoder, Pixels
 from zsretrieve.records import Item, Skipped
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.vectors import Vectors
@@ -22,6 +23,9 @@ from zsretrieve.vectors import Vectors
 OnProgress = Callable[[int, int], None]
 
 _TEXT_CHUNK = 512
+_MOST_ENTRIES = 1024
+# Pictures read ahead before the encoder, which knows its batches, is there.
+_FIRST_AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def encode_source(
     memory = Memory()
     skipped = list(unread(source, reading))
     batches = []
-    for batch in encode_batches(source, source.files, encoder, reading, memory.get):
+    for batch in encode_batches(source, source.files, lambda: encoder, reading, memory.get):
         memory.note(batch)
         batches.append(batch)
         skipped += batch.skipped
@@ -158,7 +162,7 @@ def nothing_readable(skipped: Sequence[Skipped]) -> SourceError:
 def encode_batches(
     source: Source,
     files: Sequence[SourceFile],
-    encoder: Encoder,
+    make_encoder: MakeEncoder,
     reading: Reading,
     known: Callable[[str], Known | None],
 ) -> Iterator[Batch]:
@@ -173,7 +177,8 @@ def encode_batches(
     source : Source
     files : sequence of SourceFile
         Of that source. Items get their place in this sequence as id.
-    encoder : Encoder
+    make_encoder : callable
+        Gives the encoder; called once, when the first picture is to be encoded.
     reading : Reading
     known : callable
         Gives what is known of a digest. It is called from several threads; every batch yielded should be known to it.
@@ -183,13 +188,14 @@ def encode_batches(
     SkippedInputError
         If ``reading`` is strict and a picture cannot be used.
     """
+    encoder = _Once(make_encoder)
     waiting: list[Pixels] = []
     place_of: dict[str, int] = {}
     entries: list[tuple[SourceFile, Item, Known | int]] = []
     skipped: list[Skipped] = []
 
     def batch(done: int) -> Batch:
-        vectors = encoder.encode_prepared(waiting) if waiting else np.empty((0, 0), dtype=np.float32)
+        vectors = encoder().encode_prepared(waiting) if waiting else np.empty((0, 0), dtype=np.float32)
         fresh = set(range(len(waiting)))
         seen = []
         for file, item, what in entries:
@@ -220,7 +226,8 @@ def encode_batches(
                 if place == len(waiting):
                     waiting.append(outcome.pixels)
                 entries.append((file, item, place))
-            if len(waiting) == encoder.batch_size or len(entries) >= 4 * encoder.batch_size:
+            # What waits for a batch is the same however often a run was interrupted, so a constant bounds it.
+            if len(entries) >= _MOST_ENTRIES or (waiting and len(waiting) == encoder().batch_size):
                 yield batch(done)
     yield batch(len(files))
 
@@ -260,10 +267,25 @@ def encode_texts_once(
     return EncodedTexts(np.concatenate(parts), rows, cut)
 
 
+class _Once:
+    """An encoder that is made when it is first needed, in whichever thread that is."""
+
+    def __init__(self, make: MakeEncoder) -> None:
+        self.made: Encoder | None = None
+        self._make = make
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Encoder:
+        with self._lock:
+            if self.made is None:
+                self.made = self._make()
+            return self.made
+
+
 def _prepared(
     source: Source,
     files: Sequence[SourceFile],
-    encoder: Encoder,
+    encoder: _Once,
     reading: Reading,
     known: Callable[[str], Known | None],
 ) -> Generator[tuple[SourceFile, _Prepared | ImageError], None, None]:
@@ -274,25 +296,27 @@ def _prepared(
             if before is not None:
                 return _Prepared(_item(number, file, content, before.width, before.height), None)
             picture = decode(content, exif=reading.exif, max_pixels=reading.max_pixels)
-            pixels = encoder.prepare(picture.image)
+            pixels = encoder().prepare(picture.image)
         except ImageError as error:
             return error
         except MemoryError:
             return ImageError("out of memory while reading or resizing")
+        except ZsRetrieveError:
+            raise  # the encoder cannot be had
         except (OSError, ValueError, RuntimeError) as error:
             return ImageError(f"cannot be prepared: {' '.join(str(error).split())}")
         # The picture itself is let go here: only its pixels at the model's size wait for their batch.
         return _Prepared(_item(number, file, content, picture.width, picture.height), pixels)
 
     workers = reading.workers or os.cpu_count() or 1
-    ahead = 2 * encoder.batch_size + workers
     queue: deque[tuple[SourceFile, Future[_Prepared | ImageError]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     with own_pixel_limit():
         try:
             for number, file in enumerate(files):
                 queue.append((file, pool.submit(prepare, number, file)))
-                if len(queue) >= ahead:
+                ahead = 2 * encoder.made.batch_size if encoder.made is not None else _FIRST_AHEAD
+                if len(queue) >= ahead + workers:
                     first, future = queue.popleft()
                     yield first, future.result()
             while queue:

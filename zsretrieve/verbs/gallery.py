@@ -70,6 +70,8 @@ def build_gallery(
         )  # fmt: skip
         for one in skipped:
             growth.skip(one)
+        listed = {file.path for file in source.files} | {one.path for one in skipped}
+        growth.forget_skips([one.path for one in growth.skipped if one.path not in listed])
         if not growth.count:
             raise nothing_readable(growth.skipped)
         growth.finish(compact=True)
@@ -173,8 +175,6 @@ def _encode_all(
     encoded = take_in(growth, source, todo, lambda: encoder, reading, settle, on_progress, done_before=unchanged)
     # What changed into something that cannot be read is not in a new gallery, whatever it was before.
     growth.remove({file.id for file in todo if file.id is not None and file.id in there and file.id not in taken})
-    listed = {file.path for file in source.files} | {one.path for one in source.skipped}
-    growth.forget_skips([one.path for one in growth.skipped if one.path not in listed])
     return growth, unchanged, encoded
 
 

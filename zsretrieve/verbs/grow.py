@@ -219,7 +219,7 @@ def take_in(
     *,
     done_before: int = 0,
 ) -> int:
-    """Encode files into a growing gallery; the encoder is asked for only if there is a file.
+    """Encode files into a growing gallery; the encoder is asked for only if a picture must be encoded.
 
     Parameters
     ----------
@@ -234,11 +234,14 @@ def take_in(
     encoded = 0
     if not files:
         return encoded
-    made = encoder()
+
+    def made() -> Encoder:
+        used = encoder()
+        growth.made_by(used.encoding)
+        return used
+
     with growth.saving():
         for batch in encode_batches(source, files, made, reading, growth.known):
-            if any(seen.fresh for seen in batch.seen):
-                growth.made_by(made.encoding)
             for seen in batch.seen:
                 growth.put(settle(seen), seen.vector)
                 encoded += seen.fresh

@@ -148,7 +148,7 @@ def _encode_again(
     files_ = tuple(SourceFile(item.path, item.label, item.id) for item in saved.without_vector)
     source = Source(manifest.root or "", files_)
     made: dict[int, Vectors] = {}
-    for batch in encode_batches(source, files_, encoder, Reading(exif=manifest.encoding.exif), _nothing_known):
+    for batch in encode_batches(source, files_, lambda: encoder, Reading(exif=manifest.encoding.exif), _nothing_known):
         for seen in batch.seen:
             if seen.file.id is not None and wanted[seen.file.id] in ("", seen.item.digest):
                 made[seen.file.id] = seen.vector
