@@ -35,7 +35,7 @@ def test_data_sets_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(OptionalDependencyError, match="datasets") as missing:
         api.open_source([where])
-    assert "zsretrieve[hf]" in str(missing.value.hint)
+    assert "pip install datasets" in str(missing.value.hint)
 
 
 def test_a_data_set_by_name_without_a_network_says_so(tmp_path: Path, run_cli: Run) -> None:

@@ -50,7 +50,7 @@ def test_rows_without_an_image_are_skipped_and_keep_their_place(tmp_path: Path) 
         ("x.parquet!/1", "no image in this row"), ("x.parquet!/3", "empty file"),
     ]  # fmt: skip
     again = api.open_source([tmp_path / "g"])
-    assert [file.label for file in again.files] == ["cat", "dog", "cat", "dog"]
+    assert [file.label for file in again.files] == ["cat", "cat", "dog", "dog"], "those once skipped come last"
     for row in ("4", "-1", "x", "", "²"):
         with pytest.raises(ImageError, match="no such row"):
             addresses.read(f"{path}!/{row}")

@@ -53,12 +53,14 @@ def test_a_gallery_s_life(world: Path, scene_folder: Path, run_cli: Run) -> None
     dry = run_cli("index", "remove", "gallery", "moved star", "--dry-run", "--format", "json", cwd=world)
     assert report(dry)["removed"] == 3
     assert "dry run" in dry.stderr
+    done = run_cli("index", "remove", "gallery", "--where", "label = 'moved star' and id < 0", cwd=world)
+    assert done.returncode == 1
     gone = report(
         run_cli("index", "remove", "gallery", "--where", "label = 'moved star'", "--format", "json", cwd=world)
     )
     assert gone["removed"] == 3
     done = run_cli("index", "compact", "gallery", cwd=world)
-    assert "-> 1 segment" in done.stderr
+    assert "-> 1; dead rows: " in done.stderr
     done = run_cli("index", "verify", "gallery", "--deep", "--sample", "5", cwd=world)
     assert "gallery: sound; 5 of a sample encoded again agree" in done.stdout
     told = run_cli("index", "info", "gallery", cwd=world).stdout

@@ -37,7 +37,7 @@ def gallery(photos: Path) -> Path:
     api.add(out, photos, HashingEncoder())
     api.remove(out, ["class 0/000*"])
     names = {Path(name).name for name in passport.read(out).files}
-    assert names == {"items.parquet", "vectors.npy", "removed.npy", "index.faiss"}
+    assert names == {"items.parquet", "items.copy.parquet", "vectors.npy", "removed.npy", "index.faiss"}
     assert api.verify(out) == []
     return out
 
@@ -77,7 +77,8 @@ def test_one_flipped_bit_anywhere_is_found(copy: Path, monkeypatch: pytest.Monke
         assert api.verify(copy), f"{name}, byte {place}"
         for limit in (files.DIGEST_AT_OPEN_BYTES, 0):
             monkeypatch.setattr(files, "DIGEST_AT_OPEN_BYTES", limit)
-            large_body = limit == 0 and path.name in ("vectors.npy", "index.faiss") and place >= files.HEAD_BYTES
+            body = path.name in ("vectors.npy", "index.faiss", "items.copy.parquet")
+            large_body = limit == 0 and body and place >= files.HEAD_BYTES
             if name == passport.COPY or large_body:
                 api.open_gallery(copy, device="cpu")
                 opened += large_body
@@ -248,13 +249,27 @@ def test_without_encoding_damaged_vectors_are_lost_and_told(copy: Path) -> None:
     assert api.verify(copy) == []
 
 
-def test_a_damaged_items_file_loses_its_segment_and_says_so(copy: Path) -> None:
+def test_a_damaged_items_file_is_taken_from_its_copy(copy: Path) -> None:
+    before = table(api.open_gallery(copy, device="cpu"))
+    for number, path in enumerate(sorted((copy / "segments").rglob("items*.parquet"))):
+        if number % 2:
+            flip(path, 40)
+    done = api.repair(copy, Counting(0))
+    assert (done.lost, done.n_lost, done.recovered) == ((), 0, 0)
+    assert table(api.open_gallery(copy, device="cpu")) == before
+    assert api.verify(copy) == []
+
+
+def test_a_damaged_items_file_without_its_copy_loses_its_segment_and_says_so(copy: Path) -> None:
     before = table(api.open_gallery(copy, device="cpu"))
     sizes = {p: len(item_table.read(p)) for p in (copy / "segments").rglob("items.parquet")}
-    flip(min((p for p, n in sizes.items() if n), key=sizes.__getitem__), 40)
+    path = min((p for p, n in sizes.items() if n), key=sizes.__getitem__)
+    flip(path, 40)
+    flip(path.with_name("items.copy.parquet"), 40)
     done = api.repair(copy, HashingEncoder())
     assert len(done.lost) == 1
     assert "1 images of segment" in done.lost[0]
+    assert done.n_lost == 1
     assert set(table(api.open_gallery(copy, device="cpu"))) == set(before) - {90}
     assert api.verify(copy) == []
 
@@ -272,8 +287,15 @@ def test_a_damaged_passport_is_restored_from_its_copy(copy: Path) -> None:
     flip(copy / passport.NAME, 500)
     assert api.verify(copy)
     done = api.repair(copy, Counting(0))
-    assert done.done[0] == "the passport is restored from its copy"
+    assert done.done == ("the passport is restored from its copy",)
     assert table(api.open_gallery(copy, device="cpu")) == before
+    assert api.verify(copy) == []
+    (copy / passport.NAME).unlink()
+    assert "is missing" in api.verify(copy)[0]
+    assert api.repair(copy, Counting(0)).done == ("the passport is restored from its copy",)
+    assert table(api.open_gallery(copy, device="cpu")) == before
+    flip(copy / passport.COPY, 500)
+    assert api.repair(copy, Counting(0)).done == ("the copy of the passport is renewed",)
     assert api.verify(copy) == []
     for name in (passport.NAME, passport.COPY):
         flip(copy / name, 500)

@@ -201,3 +201,30 @@ def test_the_lock_is_waited_for_some_moments(gallery: Path, monkeypatch: pytest.
     indexes.open_gallery(gallery, api.opening.cpu_backend())
     api.compact(gallery)
     assert len(slept) == 2
+
+
+def test_a_lost_passport_makes_no_leftovers_of_the_segments(photos: Path, gallery: Path) -> None:
+    before = table(api.open_gallery(gallery, device="cpu"))
+    (gallery / passport.NAME).unlink()
+    with pytest.raises(OutputExistsError, match="already is an index"):
+        api.build_gallery(photos, gallery, HashingEncoder())
+    with pytest.raises(IndexFormatError, match="missing") as caught:
+        api.open_gallery(gallery)
+    assert "index repair" in str(caught.value.hint)
+    api.repair(gallery)
+    assert table(api.open_gallery(gallery, device="cpu")) == before
+
+
+def test_no_index_inside_an_index(photos: Path, gallery: Path) -> None:
+    with pytest.raises(OutputExistsError, match="lies inside the index"):
+        api.build_gallery(photos, gallery / "deep" / "er", HashingEncoder())
+    assert not (gallery / "deep").exists()
+
+
+def test_how_to_go_on_is_told(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(photos, tmp_path / "out", Counting(16))
+    with pytest.raises(IndexFormatError, match="not finished") as caught:
+        api.open_gallery(tmp_path / "out")
+    told = f"Go on with: zsretrieve index gallery '{photos}' '{tmp_path / 'out'}' --model hashing-0"
+    assert caught.value.hint == told

@@ -29,7 +29,7 @@ def test_resuming_at_90_percent_encodes_only_the_rest(tmp_path: Path) -> None:
     assert api.interrupted_build(tmp_path / "out").count == 288
     with pytest.raises(IndexFormatError, match="not finished") as caught:
         api.open_gallery(tmp_path / "out")
-    assert "goes on where it stopped" in str(caught.value.hint)
+    assert "Go on with: zsretrieve index gallery" in str(caught.value.hint)
     encoder = Counting()
     built = api.build_gallery_with_report(photos, tmp_path / "out", encoder)
     assert encoder.count == 319 - 288

@@ -88,6 +88,20 @@ def test_a_moved_file_keeps_its_id_and_a_copied_one_shares_the_vector(gallery: P
     sound(gallery)
 
 
+def test_the_model_is_not_asked_for_what_it_need_not_see(gallery: Path, photos: Path) -> None:
+    """Moved, copied, touched and broken files are known or refused without it."""
+    (photos / "class 0" / "0000.png").rename(photos / "moved.png")
+    shutil.copy(photos / "class 1" / "0001.png", photos / "copy.png")
+    (photos / "broken.png").write_bytes(b"no")
+    os.utime(photos / "class 2" / "0002.png", ns=(5, 5))
+
+    def never() -> HashingEncoder:
+        raise AssertionError("the model was asked for")
+
+    changes = api.sync(gallery, never)
+    assert (changes.moved, changes.added, changes.unchanged, len(changes.skipped)) == (1, 1, 29, 1)
+
+
 def test_contents_are_compared_on_demand(gallery: Path, photos: Path) -> None:
     path = photos / "class 0" / "0000.png"
     state, size = path.stat(), path.stat().st_size

@@ -14,7 +14,7 @@ from zsretrieve.api.building import (
 )
 from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
 from zsretrieve.api.filtering import find_duplicates
-from zsretrieve.api.keeping import add, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
+from zsretrieve.api.keeping import add, commits, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
 from zsretrieve.api.models import check_model, load_encoder
 from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_model",
     "check_output",
     "classify",
+    "commits",
     "compact",
     "evaluate",
     "export_index",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes, open_source
-from zsretrieve.errors import SourceError
+from zsretrieve.errors import IndexFormatError, SourceError
 from zsretrieve.filters import selection
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Changes, IndexKind, Item, Manifest
@@ -152,6 +152,14 @@ def repair(
 def interrupted_build(out: PathLike) -> Manifest | None:
     """What an interrupted build in a folder holds so far; None if there is none."""
     return staged(Path(out))
+
+
+def commits(folder: PathLike) -> int:
+    """How often an index was committed; 0 if there is none that can be read."""
+    try:
+        return passport.read(Path(folder)).generation
+    except IndexFormatError:
+        return 0
 
 
 def _maker(folder: PathLike, encoder: EncoderOrMaker | None) -> Callable[[], Encoder]:

@@ -136,7 +136,8 @@ def _library(name: Name) -> Iterator[Any]:
         import datasets
     except ImportError as error:
         raise OptionalDependencyError(
-            f"opening '{name}' needs the package datasets", hint="Install it with: pip install 'zsretrieve[hf]'"
+            f"opening '{name}' needs the package datasets",
+            hint="Install it with: pip install datasets (or: uv pip install datasets)",
         ) from error
     silent = datasets.utils.are_progress_bars_disabled()
     datasets.utils.disable_progress_bars()

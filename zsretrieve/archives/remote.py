@@ -22,7 +22,7 @@ _SMALL_BYTES = 1 << 22
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "Last-Modified", "created")
 _PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs",
-    "http": "'zsretrieve[remote]'", "https": "'zsretrieve[remote]'",
+    "http": "aiohttp", "https": "aiohttp",
 }  # fmt: skip
 _Result = TypeVar("_Result")
 
@@ -54,6 +54,8 @@ def find(url: str) -> list[str]:
     fs, path = _filesystem(url)
     scheme = url.partition("://")[0]
     found = _asked(url, lambda: fs.find(path))
+    if not found:
+        _asked(url, lambda: fs.ls(path))  # finding takes what cannot be listed for empty
     return [name if name.startswith(f"{scheme}://") else f"{scheme}://{name.lstrip('/')}" for name in found]
 
 
@@ -129,7 +131,9 @@ def _filesystem(url: str) -> tuple[Any, str]:
         package = _PACKAGES.get(scheme)
         raise OptionalDependencyError(
             f"reading {scheme}:// needs a package that is not installed: {one_line(error)}",
-            hint=f"Install it with: pip install {package}" if package else "Install the package that it names.",
+            hint=f"Install it with: pip install {package} (or: uv pip install {package})"
+            if package
+            else "Install the package that it names.",
         ) from error
     except Exception as error:
         raise SourceError(

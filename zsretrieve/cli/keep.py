@@ -104,16 +104,23 @@ def remove(
 ) -> None:
     """Take images out of a gallery by path, folder, glob or condition; the files themselves stay.
 
+    While they stay in a folder that the gallery was made from, index sync and index add take them in again, under
+    new ids.
+
     Example: zsretrieve index remove indexes/pictures "screenshots/*"
     """
     from zsretrieve import api
+    from zsretrieve.store import manifest as passport
 
     if not which and where is None:
         raise typer.BadParameter("give paths, or a condition with --where", param_hint="PATH... / --where")
+    verbosity = options.verbosity(context)
     changes = api.remove(gallery, which or (), where=where, dry_run=dry_run)
     if dry_run:
-        output.note(options.verbosity(context), "nothing was removed: this was a dry run")
-    _report(options.verbosity(context), changes, form, None)
+        output.note(verbosity, "nothing was removed: this was a dry run")
+    _report(verbosity, changes, form, None)
+    if changes.removed and not dry_run and passport.read(gallery).origins:
+        output.note(verbosity, "files that still lie in the gallery's folders are taken in again by index sync and add")
 
 
 def compact(context: typer.Context, gallery: Gallery) -> None:
@@ -128,7 +135,7 @@ def compact(context: typer.Context, gallery: Gallery) -> None:
     dead = sum(segment.rows for segment in before.segments) - before.count
     output.note(
         options.verbosity(context),
-        f"{len(before.segments)} segments with {dead} dead rows, {sizes[0]:.1f} MB -> 1 segment, {sizes[1]:.1f} MB",
+        f"segments: {len(before.segments)} -> 1; dead rows: {dead} -> 0; {sizes[0]:.1f} MB -> {sizes[1]:.1f} MB",
     )
 
 
@@ -174,15 +181,22 @@ def rebuild(
 
 @contextlib.contextmanager
 def told_if_interrupted(verbosity: Verbosity, folder: Path) -> Iterator[None]:
-    """Say what is kept when a build is interrupted or fails."""
+    """Say what was kept in this run when it is interrupted or fails."""
     from zsretrieve import api
 
+    def commits() -> tuple[int, int]:
+        begun = api.interrupted_build(folder)
+        return (0 if begun is None else begun.generation, api.commits(folder))
+
+    before = commits()
     try:
         yield
     except BaseException:
-        begun = api.interrupted_build(folder)
-        if begun is not None and begun.count:
+        after, begun = commits(), api.interrupted_build(folder)
+        if begun is not None and after[0] != before[0]:
             output.note(verbosity, f"{begun.count} images are kept; the same command goes on from there")
+        elif after[1] != before[1]:
+            output.note(verbosity, "what was done until now is in the gallery; the same command goes on from there")
         raise
 
 

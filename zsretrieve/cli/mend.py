@@ -12,6 +12,7 @@ from zsretrieve.cli import options, output
 if TYPE_CHECKING:
     from zsretrieve.ports import Encoder
 
+_SHOWN = 10
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
 
 
@@ -83,11 +84,12 @@ def repair(
         console.print(output.cell(line), soft_wrap=True)
     if done.recovered:
         console.print(f"{done.recovered} vectors were made again from their images", soft_wrap=True)
+    if lost is not None:
+        lost.write_text("".join(f"{line}\n" for line in done.lost), encoding="utf-8", errors="surrogateescape")
     if done.lost:
-        console.print(f"lost: {len(done.lost)}", soft_wrap=True)
-        for line in done.lost[:10]:
+        console.print(f"lost: {done.n_lost} images", soft_wrap=True)
+        for line in done.lost[:_SHOWN]:
             console.print(f"  {output.cell(line)}", soft_wrap=True)
-        if len(done.lost) > 10 and lost is None:
+        if len(done.lost) > _SHOWN and lost is None:
             console.print("  and more; list them with --lost FILE", soft_wrap=True)
-        if lost is not None:
-            lost.write_text("".join(f"{line}\n" for line in done.lost), encoding="utf-8", errors="surrogateescape")
+        output.note(verbosity, f"zsretrieve index sync '{folder}' encodes again, under new ids, what is still there")

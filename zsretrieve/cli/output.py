@@ -88,7 +88,8 @@ def cell(text: str) -> str:
     """A text as a table cell: no markup, and bytes that are no UTF-8 made visible."""
     from rich.markup import escape
 
-    return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    shown = text.replace("\n", "\\n").replace("\r", "\\r")
+    return escape(shown.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def path_cell(path: str) -> str:
@@ -199,6 +200,7 @@ def report_skipped(verbosity: Verbosity, skipped: Sequence[Skipped], file: Path 
             raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
     if skipped:
         where = f"listed in {file}" if file is not None else "list them with --skipped FILE"
-        first = skipped[0]
+        # A folder or an archive that is missing in part weighs more than a file.
+        first = next((one for one in skipped if one.reason.startswith(("folder: ", "archive: "))), skipped[0])
         path = first.path.encode("utf-8", "backslashreplace").decode()
         note(verbosity, f"{len(skipped)} skipped ({where}); first: {path}: {first.reason}")

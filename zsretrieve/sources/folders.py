@@ -38,7 +38,8 @@ def folder(root: str | Path, ground_truth: str | Path | None = None) -> Source:
     if not root.is_dir():
         raise SourceError(f"'{root}' is not a folder", hint="Give a folder of images.")
     found, unread = _walk(root, is_image_name)
-    where = str(root.absolute())
+    # Behind a link `..` is not where it looks, so it is resolved; without it a link stays as it is written.
+    where = str(root.resolve() if ".." in root.parts else root.absolute())
     if not found:
         return replace(_tables_in(root, ground_truth), where=where)
     if ground_truth is not None:

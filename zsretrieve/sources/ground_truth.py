@@ -125,7 +125,7 @@ def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:
     except ImportError as error:
         raise OptionalDependencyError(
             "reading the development kit's meta.mat needs scipy",
-            hint="Install it with: pip install scipy",
+            hint="Install it with: pip install scipy (or: uv pip install scipy)",
         ) from error
     try:
         synsets = loadmat(str(meta), squeeze_me=True, struct_as_record=False)["synsets"]

@@ -97,7 +97,7 @@ class Writer:
         """Delete the segments that the passport does not name, and a staging index that was adopted. Beside a damaged
         passport only what this writer made is deleted.
         """
-        damaged = self.manifest is None and (self.out / passport.NAME).exists()
+        damaged = self.manifest is None and passport.is_there(self.out)
         keep = _named_by(self)
         with contextlib.suppress(OSError):
             for segment in (self.out / SEGMENTS).iterdir():
@@ -125,6 +125,9 @@ def check_output(out: Path, *, force: bool) -> None:
     With ``force`` an existing index is replaced. A folder that holds anything else is never touched; what a killed
     build left behind is no obstacle.
     """
+    for above in out.absolute().parents:
+        if passport.is_index(above):
+            raise OutputExistsError(f"'{out}' lies inside the index at '{above}'", hint="Give a folder outside of it.")
     if not out.exists():
         return
     if not out.is_dir():
@@ -133,8 +136,11 @@ def check_output(out: Path, *, force: bool) -> None:
         raise OutputExistsError(
             f"'{out}' exists and is not an index, so it is left alone", hint="Give another output folder."
         )
-    if (out / passport.NAME).exists() and not force:
-        raise OutputExistsError(f"there already is an index at '{out}'", hint="Replace it with --force.")
+    if passport.is_there(out) and not force:
+        raise OutputExistsError(
+            f"there already is an index at '{out}'",
+            hint=f"Take in what is new with: zsretrieve index sync '{out}'; or replace it with --force.",
+        )
 
 
 @contextlib.contextmanager
@@ -157,7 +163,10 @@ def writing(out: Path) -> Iterator[Writer]:
 def repairing(out: Path) -> Iterator[Writer]:
     """The writer of an index whose passport may be damaged. Raises IndexFolderError as ``writing`` does."""
     with _locked(out):
-        yield from _cleaned(Writer(out))
+        writer = Writer(out)
+        if writer.manifest is None:
+            writer.manifest = passport.read_either(out)
+        yield from _cleaned(writer)
 
 
 @contextlib.contextmanager

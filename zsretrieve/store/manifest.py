@@ -26,7 +26,9 @@ FORMAT_VERSION = 2
 # Ids stay far below what an int64 holds, so that there always is a next one.
 MAX_ID = 2**62
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
-_FILE = re.compile(r"segments/[0-9a-f]{12}/(vectors\.npy|items\.parquet|removed\.npy|prompts\.json|index\.faiss)")
+_FILE = re.compile(
+    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|prompts\.json|index\.faiss)"
+)
 
 _Record = TypeVar("_Record")
 REBUILD = "Restore the folder from a copy, or build the index again."
@@ -53,6 +55,11 @@ def is_index(folder: Path) -> bool:
         return False
 
 
+def is_there(folder: Path) -> bool:
+    """Whether a folder has a passport or a copy of one, sound or not."""
+    return (folder / NAME).exists() or (folder / COPY).exists()
+
+
 def read(folder: Path) -> Manifest:
     """Read and check the passport of an index folder.
 
@@ -63,14 +70,17 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     if not folder.is_dir():
-        raise IndexFormatError(f"there is no index at '{folder}'", hint="Build one with: zsretrieve index --help")
+        raise IndexFormatError(
+            f"there is no index at '{folder}'", hint="Build one with: zsretrieve index gallery FOLDER OUT"
+        )
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
+        if (folder / COPY).exists():
+            raise IndexFormatError(f"the passport of '{folder}' is missing", hint=_repair(folder)) from error
         if (folder / STAGING / NAME).exists():
             raise IndexFormatError(
-                f"the index at '{folder}' is not finished: its building was interrupted",
-                hint="Run the command that builds it once more; it goes on where it stopped.",
+                f"the index at '{folder}' is not finished: its building was interrupted", hint=_go_on(folder)
             ) from error
         raise IndexFormatError(
             f"'{folder}' is not an index: it has no {NAME}", hint="Give the folder that an index command wrote."
@@ -98,17 +108,18 @@ def read_either(folder: Path) -> Manifest:
         try:
             return from_bytes((folder / COPY).read_bytes(), folder / COPY)
         except (OSError, IndexFormatError):
-            raise error from None
+            raise IndexFormatError(f"{error.message}, and so is its copy", hint=REBUILD) from None
 
 
 def from_bytes(raw: bytes, path: Path) -> Manifest:
     """Parse and check the bytes of a passport; ``path`` is for messages. Raises IndexFormatError."""
+    mend = _repair(path.parent)
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise IndexFormatError(f"'{path}' is damaged: not valid JSON", hint=REBUILD) from error
+        raise IndexFormatError(f"'{path}' is damaged: not valid JSON", hint=mend) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise IndexFormatError(f"'{path}' is not the passport of a zsretrieve index", hint=REBUILD)
+        raise IndexFormatError(f"'{path}' is not the passport of a zsretrieve index", hint=mend)
     version = content.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise IndexVersionError(
@@ -121,29 +132,44 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         )
     digest = content.pop("digest", None)
     if digest != _digest(content) or _canonical({**content, "digest": digest}) != raw:
-        raise IndexFormatError(f"'{path}' is damaged: its digest does not match its content", hint=REBUILD)
+        raise IndexFormatError(f"'{path}' is damaged: its digest does not match its content", hint=mend)
     del content["format"]
     try:
         manifest = _build(Manifest, content)
     except (TypeError, ValueError, KeyError) as error:
-        raise IndexFormatError(f"'{path}' is damaged: {error}", hint=REBUILD) from error
+        raise IndexFormatError(f"'{path}' is damaged: {error}", hint=mend) from error
     _check_names(manifest, path)
     return manifest
 
 
 def _check_names(manifest: Manifest, path: Path) -> None:
     """Refuse names and numbers that no writer of ours gives, though the digest fits."""
+    mend = _repair(path.parent)
     names = {segment.name for segment in manifest.segments}
     for name in [*manifest.files, *([] if manifest.index is None else [manifest.index])]:
         if _FILE.fullmatch(name) is None:
-            raise IndexFormatError(f"'{path}' names a file that is none of an index: {name!r}", hint=REBUILD)
+            raise IndexFormatError(f"'{path}' names a file that is none of an index: {name!r}", hint=mend)
     if not all(_SEGMENT.fullmatch(name) for name in names) or len(names) < len(manifest.segments):
-        raise IndexFormatError(f"'{path}' names segments that are none", hint=REBUILD)
+        raise IndexFormatError(f"'{path}' names segments that are none", hint=mend)
     numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
     if min(numbers) < 0 or not 0 <= manifest.next_id <= MAX_ID:
-        raise IndexFormatError(f"'{path}' is damaged: it holds numbers that cannot be", hint=REBUILD)
+        raise IndexFormatError(f"'{path}' is damaged: it holds numbers that cannot be", hint=mend)
     if any("\0" in text for text in (manifest.root or "", *manifest.origins)):
-        raise IndexFormatError(f"'{path}' is damaged: it holds paths that cannot be", hint=REBUILD)
+        raise IndexFormatError(f"'{path}' is damaged: it holds paths that cannot be", hint=mend)
+
+
+def _repair(folder: Path) -> str:
+    return f"See what can be saved with: zsretrieve index repair '{folder}'"
+
+
+def _go_on(folder: Path) -> str:
+    """How to finish an interrupted build."""
+    try:
+        begun = from_bytes((folder / STAGING / NAME).read_bytes(), folder / STAGING / NAME)
+    except (OSError, IndexFormatError):
+        return "Run the command that builds it once more."
+    source = begun.origins[0] if begun.origins else "SOURCE"
+    return f"Go on with: zsretrieve index gallery '{source}' '{folder}' --model {begun.space.model}"
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ older, then adds its own rows; a row replaces an older one of the same id.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from zsretrieve.vectors import Rows, Vectors
 
 VECTORS = "vectors.npy"
 ITEMS = "items.parquet"
+# The same bytes once more: a gallery whose items cannot be read has lost every name and every id.
+ITEMS_COPY = "items.copy.parquet"
 REMOVED = "removed.npy"
 
 _BLOCK_ROWS = 8192
@@ -109,7 +112,7 @@ def write(writer: Writer, items: Sequence[Item], vectors: Vectors, removed: Sequ
     folder = writer.new_segment()
     with files.written(writer.out):
         np.save(folder / VECTORS, vectors[by_id])
-        item_table.write(folder / ITEMS, tuple(items[row] for row in by_id))
+        _write_items(folder, tuple(items[row] for row in by_id))
         _write_removed(folder, removed)
     writer.seal(folder)
     return Segment(folder.name, len(items), len(removed))
@@ -133,7 +136,7 @@ def write_blocks(
     folder = writer.new_segment()
     with files.written(writer.out):
         write_npy(folder / VECTORS, blocks, (len(items), dim), np.dtype(np.float32))
-        item_table.write(folder / ITEMS, items)
+        _write_items(folder, items)
         _write_removed(folder, removed)
     writer.seal(folder)
     return Segment(folder.name, len(items), len(removed))
@@ -212,6 +215,11 @@ def live_rows(ids: Sequence[NDArray[np.int64]], removed: Sequence[NDArray[np.int
     last = np.append(of_id[1:] != of_id[:-1], True)[: len(of_id)]
     found: NDArray[np.int64] = place[last]
     return found[found >= 0]
+
+
+def _write_items(folder: Path, items: Sequence[Item]) -> None:
+    item_table.write(folder / ITEMS, tuple(items))
+    shutil.copyfile(folder / ITEMS, folder / ITEMS_COPY)
 
 
 def _write_removed(folder: Path, removed: Sequence[int]) -> None:

@@ -26,12 +26,13 @@ class Salvage:
     """The rows that count as far as they can be read, in the order of ids.
 
     ``has_vector[i]`` tells whether the vector of ``live.items[i]`` is sound. ``lost`` says in words what
-    else was in the ``n_damaged`` segments that are not whole.
+    else was in the ``n_damaged`` segments that are not whole, ``n_lost`` pictures of it.
     """
 
     live: Live
     has_vector: NDArray[np.bool_]
     lost: tuple[str, ...]
+    n_lost: int
     n_damaged: int
 
     @property
@@ -58,17 +59,19 @@ def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
     parts: list[Part] = []
     sound: list[NDArray[np.bool_]] = []
     lost: list[str] = []
-    n_damaged = 0
+    n_damaged = n_lost = 0
     for segment in manifest.segments:
         items, vectors, removed = _read_segment(folder, segment, manifest.space.dim, bad)
         if items is None:
+            n_lost += segment.rows
             lost.append(
                 f"{segment.rows} images of segment {segment.name}: their names cannot be read, and older states "
                 "of as many may be back"
             )
         if removed is None:
             lost.append(f"the list of {segment.removed} removed images of segment {segment.name}: they may be back")
-        n_damaged += items is None or vectors is None or removed is None
+        where = f"{SEGMENTS}/{segment.name}/"
+        n_damaged += any(name is not None and name.startswith(where) for name in bad) or vectors is None
         kept = items or ()
         blank = np.broadcast_to(np.float32(0), (len(kept), manifest.space.dim))
         usable = vectors is not None and len(vectors) == len(kept)
@@ -86,7 +89,7 @@ def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
         LiveVectors([part.vectors for part in parts], order, manifest.space.dim),
     )
     has_vector = np.concatenate([*sound, np.empty(0, dtype=np.bool_)])[order]
-    return Salvage(live, has_vector, tuple(lost), n_damaged)
+    return Salvage(live, has_vector, tuple(lost), n_lost, n_damaged)
 
 
 def _read_segment(
@@ -103,8 +106,11 @@ def _read_segment(
         except IntegrityError:
             return None
 
+    items = read(rows.ITEMS, lambda: item_table.read(where / rows.ITEMS))
+    if items is None:
+        items = read(rows.ITEMS_COPY, lambda: item_table.read(where / rows.ITEMS_COPY))
     return (
-        read(rows.ITEMS, lambda: item_table.read(where / rows.ITEMS)),
+        items,
         read(rows.VECTORS, lambda: rows.read_vectors(where, segment.rows, dim)),
         read(rows.REMOVED, lambda: rows.read_removed(where, segment)),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsretrieve.errors import IndexFolderError, IndexFormatError, IntegrityError, ShapeError
+from zsretrieve.errors import IndexFolderError, IndexFormatError, IndexVersionError, IntegrityError, ShapeError
 from zsretrieve.ports import IndexBackend
 from zsretrieve.records import Damage, IndexKind, Manifest
 from zsretrieve.store import files, indexes, rows
@@ -32,10 +32,17 @@ def verify(folder: Path, backend: IndexBackend, *, attempts: int = 5) -> Verdict
     """Check every digest, count, id, norm and the FAISS file against the vectors.
 
     Where the index is sound and the folder can be written, its passport is renewed to say that it was verified now.
+
+    Raises
+    ------
+    IndexFormatError
+        If there is no index at all, or it is of another version.
     """
     try:
         manifest = passport.read(folder)
     except IndexFormatError as error:
+        if isinstance(error, IndexVersionError) or not passport.is_there(folder):
+            raise
         return Verdict((Damage(passport.NAME, error.message),), None)
     verdict = _verify(folder, manifest, backend)
     if not verdict.damages:

@@ -40,11 +40,14 @@ class DeepCheck:
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair did: ``done`` in words; ``recovered`` pictures were encoded again; ``lost`` could not be."""
+    """What a repair did: ``done`` in words; ``recovered`` pictures were encoded again; ``lost`` names what could not be
+    saved, ``n_lost`` pictures in all.
+    """
 
     done: tuple[str, ...]
     recovered: int = 0
     lost: tuple[str, ...] = ()
+    n_lost: int = 0
 
 
 def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, seed: int = 0) -> DeepCheck:
@@ -110,20 +113,24 @@ def repair(
     IntegrityError
         If nothing can be saved.
     """
-    if not verify(folder, backend).damages:
+    verdict = verify(folder, backend)
+    if not verdict.damages:
         return Repaired(())
     done: list[str] = []
+    found = {damage.file for damage in verdict.damages}
     with repairing(folder) as writer:
-        if writer.manifest is None:
-            writer.manifest = passport.read_either(folder)
-            done.append("the passport is restored from its copy")
         manifest = writer.manifest
+        assert manifest is not None
+        if passport.NAME in found:
+            done.append("the passport is restored from its copy")
+        if passport.COPY in found:
+            done.append("the copy of the passport is renewed")
         bad = {damage.file for damage in files.check(folder, manifest, deep=True)}
         if manifest.kind is IndexKind.PROTOTYPES:
             return Repaired((*done, *_repair_prototypes(writer, manifest, bad, backend, encoder)))
         saved = salvage(folder, manifest, bad)
         made = _encode_again(saved, manifest, encoder(), on_progress) if encoder and saved.without_vector else {}
-        lost = [*saved.lost, *(item.path for item in saved.without_vector if item.id not in made)]
+        unmade = [item.path for item in saved.without_vector if item.id not in made]
         live = saved.mended(made)
         if manifest.count and not live.items:
             raise IntegrityError(f"nothing of the index at '{folder}' can be saved", hint=passport.REBUILD)
@@ -133,10 +140,12 @@ def repair(
             done.append(
                 f"{saved.n_damaged} of {len(manifest.segments)} segments were damaged; one new one holds the rest"
             )
-        index = indexes.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))
-        done.append("the FAISS file is made from the vectors")
+        index = manifest.index
+        if saved.n_damaged or index in bad or found - {passport.NAME, passport.COPY}:
+            index = indexes.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))
+            done.append("the FAISS file is made from the vectors")
         writer.commit(replace(manifest, segments=segments, index=index, count=len(live.items)))
-    return Repaired(tuple(done), len(made), tuple(lost))
+    return Repaired(tuple(done), len(made), (*saved.lost, *unmade), saved.n_lost + len(unmade))
 
 
 def _encode_again(
