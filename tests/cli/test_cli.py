@@ -240,7 +240,7 @@ def test_damage_is_refused(world: Path, run_cli: Run, tmp_path: Path) -> None:
     manifest = copy / passport.NAME
     good = manifest.read_bytes()
     manifest.write_bytes(good.replace(b'"count": 9', b'"count": 8'))
-    refused(run_cli("search", copy, "red"), "is damaged", "build")
+    refused(run_cli("search", copy, "red"), "is damaged", "index repair")
     content = {**json.loads(good), "format_version": 99}
     manifest.write_text(json.dumps(content))
     refused(run_cli("search", copy, "red"), "format version 99", "Upgrade")

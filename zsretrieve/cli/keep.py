@@ -52,7 +52,7 @@ def add(
     found = options.open_source([source], ground_truth)
     with told_if_interrupted(verbosity, gallery), output.progress(verbosity, "encoding images") as on_progress:
         changes = api.add(
-            gallery, found, _encoder(verbosity, gallery, model, device, precision, batch_size),
+            gallery, found, _encoder(gallery, model, device, precision, batch_size),
             relabel=ground_truth is not None, checksum=checksum, strict=strict,
             max_pixels=options.pixels(max_megapixels), on_progress=on_progress,
         )  # fmt: skip
@@ -85,7 +85,7 @@ def sync(
     options.check_skipped(skipped)
     with told_if_interrupted(verbosity, gallery), output.progress(verbosity, "encoding images") as on_progress:
         changes = api.sync(
-            gallery, _encoder(verbosity, gallery, model, device, precision, batch_size), ground_truth=ground_truth,
+            gallery, _encoder(gallery, model, device, precision, batch_size), ground_truth=ground_truth,
             checksum=checksum, strict=strict, max_pixels=options.pixels(max_megapixels), on_progress=on_progress,
         )  # fmt: skip
     _report(verbosity, changes, form, skipped)
@@ -201,7 +201,7 @@ def told_if_interrupted(verbosity: Verbosity, folder: Path) -> Iterator[None]:
 
 
 def _encoder(
-    verbosity: Verbosity, gallery: Path, model: str | None, device: str, precision: options.Precision, batch: int | None
+    gallery: Path, model: str | None, device: str, precision: options.Precision, batch: int | None
 ) -> Callable[[], Encoder]:
     """What loads the model once it is needed; that a model does not fit is told before anything is done."""
     from zsretrieve import api
@@ -210,7 +210,8 @@ def _encoder(
     space = passport.read(gallery).space
     if model is not None:
         api.check_model(model, space)
-    return lambda: options.load_encoder(verbosity, model or space.model, device, precision, batch)
+    # Not under a spinner: it is loaded while the progress of the images is shown.
+    return lambda: api.load_encoder(model or space.model, device=device, precision=precision.value, batch_size=batch)
 
 
 def _report(verbosity: Verbosity, changes: Changes, form: ReportFormat, skipped: Path | None) -> None:

@@ -75,7 +75,8 @@ def repair(
     options.check_skipped(lost)
 
     def encoder() -> Encoder:
-        return options.load_encoder(verbosity, model or passport.read_either(folder).space.model, device, precision)
+        name = model or passport.read_either(folder).space.model
+        return api.load_encoder(name, device=device, precision=precision.value)
 
     with output.progress(verbosity, "encoding again") as on_progress:
         done = api.repair(folder, encoder, encode=encode, on_progress=on_progress)

@@ -109,13 +109,8 @@ class Live:
 def write(writer: Writer, items: Sequence[Item], vectors: Vectors, removed: Sequence[int] = ()) -> Segment:
     """Write rows as a fresh segment, sorted by id, and seal it; a commit may then name it."""
     by_id = sorted(range(len(items)), key=lambda row: items[row].id)
-    folder = writer.new_segment()
-    with files.written(writer.out):
-        np.save(folder / VECTORS, vectors[by_id])
-        _write_items(folder, tuple(items[row] for row in by_id))
-        _write_removed(folder, removed)
-    writer.seal(folder)
-    return Segment(folder.name, len(items), len(removed))
+    ordered = tuple(items[row] for row in by_id)
+    return write_blocks(writer, ordered, [vectors[by_id]], vectors.shape[1], removed)
 
 
 def write_live(writer: Writer, live: Live, removed: Sequence[int] = ()) -> Segment:
@@ -217,6 +212,11 @@ def live_rows(ids: Sequence[NDArray[np.int64]], removed: Sequence[NDArray[np.int
     return found[found >= 0]
 
 
+def damaged(where: Path, what: str) -> IntegrityError:
+    """The error for a segment that is not what it should be."""
+    return IntegrityError(f"the segment '{where}' is damaged: {what}", hint=passport.REBUILD)
+
+
 def _write_items(folder: Path, items: Sequence[Item]) -> None:
     item_table.write(folder / ITEMS, tuple(items))
     shutil.copyfile(folder / ITEMS, folder / ITEMS_COPY)
@@ -225,11 +225,6 @@ def _write_items(folder: Path, items: Sequence[Item]) -> None:
 def _write_removed(folder: Path, removed: Sequence[int]) -> None:
     if removed:
         np.save(folder / REMOVED, np.array(sorted(removed), dtype=np.int64))
-
-
-def damaged(where: Path, what: str) -> IntegrityError:
-    """The error for a segment that is not what it should be."""
-    return IntegrityError(f"the segment '{where}' is damaged: {what}", hint=passport.REBUILD)
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -86,6 +86,10 @@ class Growth:
         """Pictures that were left out."""
         return tuple(self._skipped.values())
 
+    def item(self, id_: int) -> Item:
+        """The picture of this id as it was when the growth began."""
+        return self._live.items[self._row_of[id_]]
+
     def new_id(self) -> int:
         """An id that no picture of this gallery ever had."""
         given = self.manifest.next_id

@@ -187,7 +187,6 @@ class _Intake:
         self._relabel = relabel
         self._count: Counter[str] = Counter()
         self._encoded = 0
-        self._row_of = {item.id: row for row, item in enumerate(live.items)}
         self._by_path: dict[str, list[Item]] = {}
         self._by_digest: dict[str, list[Item]] = {}
         for item in live.items:
@@ -270,7 +269,7 @@ class _Intake:
     def _settle(self, seen: Seen) -> Item:
         """The item that a picture becomes, and what happened to it."""
         if seen.file.id is not None:
-            old = self._live.items[self._row_of[seen.file.id]]
+            old = self.growth.item(seen.file.id)
             self._count["unchanged" if old.digest == seen.item.digest else "changed"] += 1
             return replace(seen.item, id=old.id, label=seen.file.label if self._relabel else old.label)
         for old in self._by_digest.get(seen.item.digest, []):
