@@ -8,7 +8,9 @@ the functions listed here, and of nothing else.
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,7 @@ COLUMNS = ("id", "path", "folder", "name", "label", "width", "height", "bytes", 
 # None of these makes much from little as repeat and range do, whose values DuckDB's memory limit does not count.
 FUNCTIONS = {
     "texts": (
-        "concat", "contains", "ends_with", "instr", "left", "length", "levenshtein", "lower", "ltrim", "position",
+        "concat", "contains", "ends_with", "instr", "left", "length", "lower", "ltrim", "position",
         "prefix", "regexp_extract", "regexp_full_match", "regexp_matches", "reverse",
         "right", "rtrim", "split_part", "starts_with", "strip_accents", "strpos", "substr", "substring", "suffix",
         "trim", "upper",
@@ -48,6 +50,7 @@ _SIGNS = frozenset(
      "~~~", "like_escape", "not_like_escape", "ilike_escape", "not_ilike_escape"}
 )  # fmt: skip
 _CALLABLE = _SIGNS.union(*FUNCTIONS.values())
+_MATCHING = frozenset({"regexp_extract", "regexp_full_match", "regexp_matches", "~", "!~"})
 _MOMENTS = frozenset({"current_date", "current_timestamp", "localtimestamp"})  # functions that are written like columns
 _TYPES = frozenset(
     {"BIGINT", "BOOL", "BOOLEAN", "DATE", "DECIMAL", "DOUBLE", "FLOAT", "INTEGER", "INTERVAL", "NUMERIC", "REAL",
@@ -61,7 +64,11 @@ _REFUSED = {"SUBQUERY": "a query of its own", "WINDOW": "a window", "PARAMETER":
 
 _HINT = f"Columns: {', '.join(COLUMNS)}. Texts stand in single quotes: label = 'tench'."
 _SHOWN = 100
-_LONGEST = 100_000
+_LONGEST = 10_000
+# A regular expression takes time by its own length times that of the text, and both may stand in the filter.
+_LONGEST_WITH_PATTERN = 1_000
+_MOST_REPEATS = 64
+_REPEATS = re.compile(r"\{(\d{1,4})(?:,(\d{0,4}))?\}")
 _BASE_MEMORY = 256 << 20
 _MEMORY_PER_ITEM = 4 << 10
 
@@ -162,6 +169,8 @@ def _check(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
         raise FilterError(f"the filter {_quoted(condition)} is more than one expression", hint=_HINT)
     for part in _expressions(where):
         _check_part(part)
+        if part.get("function_name", "").lower() in _MATCHING:
+            _check_with_pattern(condition)
 
 
 def _parsed(connection: duckdb.DuckDBPyConnection, statement: str, condition: str) -> dict[str, Any]:
@@ -207,6 +216,23 @@ def _check_part(part: dict[str, Any]) -> None:
         name = ".".join(part["column_names"])
         if name.lower() not in COLUMNS and name.lower() not in _MOMENTS:
             raise FilterError(f"there is no column '{name}' to filter by", hint=_HINT)
+
+
+def _check_with_pattern(condition: str) -> None:
+    """Raise FilterError if a filter with a regular expression in it could take long."""
+    if len(condition) > _LONGEST_WITH_PATTERN:
+        raise FilterError(
+            f"the filter has {len(condition)} characters, and with a regular expression in it more than "
+            f"{_LONGEST_WITH_PATTERN} are not read",
+            hint="Say it shorter, or with like and contains.",
+        )
+    # An open brace without its number may be put together with it later.
+    repeats = [max(1, int(most or least)) for least, most in _REPEATS.findall(condition)]
+    if len(repeats) != condition.count("{") or math.prod(repeats) > _MOST_REPEATS:
+        raise FilterError(
+            f"the repeats in braces of a regular expression may multiply to {_MOST_REPEATS} at most",
+            hint="Say it with + and *.",
+        )
 
 
 def _table(items: Sequence[Item]) -> Any:

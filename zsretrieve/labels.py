@@ -9,7 +9,7 @@ from zsretrieve.errors import ClassMappingError
 from zsretrieve.records import PromptSet
 
 _SHOWN = 40
-_NUMBER = re.compile(r"#(\d+)")
+_NUMBER = re.compile(r"#(\d{1,18})")
 
 
 def plain_name(name: str) -> str:

@@ -3,7 +3,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +30,12 @@ from zsretrieve.errors import ImageError, SourceError
         (None, pa.array([1, 0, None, -1, 5], pa.int8()), ["#1", "#0", None, None, "#5"]),
         (None, pa.array(["red", " ", None, "3", "blue "]), ["red", None, None, "#3", "blue"]),
         (None, pa.array(["red", "", None, "3", "blue"]).dictionary_encode(), ["red", None, None, "#3", "blue"]),
+        (["a", "\ud800"], pa.array([1, 0, None, -1, 5]), [None, "a", None, None, "#5"]),
+        (
+            None,
+            pa.array([b"\xed\xa0\x80", b"", None, b"9" * 5000, b"\xff"]).view(pa.string()),
+            ["\udced\udca0\udc80", None, None, "9" * 5000, "\udcff"],
+        ),
         (None, pa.array([1.5, 0, None, -1, 5]), [None] * 5),
     ],
 )
@@ -82,7 +91,7 @@ def test_parquet_files_that_do_not_do(tmp_path: Path) -> None:
 
 
 def test_a_huge_row_group_is_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_chunks", Recent(1 << 25, lambda chunk: chunk.nbytes))
+    monkeypatch.setattr(parquet, "_values", Recent(1 << 25, lambda value: value.weight))
     images: list[bytes | None] = [bytes([n]) * 1_000_000 for n in range(200)]
     path = write_parquet(tmp_path / "x.parquet", images, pa.array([0] * 200), row_group_size=200, compression="none",
                          use_dictionary=False, data_page_size=1 << 20, write_batch_size=4)  # fmt: skip
@@ -105,4 +114,40 @@ def test_parquet_is_decoded_once_in_order_by_many_threads(tmp_path: Path, monkey
     start = parquet._Reader.start
     monkeypatch.setattr(parquet._Reader, "start", lambda self, *a: (started.append(a), start(self, *a)))
     assert digests(source, 16) == [hashlib.sha256(png(n)).hexdigest() for n in range(5000)]
-    assert [group for group, _ in started] == [0, 1, 2]
+    assert started == [(0, 0)]
+
+
+_BOUNDED = """
+import resource, sys
+from zsretrieve import addresses, api
+import pyarrow.parquet
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+source = api.open_source([sys.argv[1]])
+for file in source.files:
+    assert len(addresses.read(source.address(file)).data) == 1 << 22
+print(len(source.files), max(len(file.label or "") for file in source.files))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["dictionary", "delta", "struct"])
+def test_what_a_file_stores_once_may_stand_in_many_rows(tmp_path: Path, encoding: str) -> None:
+    images = pa.array([bytes(1 << 22)] * 400)
+    if encoding == "struct":
+        images = pa.StructArray.from_arrays([images], ["bytes"])
+    options: dict[str, Any] = {"use_dictionary": True, "dictionary_pagesize_limit": 1 << 30}
+    if encoding == "delta":
+        options = {"use_dictionary": False, "column_encoding": {"image": "DELTA_BYTE_ARRAY", "label": "PLAIN"}}
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image": images, "label": ["cat"] * 400}), path, compression="zstd", **options)
+    assert path.stat().st_size < 10_000
+    told = subprocess.run([sys.executable, "-c", _BOUNDED, path], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (0, "400 3\n"), told.stderr
+
+
+def test_labels_of_impossible_length_are_none_and_take_no_room(tmp_path: Path) -> None:
+    images = pa.array([bytes(1 << 22)] * 400)
+    path = tmp_path / "x.parquet"
+    labels = pa.array(["x" * (1 << 22)] * 400)
+    pq.write_table(pa.table({"image": images, "label": labels}), path, dictionary_pagesize_limit=1 << 30)
+    told = subprocess.run([sys.executable, "-c", _BOUNDED, path], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (0, "400 0\n"), told.stderr

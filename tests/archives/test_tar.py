@@ -32,6 +32,23 @@ def test_labels_beside_the_pictures_of_a_tar(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_odd_labels_beside_pictures_are_text_or_none_and_no_damage(tmp_path: Path) -> None:
+    content = {
+        "0.png": png(0), "0.cls": b"9" * 5000,
+        "1.png": png(1), "1.json": b'{"label": ' + b"9" * 5000 + b"}",
+        "2.png": png(2), "2.json": b'{"label": "\\ud800x"}',
+        "3.png": png(3), "3.json": b'{"label": "\\ud800x", "class": "cat"}',
+        "4.png": png(4), "4.cls": b"9" * 18,
+        "5.png": png(5), "5.json": b"[" * 100_000,
+        "6.png": png(6), "6.cls": b"\xff\xfe",
+        "7.png": png(7), "7.cls": b"x" * 1_048_577,
+    }  # fmt: skip
+    labels = ["9" * 5000, None, None, "cat", "#" + "9" * 18, None, "\udcff\udcfe", None]
+    built = api.build_gallery(write_tar(tmp_path / "x.tar", content), tmp_path / "g", HashingEncoder())
+    assert built.manifest.skipped == ()
+    assert [item.label for item in built.items] == labels
+
+
 def test_labels_of_a_tar_of_folders(tmp_path: Path) -> None:
     content = {"./README.txt": b"read me", "./cat/1.png": png(1), "./2.png": png(2), "/dog/x/3.png": png(3)}
     source = api.open_source([write_tar(tmp_path / "x.tar", content)])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kits.foreign import clip_parts, npy_with_list, opened, vectors
+from kits.images import picture
 from kits.pictures import Counting
 from numpy.typing import NDArray
 
@@ -29,6 +30,26 @@ from zsretrieve.records import Encoding
 
 def text(query: str) -> NDArray[np.float32]:
     return HashingEncoder().encode_texts([query])[0]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "npy"])
+def test_ids_leave_room_for_later_ones(tmp_path: Path, kind: str) -> None:
+    rows = vectors(2)
+    for last in (2**62 - 1, 2**62, 2**63 - 1):
+        out = tmp_path / f"{kind}-{last}"
+        if kind == "npy":
+            out.mkdir()
+            np.save(out / "vectors.npy", rows)
+            np.save(out / "ids.npy", np.array([5, last]))
+            (out / "paths.txt").write_text("a.png\nb.png\n")
+        else:
+            pq.write_table(pa.table({"path": ["a.png", "b.png"], "vector": list(rows), "id": [5, last]}), out)
+        if last >= 2**62:
+            with pytest.raises(SourceError, match="ids must be below 4611686018427387904"):
+                api.open_vectors(out)
+            continue
+        api.import_gallery(api.open_vectors(out), tmp_path / "g", HashingEncoder(), root=tmp_path)
+        assert api.add(tmp_path / "g", picture(tmp_path / "new.png"), HashingEncoder()).added == 1
 
 
 class TestClipRetrieval:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,26 @@ from zsretrieve import addresses, api
 from zsretrieve.archives import open_archive
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import ImageError, SourceError
+
+
+class _Odd:
+    """An archive of what no index can hold."""
+
+    damage = None
+
+    def members(self) -> Iterable[tuple[str, str | None]]:
+        return iter([("a.png", "\ud800"), ("\ud800.png", "cat"), ("\udcff.png", "\udcff")])
+
+
+def test_what_no_index_could_hold_is_skipped_or_no_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["zsretrieve.sources.archived"], "open_archive", lambda _: _Odd())
+    source = api.open_source([write_tar(tmp_path / "x.tar", {"a.png": png(0)})])
+    assert [(file.path, file.label) for file in source.files] == [
+        ("x.tar!/a.png", None), ("x.tar!/\udcff.png", "\udcff"),
+    ]  # fmt: skip
+    assert [(s.path, s.reason) for s in source.skipped] == [
+        ("x.tar!/\\ud800.png", "archive: a member's name that is no text")
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -47,17 +47,37 @@ def find(schema: Any, where: str) -> Columns:
     )
 
 
+def is_text(schema: Any, name: str) -> bool:
+    """Whether a column holds texts, whose size in memory no number of rows tells."""
+    import pyarrow as pa
+
+    kind = schema.field(name).type
+    return not pa.types.is_integer(kind)
+
+
+def values(column: Any) -> list[object]:
+    """The values of a column of labels; texts as file names are read, whatever their bytes."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_integer(column.type):
+        return list(column.to_pylist())
+    texts = column.cast(pa.large_binary()).to_pylist()
+    return [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
+
+
 def label_of(value: object, columns: Columns) -> str | None:
     """The label of a row.
 
     A number becomes the class's name where the data set tells names that say which class is meant, else ``#65``.
     """
     if isinstance(value, str):
-        return names.numbered(value.strip()) if value.strip() else None
+        return names.label(value)
     if not isinstance(value, int) or value < 0:  # -1 stands for a label that is withheld
         return None
     if columns.classes is not None and value < len(columns.classes):
-        return columns.classes[value]
+        return names.label(columns.classes[value], numbers=False)
     return f"#{value}"
 
 

@@ -107,7 +107,7 @@ class Split:
         if self._labels is None or not self._count:
             yield from ((str(row), None) for row in range(self._count))
             return
-        for row, value in enumerate(self._labels[:].column(0).to_pylist()):
+        for row, value in enumerate(columns.values(self._labels[:].column(0))):
             yield str(row), columns.label_of(value, self._columns)
 
     def size(self, member: str) -> int:
@@ -115,7 +115,7 @@ class Split:
 
     def read(self, member: str) -> bytes:
         """The bytes of a picture. Raises ImageError with the reason."""
-        row = int(member) if member.isascii() and member.isdigit() else -1
+        row = int(member) if names.is_number(member) else -1
         if not 0 <= row < self._count:
             raise MissingImageError("no such row in the data set")
         value = self._rows[row].column(0)[0].as_py()

@@ -7,6 +7,7 @@ import threading
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from zsretrieve.archives import columns, files, names
@@ -14,22 +15,36 @@ from zsretrieve.archives.caching import Recent
 from zsretrieve.archives.remote import one_line
 from zsretrieve.errors import ImageError, MissingImageError, SourceError
 
-_CHUNK_BYTES = 1 << 24
-_CHUNK_ROWS = 1024
 _KEPT_BYTES = 1 << 27
 _OPEN_FILES = 16
 _BUFFER_BYTES = 1 << 20
-_LABEL_ROWS = 1 << 16
+_NUMBER_ROWS = 1 << 16
+# What a file stores once may stand in any number of its rows, and no size that it states tells how much that will be.
+_TEXT_ROWS = 16
+_IMAGE_ROWS = 1
+_NEAR_ROWS = 64
 
-# Decoded stretches of rows, by file, row group and number, for all files together.
-_chunks: Recent[Any] = Recent(_KEPT_BYTES, lambda chunk: int(chunk.nbytes))
+
+@dataclass(frozen=True)
+class _Value:
+    """What one row holds."""
+
+    data: bytes | None
+
+    @property
+    def weight(self) -> int:
+        return 256 + len(self.data or b"")
+
+
+# Decoded rows, by file and number, for all files together.
+_values: Recent[_Value] = Recent(_KEPT_BYTES, lambda value: value.weight)
 
 
 class Parquet:
     """The rows of a Parquet file; a member is the number of its row.
 
-    Rows are decoded in stretches of some megabytes and in the order of the file, whatever the size of a row group;
-    reading far ahead or back within one decodes it from its start.
+    Rows are decoded one by one and in the order of the file, whatever the size of a row group, so that in memory are
+    a page, a row and the rows read last; reading far ahead or back within a group decodes it from its start.
 
     Raises
     ------
@@ -47,7 +62,6 @@ class Parquet:
             self._columns = columns.find(opened.schema_arrow, path)
             groups = [opened.metadata.row_group(n) for n in range(opened.metadata.num_row_groups)]
         self._starts = list(itertools.accumulate((group.num_rows for group in groups), initial=0))
-        self._chunk_rows = [max(1, min(_CHUNK_ROWS, _CHUNK_BYTES * g.num_rows // _bytes_of(g))) for g in groups]
 
     @property
     def mtime_ns(self) -> int:
@@ -60,92 +74,83 @@ class Parquet:
             return
         row = 0
         with files.stream(self._path) as raw:
-            for batch in _batches(self._path, _open(self._path, raw), _LABEL_ROWS, None, self._columns.label):
-                for value in batch.column(0).to_pylist():
+            opened = _open(self._path, raw)
+            rows = _TEXT_ROWS if columns.is_text(opened.schema_arrow, self._columns.label) else _NUMBER_ROWS
+            for batch in _batches(self._path, opened, rows, None, self._columns.label):
+                for value in columns.values(batch.column(0)):
                     yield str(row), columns.label_of(value, self._columns)
                     row += 1
 
     def size(self, member: str) -> int:
-        return int(self._value(member).as_buffer().size)
+        return len(self.read(member))
 
     def read(self, member: str) -> bytes:
         """The bytes of a picture. Raises ImageError with the reason."""
-        value = self._value(member)
-        names.check_size(value.as_buffer().size)
-        data: bytes = value.as_py()
-        return data
-
-    def _value(self, member: str) -> Any:
-        row = int(member) if member.isascii() and member.isdigit() else -1
+        row = int(member) if names.is_number(member) else -1
         if not 0 <= row < self._starts[-1]:
             raise MissingImageError("no such row in the file")
-        group = bisect_right(self._starts, row) - 1
-        number, within = divmod(row - self._starts[group], self._chunk_rows[group])
-        value = self._chunk(group, number)[within]
-        if not value.is_valid:
+        data = self._value(row).data
+        if data is None:
             raise ImageError("no image in this row")
-        return value
+        names.check_size(len(data))
+        return data
 
-    def _chunk(self, group: int, number: int) -> Any:
-        key = (self._path, self._state, group, number)
-        found = _chunks.get(key)
+    def _value(self, row: int) -> _Value:
+        key = (self._path, self._state, row)
+        found = _values.get(key)
         if found is not None:
             return found
         reader = _readers.obtain((self._path, self._state), lambda: _Reader(self._path, self._columns))
         with reader.lock:
             # Another thread may have decoded it while this one waited.
-            found = _chunks.get(key)
-            return found if found is not None else self._decode(reader, group, number)
+            found = _values.get(key)
+            return found if found is not None else self._decode(reader, row)
 
-    def _decode(self, reader: _Reader, group: int, number: int) -> Any:
-        length = self._starts[group + 1] - self._starts[group]
-        rows = self._chunk_rows[group]
-        if reader.group != group or reader.number > number:
-            reader.start(group, rows)
+    def _decode(self, reader: _Reader, row: int) -> _Value:
+        group = bisect_right(self._starts, row) - 1
+        first = self._starts[group]
+        # The last rows before a group are not passed over: other threads are about to ask for them.
+        if reader.row is None or not first - _NEAR_ROWS <= reader.row <= row:
+            reader.start(group, first)
         while True:
-            at = reader.number
-            chunk = reader.next(min(rows, length - at * rows))
-            _chunks.put((self._path, self._state, group, at), chunk)
-            if at == number:
-                return chunk
+            at = reader.row
+            value = reader.next()
+            _values.put((self._path, self._state, at), value)
+            if at == row:
+                return value
 
 
 class _Reader:
-    """An open file and how far one of its row groups is decoded. Used under its lock."""
+    """An open file and the row that is decoded next, None if there is none. Used under its lock."""
 
     def __init__(self, path: str, found: columns.Columns) -> None:
         self.lock = threading.Lock()
-        self.group = -1
-        self.number = 0
+        self.row: int | None = None
         self._path = path
         self._columns = found
         raw = files.stream(path)
         weakref.finalize(self, raw.close)
         self._file = _open(path, raw)
         self._batches: Iterator[Any] = iter(())
-        self._rest: Any = None
+        self._next = 0
 
-    def start(self, group: int, rows: int) -> None:
-        self._batches = _batches(self._path, self._file, rows, [group], self._columns.leaf)
-        self.group, self.number, self._rest = group, 0, None
+    def start(self, group: int, row: int) -> None:
+        groups = list(range(group, self._file.metadata.num_row_groups))
+        self._batches = _batches(self._path, self._file, _IMAGE_ROWS, groups, self._columns.leaf)
+        self._next = self.row = row
 
-    def next(self, rows: int) -> Any:
-        """The bytes of the next rows, as one Arrow array."""
-        import pyarrow as pa
-
-        parts = [] if self._rest is None else [self._rest]
+    def next(self) -> _Value:
+        """The next row."""
         try:
-            while sum(map(len, parts)) < rows:
-                column = next(self._batches).column(0)
-                # Flattening, unlike taking the field, keeps what is null in the struct itself.
-                parts.append(column.flatten()[0] if self._columns.in_struct else column)
+            column = next(self._batches).column(0)
         except (SourceError, StopIteration) as error:
-            self.group = -1
+            self.row = None
             raise ImageError(f"damaged in the archive: {one_line(error)}") from error
-        whole = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
-        self._rest = whole[rows:] if len(whole) > rows else None
-        self.number += 1
-        return whole[:rows]
+        # Flattening, unlike taking the field, keeps what is null in the struct itself.
+        value = (column.flatten()[0] if self._columns.in_struct else column)[0]
+        self._next += 1
+        self.row = self._next
+        return _Value(value.as_py())
 
 
 _readers: Recent[_Reader] = Recent(_OPEN_FILES)
@@ -171,8 +176,3 @@ def _batches(path: str, opened: Any, rows: int, groups: list[int] | None, column
         yield from opened.iter_batches(batch_size=rows, row_groups=groups, columns=[column], use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"'{path}' is damaged: {one_line(error)}", hint="Check the file.") from error
-
-
-def _bytes_of(group: Any) -> int:
-    """The size of a whole row group in memory, at least 1."""
-    return max(1, int(group.total_byte_size))

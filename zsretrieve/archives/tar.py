@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tarfile
 from collections.abc import Iterator
 from typing import IO, cast
@@ -15,10 +14,9 @@ from zsretrieve.images import is_image_name
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"(\xb5/\xfd": "unzstd"}
 _LABEL_FORMS = ("cls", "json", "txt")  # the first that is there gives the label
 _LABEL_KEYS = ("label", "class_name", "cls", "class")
-_LABEL_BYTES = 1 << 20
 _HEADER_BYTES = 1 << 24
 _BLOCK = 512
-# What tarfile raises when it meets damage, its own errors and those of what it parses.
+# What tarfile and the file behind it raise at damage, their own errors and those of what they parse.
 _DAMAGE = (tarfile.TarError, OSError, ValueError, LookupError, OverflowError, MemoryError, RecursionError)
 
 
@@ -113,24 +111,34 @@ class Tar:
                 tar.members = []  # type: ignore[attr-defined]  # it would keep every header
                 if member.offset_data + (member.size if member.isreg() else 0) > self._state.bytes:
                     raise tarfile.ReadError("unexpected end of data")
-                self._note(member, raw, found)
+                content = self._label_file(member, raw)
             except _DAMAGE:
                 self.damage = f"cut short or damaged after {count} members"
                 return
+            # Not within the above: what is wrong with a name or a label is no damage of the archive.
+            self._note(member, content, found)
             count += 1
 
-    def _note(self, member: tarfile.TarInfo, raw: IO[bytes], found: dict[str, tuple[int, str | None]]) -> None:
+    def _label_file(self, member: tarfile.TarInfo, raw: IO[bytes]) -> bytes | None:
+        """The content of a file that tells a label; None for another."""
+        if _form(member.name) not in _LABEL_FORMS or not member.isreg() or member.issparse():
+            return None
+        if member.size > names.LABEL_LIMIT:
+            return None
+        raw.seek(member.offset_data)
+        return raw.read(member.size)
+
+    def _note(self, member: tarfile.TarInfo, content: bytes | None, found: dict[str, tuple[int, str | None]]) -> None:
         name = names.tidy(member.name)
         if member.isdir() or names.is_hidden(name):
             return
         if is_image_name(name):
             self._note_picture(name, member)
             return
-        form = name.rpartition("/")[2].partition(".")[2].lower()
-        if form in _LABEL_FORMS and member.isreg() and not member.issparse() and member.size <= _LABEL_BYTES:
+        if content is not None:
+            form = _form(name)
             rank = _LABEL_FORMS.index(form)
-            raw.seek(member.offset_data)
-            label = _label(form, raw.read(member.size))
+            label = _label(form, content)
             best = found.get(_key(name))
             if best is None or best[1] is None or (label is not None and rank <= best[0]):
                 found[_key(name)] = (rank, label)
@@ -168,20 +176,22 @@ def _key(name: str) -> str:
     return f"{folder}{slash}{last.partition('.')[0]}"
 
 
+def _form(name: str) -> str:
+    return name.rpartition("/")[2].partition(".")[2].lower()
+
+
 def _label(form: str, data: bytes) -> str | None:
     text = data.decode("utf-8-sig", "surrogateescape").strip()
-    if form == "cls":
-        return sys.intern(names.numbered(text)) if text else None
-    if form == "txt":
-        return text or None
+    if form in ("cls", "txt"):
+        return names.label(text, numbers=form == "cls")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return None
     values = [content.get(key) for key in _LABEL_KEYS] if isinstance(content, dict) else []
     for value in values:
-        if isinstance(value, str) and value.strip():
-            return sys.intern(names.numbered(value.strip()))
+        if isinstance(value, str) and (label := names.label(value)) is not None:
+            return label
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return sys.intern(f"#{value}")
+            return names.label(f"#{value}")
     return None

@@ -17,6 +17,9 @@ from zsretrieve.records import Item, Manifest
 # Rows that are in memory at a time.
 BLOCK_ROWS = 8192
 
+# Above the ids that come there must be room for those of pictures that are added later.
+IDS_END = 2**62
+
 Block = NDArray[np.floating[Any]]
 
 
@@ -65,6 +68,11 @@ def checked(items: Sequence[Item], where: Path) -> tuple[Item, ...]:
             raise SourceError(
                 f"row {row} of '{where}' has the id {one.id} after {last}; ids must ascend from 0 or more",
                 hint="Sort the rows by id, or leave the column out: rows are then numbered.",
+            )
+        if one.id >= IDS_END:
+            raise SourceError(
+                f"row {row} of '{where}' has the id {one.id}; ids must be below {IDS_END}",
+                hint="Leave the column out: rows are then numbered.",
             )
         last = one.id
     return tuple(items)

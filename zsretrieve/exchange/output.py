@@ -42,7 +42,9 @@ def check_output(out: Path, kind: Kind, *, force: bool) -> None:
 def replacing(out: Path, kind: Kind, *, force: bool) -> Iterator[Path]:
     """A path beside ``out`` for the block to make a file or a folder at, which then takes the place of ``out``.
 
-    If the block fails or is interrupted, nothing remains of it and ``out`` is as it was.
+    If the block fails or is interrupted, nothing remains of it and ``out`` is as it was. A death of the process leaves
+    ``.OUT.*.part`` beside ``out``; a folder is replaced by two renames, and a death between them leaves two of these,
+    the old export and the new one, both complete, and no ``out``.
 
     Raises
     ------

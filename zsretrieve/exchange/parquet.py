@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zsretrieve.errors import SourceError
-from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, Form, checked, one_line
+from zsretrieve.exchange.foreign import BLOCK_ROWS, IDS_END, Block, ForeignVectors, Form, checked, one_line
 from zsretrieve.records import Encoding, Item, Manifest
 from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as passport
@@ -120,9 +120,23 @@ def text(raw: bytes | None) -> str | None:
 
 
 def read_passport(schema: pa.Schema, where: Path) -> Manifest | None:
-    """The passport of the gallery that was exported; None in a file of somebody else. Raises IndexFormatError."""
+    """The passport of the gallery that was exported; None in a file of somebody else.
+
+    Raises
+    ------
+    IndexFormatError
+        If it is damaged or of a newer version.
+    SourceError
+        If its next id is too great.
+    """
     raw = (schema.metadata or {}).get(PASSPORT)
-    return None if raw is None else passport.from_bytes(raw, where)
+    manifest = None if raw is None else passport.from_bytes(raw, where)
+    if manifest is not None and manifest.next_id > IDS_END:
+        raise SourceError(
+            f"'{where}' says that the next id is {manifest.next_id}; ids must be below {IDS_END}",
+            hint="Export the gallery again.",
+        )
+    return manifest
 
 
 def passport_metadata(manifest: Manifest, *, half: bool) -> dict[bytes, bytes]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zsretrieve.archives import MEMBER, Archive, Kind, is_url, kind_of, open_archive
 from zsretrieve.archives.hub import resolve
+from zsretrieve.archives.names import can_be_written
 from zsretrieve.errors import SourceError
 from zsretrieve.records import Skipped
 from zsretrieve.sources import ground_truth as truths
@@ -46,7 +47,7 @@ def archived(names: Sequence[str], ground_truth: str | Path | None = None, root:
     files: list[SourceFile] = []
     damaged: list[Skipped] = []
     for name, archive in zip(short, opened, strict=True):
-        files += [SourceFile(f"{name}{MEMBER}{member}", label) for member, label in archive.members()]
+        _collect(f"{name}{MEMBER}", archive, files, damaged)
         damaged += _damage(name, archive)
     if not files:
         raise SourceError(
@@ -77,10 +78,12 @@ def data_set(name: str) -> Source:
         If ``datasets`` is not installed.
     """
     full = resolve(name)
-    files = tuple(SourceFile(row, label) for row, label in open_archive(full).members())
+    files: list[SourceFile] = []
+    skipped: list[Skipped] = []
+    _collect("", open_archive(full), files, skipped)
     if not files:
         raise SourceError(f"there are no images in '{full}'", hint="It has no rows.")
-    return Source(full, files, where=full)
+    return Source(full, tuple(files), tuple(skipped), where=full)
 
 
 def _check(name: str) -> None:
@@ -91,6 +94,17 @@ def _check(name: str) -> None:
             f"beside '{name}' lies a folder of the same name and '!', and pictures in both would have one address",
             hint="Rename one of them.",
         )
+
+
+def _collect(prefix: str, archive: Archive, files: list[SourceFile], skipped: list[Skipped]) -> None:
+    """The pictures of an archive; none has a name or a label that an index could not hold, whatever is in it."""
+    for member, label in archive.members():
+        path = f"{prefix}{member}"
+        if can_be_written(path):
+            files.append(SourceFile(path, label if label is None or can_be_written(label) else None))
+        else:
+            shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
+            skipped.append(Skipped(shown, f"{ARCHIVE}a member's name that is no text"))
 
 
 def _damage(name: str, archive: Archive) -> list[Skipped]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from zsretrieve.archives.names import numbered
+from zsretrieve.archives.names import can_be_written, is_number, numbered
 from zsretrieve.errors import OptionalDependencyError, SourceError
 from zsretrieve.images import is_image_name
 
@@ -23,6 +23,10 @@ def labels(found: list[str], truth: Path) -> list[str | None]:
     SourceError
         If the file cannot be read or does not fit.
     """
+    return [None if label is None or not can_be_written(label) else label for label in _labels(found, truth)]
+
+
+def _labels(found: list[str], truth: Path) -> list[str | None]:
     by_name, in_order = read_ground_truth(truth)
     if in_order is None:
         return _by_name(found, by_name, truth)
@@ -65,7 +69,7 @@ def read_ground_truth(path: Path) -> tuple[dict[str, str], list[str] | None]:
     if lines[0].lower().startswith("imageid,"):
         rows = list(csv.reader(lines[1:]))
         return _unique(((row[0], row[1].split()[0]) for row in rows if len(row) > 1 and row[1].strip()), path), None
-    if all(_is_number(line) for line in lines):
+    if all(is_number(line) for line in lines):
         return {}, _development_kit_labels(path, [int(line) for line in lines])
     named = [re.split(r"[\s,]+", line, maxsplit=1) for line in lines]
     if all(len(parts) == 2 and is_image_name(parts[0]) for parts in named):
@@ -106,10 +110,6 @@ def _unique(pairs: Iterable[tuple[str, str]], truth: Path) -> dict[str, str]:
         if labels.setdefault(name, label) != label:
             raise SourceError(f"'{truth}' gives two labels to '{name}'", hint="Keep one of them.")
     return labels
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
 
 
 def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from zsretrieve.errors import SourceError
 
 _MOST = 100_000
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 # A quoted sign, or braces without braces in them.
 _BRACES = re.compile(r"\\.|\{(?P<inner>(?:\\.|[^{}\\])*)\}", re.DOTALL)
 _PIECE = re.compile(r"((?:\\.|[^,\\])*),", re.DOTALL)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zsretrieve import addresses
-from zsretrieve.filters import selection
 from zsretrieve.metrics import log_normaliser, probabilities
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
@@ -15,6 +14,7 @@ from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
 from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, encode_source
+from zsretrieve.verbs.selecting import selected
 
 DEFAULT_K = 5
 
@@ -98,11 +98,13 @@ def classify_gallery(
     ------
     SpaceMismatchError
         If gallery and prototypes are of different spaces.
+    SourceError
+        If the gallery is empty.
     FilterError
         If the filter cannot be used, or nothing passes it.
     """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
-    rows = selection(gallery.items, where)
+    rows = selected(gallery, where)
     items = gallery.items if rows is None else [gallery.items[row] for row in rows]
     vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
     paths = [gallery.path_of(item) for item in items]

@@ -93,7 +93,7 @@ class _Components:
         roots = self.roots(np.arange(len(self._parents)))
         by = np.argsort(roots, kind="stable")
         starts = np.flatnonzero(np.diff(roots[by], prepend=-1))
-        for start, end in zip(starts, [*starts[1:], len(by)], strict=True):
+        for start, end in zip(starts, np.append(starts, len(by))[1:], strict=True):
             if end - start > 1:
                 yield by[start:end]
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from zsretrieve.errors import SourceError
-from zsretrieve.filters import selection
 from zsretrieve.labels import map_labels
 from zsretrieve.metrics import hits_at, mean_per_class_recall
 from zsretrieve.ports import Encoder
@@ -18,6 +17,7 @@ from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
 from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, encode_source
+from zsretrieve.verbs.selecting import selected
 
 RANKS = (1, 5)
 
@@ -55,7 +55,7 @@ def evaluate_gallery(gallery: Gallery, prototypes: Prototypes, *, where: str | N
     Raises as ``evaluate_source`` does, and FilterError if the filter cannot be used, or nothing passes it.
     """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
-    rows = selection(gallery.items, where)
+    rows = selected(gallery, where)
     labels = [item.label for item in gallery.items]
     vectors = gallery.vectors
     if rows is not None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from zsretrieve import addresses
 from zsretrieve.errors import ImageError, QueryError
-from zsretrieve.filters import selection
 from zsretrieve.images import decode, is_image_name
 from zsretrieve.ports import Encoder
 from zsretrieve.queries import Query, Term, combine, parse_query
@@ -19,6 +18,7 @@ from zsretrieve.records import Hit
 from zsretrieve.store.indexes import Gallery, check_same_space
 from zsretrieve.vectors import Rows, Scores, Vectors
 from zsretrieve.verbs.gallery import is_unchanged
+from zsretrieve.verbs.selecting import selected
 
 DEFAULT_K = 10
 DEFAULT_NEAR = 0.98
@@ -87,6 +87,8 @@ def search(
 
     Raises
     ------
+    SourceError
+        If the gallery is empty.
     RankError
         If k is below 1 or above the number of pictures searched, or ``near`` is out of range.
     FilterError
@@ -98,7 +100,7 @@ def search(
     """
     if near is not None:
         check_near(near)
-    among = selection(gallery.items, where)
+    among = selected(gallery, where)
     size = len(gallery.index) if among is None else len(among)
     k = min(DEFAULT_K, size) if k is None else k
     check_k(k, size, "images", "the index holds" if among is None else "the filter passes")
