@@ -13,7 +13,7 @@ from zsretrieve.archives.places import HUB
 from zsretrieve.errors import ImageError, MissingImageError
 from zsretrieve.images import Content
 
-__all__ = ["State", "canonical", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
+__all__ = ["MEMBER", "State", "canonical", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
 
 
 def read(address: str) -> Content:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
+import threading
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kits.pictures import Counting, picture, pictures
+from PIL import Image
 
-from zsretrieve import api
+from zsretrieve import api, sources
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import OutputExistsError, SourceError
-from zsretrieve.records import Item
+from zsretrieve.ports import Pixels
+from zsretrieve.records import Changes, Item
 from zsretrieve.store import manifest as passport
 
 HISTORIES = 25
@@ -180,15 +186,127 @@ def test_a_missing_drive_does_not_empty_a_gallery(tmp_path: Path) -> None:
         api.rebuild(out, HashingEncoder(seed=1), drop_missing=True)
     assert "not mounted" in str(caught.value.hint)
     picture(photos / "stray.png", 999)
-    with pytest.raises(SourceError, match=r"not one of the 20 images .* none was removed"):
-        api.sync(out, HashingEncoder())
-    assert len(items(out)) == 21
+    for _ in range(3):
+        with pytest.raises(SourceError, match=r"not one of the 20 images .* nothing was done"):
+            api.sync(out, HashingEncoder())
+        assert len(items(out)) == 20
     assert api.verify(out) == []
+
+
+def test_a_folder_that_was_renamed_as_a_whole_is_no_missing_drive(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 21), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    for number in range(3):
+        (photos / f"class {number}").rename(photos / f"renamed {number}")
+    assert api.sync(out, Counting(0)).moved == 21
+
+
+def test_an_empty_mount_point_and_a_drive_beside_an_archive(tmp_path: Path) -> None:
+    out, drive = tmp_path / "out", pictures(tmp_path / "usb", 3, first=100)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in pictures(tmp_path / "packed", 6).rglob("*.png"):
+            archive.write(path, path.relative_to(tmp_path / "packed"))
+    api.build_gallery(tmp_path / "a.zip", out, HashingEncoder())
+    single = sorted(drive.rglob("*.png"))
+    for path in single:
+        api.add(out, api.open_source([path]), HashingEncoder())
+    shutil.move(drive, tmp_path / "unplugged")
+    assert api.sync(out, HashingEncoder()) == Changes(unchanged=6)
+    for path in single:
+        path.parent.mkdir(parents=True)
+    assert api.sync(out, HashingEncoder()) == Changes(unchanged=6)
+    assert len(items(out)) == 9
+    assert passport.read(out).skipped == ()
+
+
+def test_a_model_that_cannot_be_had_is_no_fault_of_the_pictures(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    pictures(photos, 20, first=100)
+    asked = []
+
+    def fails() -> HashingEncoder:
+        asked.append(threading.current_thread())
+        raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        api.sync(out, fails)
+    assert asked == [threading.main_thread()]
+    assert passport.read(out).skipped == ()
+    assert len(items(out)) == 20
+
+
+def test_many_known_pictures_before_a_new_one(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    for number in range(1100):
+        shutil.copy(photos / "class 0" / "0000.png", photos / f"copy {number:04}.png")
+    picture(photos / "new.png", 5000)
+
+    class Elsewhere(HashingEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoding = replace(self.encoding, device="cuda")
+
+    changes = api.sync(out, Elsewhere, checkpoint=50)
+    assert (changes.added, changes.encoded) == (1101, 1)
+    assert api.verify(out) == []
+    assert passport.read(out).encoding.device == "cpu+cuda"
+    assert len(items(out)) == 1121
+
+
+def test_a_gallery_that_grows_while_another_is_built_from_it(tmp_path: Path) -> None:
+    photos, one, other = pictures(tmp_path / "photos", 40), tmp_path / "one", tmp_path / "other"
+    (photos / "class 0" / "z bad.png").write_bytes(b"junk")
+    api.build_gallery(photos, one, HashingEncoder())
+    picture(photos / "class 0" / "z bad.png", 800)
+    os.utime(photos / "class 0" / "z bad.png", ns=(1, 1))
+    whole = api.open_source([one])
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(whole, other, Counting(32, seed=1), checkpoint=1)
+    picture(photos / "class 1" / "later.png", 801)
+    api.add(one, photos / "class 1", HashingEncoder())
+    built = api.build_gallery(api.open_source([one]), other, HashingEncoder(seed=1))
+    assert {item.path for item in built.items} == {p.relative_to(photos).as_posix() for p in photos.rglob("*.png")}
+    mine = {item.path: item.id for item in built.items}
+    assert all(mine[item.path] == id_ for id_, item in items(one).items() if item.path != "class 0/z bad.png")
+
+
+def test_a_list_that_names_a_file_twice_goes_on_after_it_could_not_be_read(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 30), tmp_path / "out"
+    late = photos / "late.png"
+    names = [late, *sorted(photos.rglob("*.png"))[:16], late, *sorted(photos.rglob("*.png"))[16:30]]
+    reads = 0
+
+    class Appearing(Counting):
+        def prepare(self, image: Image.Image) -> Pixels:
+            nonlocal reads
+            reads += 1
+            if reads == 1:
+                picture(late, 900)
+            return super().prepare(image)
+
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(sources.paths(names), out, Appearing(16), checkpoint=1)
+    built = api.build_gallery(sources.paths(names), out, HashingEncoder())
+    assert [item.id for item in built.items] == list(range(len(names)))
+    assert [item.path for item in built.items] == [str(name) for name in names]
+
+
+def test_an_index_replaced_from_itself_gives_no_id_again(tmp_path: Path) -> None:
+    photos, out = pictures(tmp_path / "photos", 6), tmp_path / "out"
+    api.build_gallery(photos, out, HashingEncoder())
+    last = items(out)[5].path
+    api.remove(out, [last])
+    built = api.build_gallery(api.open_source([out]), out, HashingEncoder(seed=1), force=True)
+    assert built.manifest.next_id == 6
 
 
 def test_pictures_added_one_by_one_stay_when_their_folder_is_gone(tmp_path: Path) -> None:
     photos, out = pictures(tmp_path / "photos", 20), tmp_path / "out"
-    drive = pictures(tmp_path / "drive", 3, first=100)
+    drive = tmp_path / "drive"
+    for number in range(3):
+        picture(drive / f"{number}.png", 100 + number)
     api.build_gallery(photos, out, HashingEncoder())
     for path in sorted(drive.rglob("*.png")):
         api.add(out, api.open_source([path]), HashingEncoder())

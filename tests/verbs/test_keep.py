@@ -197,6 +197,7 @@ def test_a_gallery_of_files_named_one_by_one(photos: Path, tmp_path: Path) -> No
     for name in names[2:]:
         name.unlink()
     names[0].unlink()
+    (photos / "class 0" / "notes.txt").write_text("its folder is not empty, so no drive is missing")
     with pytest.raises(SourceError, match="not one of the 11 images") as caught:
         api.sync(out, HashingEncoder())
     assert "not mounted" in str(caught.value.hint)

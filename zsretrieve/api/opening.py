@@ -82,7 +82,9 @@ def open_source(
                 "the pictures of a gallery keep the labels they were given", hint="Give the folder of images instead."
             )
         gallery = open_gallery(one, device="cpu")
-        return sources.of_gallery(gallery.items, gallery.manifest.skipped, gallery.manifest.root)
+        return sources.of_gallery(
+            gallery.items, gallery.manifest.skipped, gallery.manifest.root, gallery.manifest.next_id
+        )
     if one == "-":
         return sources.read_list(standard_input or ())
     if one is not None and one.startswith("@"):

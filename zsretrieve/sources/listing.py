@@ -29,13 +29,15 @@ class Source:
     """Files to read, in order; paths are relative to ``root`` where they lie below it.
 
     ``skipped`` are folders that could not be looked into. ``where`` lists the files anew when it is opened as a
-    source again; None if they were named one by one.
+    source again; None if they were named one by one. ``next_id`` is the
+    first id that no picture of a gallery had that is read again.
     """
 
     root: str
     files: tuple[SourceFile, ...]
     skipped: tuple[Skipped, ...] = ()
     where: str | None = None
+    next_id: int = 0
 
     def address(self, file: SourceFile) -> str:
         return addresses.join(self.root, file.path)

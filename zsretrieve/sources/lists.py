@@ -41,7 +41,7 @@ def read_list(lines: Iterable[str], root: str | Path | None = None) -> Source:
     return paths([line for line in (raw.rstrip("\r\n") for raw in lines) if line.strip()], root)
 
 
-def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | None) -> Source:
+def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | None, next_id: int = 0) -> Source:
     """The pictures of a gallery, to be read again under their ids; those once skipped are tried again."""
     files = [SourceFile(item.path, item.label, item.id) for item in items]
     there = {item.path for item in items}
@@ -52,7 +52,7 @@ def of_gallery(items: Sequence[Item], skipped: Sequence[Skipped], root: str | No
             others.append(once)
         elif once.path not in there:
             files.append(SourceFile(once.path, _label(once.path, root or ".", labels)))
-    return Source(root or ".", tuple(files), tuple(others))
+    return Source(root or ".", tuple(files), tuple(others), next_id=next_id)
 
 
 def _label(path: str, root: str, known: dict[str, dict[str, str | None]]) -> str | None:

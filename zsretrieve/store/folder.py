@@ -111,6 +111,27 @@ class Writer:
         if begun is not None and keep and _folders_named(begun) <= keep:
             shutil.rmtree(self.out / STAGING, ignore_errors=True)
 
+    def renew_copy(self) -> None:
+        """Write the copy of the passport again if a death or a full disk left an older one."""
+        if self.manifest is None:
+            return
+        content = passport.to_bytes(self.manifest)
+        with contextlib.suppress(OSError):
+            if not (self.out / passport.COPY).exists() or (self.out / passport.COPY).read_bytes() != content:
+                self._replace(passport.COPY, content)
+
+    def set_aside(self, manifest: Manifest) -> list[str]:
+        """Rename the segments that a passport from an older copy does not name, so that nothing deletes them; their new
+        names.
+        """
+        names = _folders_named(manifest)
+        aside = []
+        for segment in sorted((self.out / SEGMENTS).iterdir()):
+            if _SEGMENT_NAME.fullmatch(segment.name) and segment.name not in names | self._made:
+                aside.append(f"{segment.name}.aside")
+                segment.rename(segment.with_name(aside[-1]))
+        return aside
+
     def _replace(self, name: str, content: bytes) -> None:
         beside = self.out / f"{_BESIDE}{secrets.token_hex(6)}"
         beside.write_bytes(content)
@@ -163,10 +184,8 @@ def writing(out: Path) -> Iterator[Writer]:
 def repairing(out: Path) -> Iterator[Writer]:
     """The writer of an index whose passport may be damaged. Raises IndexFolderError as ``writing`` does."""
     with _locked(out):
-        writer = Writer(out)
-        if writer.manifest is None:
-            writer.manifest = passport.read_either(out)
-        yield from _cleaned(writer)
+        # Nothing is deleted before it is known what can be saved.
+        yield Writer(out)
 
 
 @contextlib.contextmanager
@@ -226,6 +245,7 @@ def now() -> str:
 
 def _cleaned(writer: Writer) -> Iterator[Writer]:
     writer.clean()
+    writer.renew_copy()
     try:
         yield writer
     finally:

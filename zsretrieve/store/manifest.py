@@ -23,8 +23,9 @@ STAGING = ".building"
 FORMAT = "zsretrieve-index"
 FORMAT_VERSION = 2
 
-# Ids stay far below what an int64 holds, so that there always is a next one.
+# Ids from elsewhere stay below this, so that there always is a next one in an int64.
 MAX_ID = 2**62
+_MAX_NEXT_ID = 2**63 - 1
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
     r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|prompts\.json|index\.faiss)"
@@ -107,6 +108,8 @@ def read_either(folder: Path) -> Manifest:
             raise  # it may be sound, though it cannot be read now
         try:
             return from_bytes((folder / COPY).read_bytes(), folder / COPY)
+        except IndexVersionError:
+            raise
         except (OSError, IndexFormatError):
             raise IndexFormatError(f"{error.message}, and so is its copy", hint=REBUILD) from None
 
@@ -152,7 +155,7 @@ def _check_names(manifest: Manifest, path: Path) -> None:
     if not all(_SEGMENT.fullmatch(name) for name in names) or len(names) < len(manifest.segments):
         raise IndexFormatError(f"'{path}' names segments that are none", hint=mend)
     numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
-    if min(numbers) < 0 or not 0 <= manifest.next_id <= MAX_ID:
+    if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise IndexFormatError(f"'{path}' is damaged: it holds numbers that cannot be", hint=mend)
     if any("\0" in text for text in (manifest.root or "", *manifest.origins)):
         raise IndexFormatError(f"'{path}' is damaged: it holds paths that cannot be", hint=mend)

@@ -114,3 +114,13 @@ def _read_segment(
         read(rows.VECTORS, lambda: rows.read_vectors(where, segment.rows, dim)),
         read(rows.REMOVED, lambda: rows.read_removed(where, segment)),
     )
+
+
+def ids_in(folder: Path, name: str) -> list[int]:
+    """The ids in a segment that no passport names, as far as they can be read."""
+    for items in (rows.ITEMS, rows.ITEMS_COPY):
+        try:
+            return [item.id for item in item_table.read(folder / SEGMENTS / name / items)]
+        except IntegrityError:
+            continue
+    return []

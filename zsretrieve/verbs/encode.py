@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zsretrieve import addresses
-from zsretrieve.errors import ImageError, SkippedInputError, SourceError, ZsRetrieveError
-from zsretrieve.images import Content, decode, own_pixel_limit
+from zsretrieve.errors import ImageError, SkippedInputError, SourceError
+from zsretrieve.images import Content, Picture, decode, own_pixel_limit
 from zsretrieve.ports import Encoder, MakeEncoder, Pixels
 from zsretrieve.records import Item, Skipped
 from zsretrieve.sources import Source, SourceFile
@@ -23,7 +22,7 @@ from zsretrieve.vectors import Vectors
 OnProgress = Callable[[int, int], None]
 
 _TEXT_CHUNK = 512
-_MOST_ENTRIES = 1024
+_MOST_KNOWN = 1024
 # Pictures read ahead before the encoder, which knows its batches, is there.
 _FIRST_AHEAD = 32
 
@@ -82,8 +81,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class _Prepared:
+    """A picture on its way. It is known by its digest already, or ready for the encoder, or its ``content`` waits for
+    the encoder to be made.
+    """
+
     item: Item
-    pixels: Pixels | None  # None: a picture of this digest is known
+    pixels: Pixels | None = None
+    content: Content | None = None
 
 
 class Memory:
@@ -188,14 +192,16 @@ def encode_batches(
     SkippedInputError
         If ``reading`` is strict and a picture cannot be used.
     """
-    encoder = _Once(make_encoder)
+    held = _Held()
     waiting: list[Pixels] = []
     place_of: dict[str, int] = {}
     entries: list[tuple[SourceFile, Item, Known | int]] = []
     skipped: list[Skipped] = []
 
     def batch(done: int) -> Batch:
-        vectors = encoder().encode_prepared(waiting) if waiting else np.empty((0, 0), dtype=np.float32)
+        vectors = (
+            held.encoder.encode_prepared(waiting) if held.encoder and waiting else np.empty((0, 0), dtype=np.float32)
+        )
         fresh = set(range(len(waiting)))
         seen = []
         for file, item, what in entries:
@@ -205,11 +211,11 @@ def encode_batches(
                 seen.append(Seen(file, item, vectors[what], fresh=what in fresh))
                 fresh.discard(what)
         made = Batch(tuple(seen), tuple(skipped), done)
-        for held in (waiting, place_of, entries, skipped):
-            held.clear()
+        for kept in (waiting, place_of, entries, skipped):
+            kept.clear()
         return made
 
-    with contextlib.closing(_prepared(source, files, encoder, reading, known)) as prepared:
+    with contextlib.closing(_prepared(source, files, held, reading, known)) as prepared:
         for done, (file, outcome) in enumerate(prepared, start=1):
             if isinstance(outcome, ImageError):
                 skipped.append(Skipped(file.path, outcome.message))
@@ -219,15 +225,22 @@ def encode_batches(
             again = known(item.digest)
             if again is not None:
                 entries.append((file, item, again))
-            elif outcome.pixels is None:
-                raise RuntimeError(f"'{item.path}' was known and is not any more")
             else:
+                if held.encoder is None:
+                    held.encoder = make_encoder()
                 place = place_of.setdefault(item.digest, len(waiting))
                 if place == len(waiting):
-                    waiting.append(outcome.pixels)
+                    pixels = _pixels(outcome, held.encoder, reading)
+                    if isinstance(pixels, ImageError):
+                        del place_of[item.digest]
+                        skipped.append(Skipped(file.path, pixels.message))
+                        _refuse_if_strict(source, skipped[-1], reading)
+                        continue
+                    waiting.append(pixels)
                 entries.append((file, item, place))
-            # What waits for a batch is the same however often a run was interrupted, so a constant bounds it.
-            if len(entries) >= _MOST_ENTRIES or (waiting and len(waiting) == encoder().batch_size):
+            full = held.encoder is not None and len(waiting) == held.encoder.batch_size
+            # What waits for a batch is the same however often a run was interrupted, so a constant bounds the others.
+            if full or len(entries) - len(waiting) >= _MOST_KNOWN:
                 yield batch(done)
     yield batch(len(files))
 
@@ -267,25 +280,16 @@ def encode_texts_once(
     return EncodedTexts(np.concatenate(parts), rows, cut)
 
 
-class _Once:
-    """An encoder that is made when it is first needed, in whichever thread that is."""
+class _Held:
+    """Where the encoder stands once it is made, for the threads to see."""
 
-    def __init__(self, make: MakeEncoder) -> None:
-        self.made: Encoder | None = None
-        self._make = make
-        self._lock = threading.Lock()
-
-    def __call__(self) -> Encoder:
-        with self._lock:
-            if self.made is None:
-                self.made = self._make()
-            return self.made
+    encoder: Encoder | None = None
 
 
 def _prepared(
     source: Source,
     files: Sequence[SourceFile],
-    encoder: _Once,
+    held: _Held,
     reading: Reading,
     known: Callable[[str], Known | None],
 ) -> Generator[tuple[SourceFile, _Prepared | ImageError], None, None]:
@@ -294,19 +298,21 @@ def _prepared(
             content = addresses.read(source.address(file))
             before = known(content.digest)
             if before is not None:
-                return _Prepared(_item(number, file, content, before.width, before.height), None)
+                return _Prepared(_item(number, file, content, before.width, before.height))
             picture = decode(content, exif=reading.exif, max_pixels=reading.max_pixels)
-            pixels = encoder().prepare(picture.image)
         except ImageError as error:
             return error
         except MemoryError:
-            return ImageError("out of memory while reading or resizing")
-        except ZsRetrieveError:
-            raise  # the encoder cannot be had
+            return ImageError("out of memory while reading")
         except (OSError, ValueError, RuntimeError) as error:
-            return ImageError(f"cannot be prepared: {' '.join(str(error).split())}")
+            return ImageError(f"cannot be read: {' '.join(str(error).split())}")
+        item = _item(number, file, content, picture.width, picture.height)
+        encoder = held.encoder
+        if encoder is None:
+            return _Prepared(item, content=content)
+        pixels = _resized(picture, encoder)
         # The picture itself is let go here: only its pixels at the model's size wait for their batch.
-        return _Prepared(_item(number, file, content, picture.width, picture.height), pixels)
+        return pixels if isinstance(pixels, ImageError) else _Prepared(item, pixels)
 
     workers = reading.workers or os.cpu_count() or 1
     queue: deque[tuple[SourceFile, Future[_Prepared | ImageError]]] = deque()
@@ -315,7 +321,7 @@ def _prepared(
         try:
             for number, file in enumerate(files):
                 queue.append((file, pool.submit(prepare, number, file)))
-                ahead = 2 * encoder.made.batch_size if encoder.made is not None else _FIRST_AHEAD
+                ahead = _FIRST_AHEAD if held.encoder is None else 2 * held.encoder.batch_size
                 if len(queue) >= ahead + workers:
                     first, future = queue.popleft()
                     yield first, future.result()
@@ -324,6 +330,28 @@ def _prepared(
                 yield first, future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pixels(prepared: _Prepared, encoder: Encoder, reading: Reading) -> Pixels | ImageError:
+    """What the encoder sees of a picture, made now if the encoder was not there when it was read."""
+    if prepared.pixels is not None:
+        return prepared.pixels
+    assert prepared.content is not None
+    try:
+        return _resized(decode(prepared.content, exif=reading.exif, max_pixels=reading.max_pixels), encoder)
+    except ImageError as error:
+        return error
+
+
+def _resized(picture: Picture, encoder: Encoder) -> Pixels | ImageError:
+    try:
+        return encoder.prepare(picture.image)
+    except ImageError as error:
+        return error
+    except MemoryError:
+        return ImageError("out of memory while resizing")
+    except (OSError, ValueError, RuntimeError) as error:
+        return ImageError(f"cannot be prepared: {' '.join(str(error).split())}")
 
 
 def _item(number: int, file: SourceFile, content: Content, width: int, height: int) -> Item:

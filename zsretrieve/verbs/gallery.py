@@ -199,7 +199,9 @@ def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
         created=now(),
         tool_version=tool_version(),
         verified=now(),
-        next_id=max([len(source.files), *(file.id + 1 for file in source.files if file.id is not None)]),
+        next_id=max(
+            [len(source.files), source.next_id, *(file.id + 1 for file in source.files if file.id is not None)]
+        ),
         root=source.root,
         origins=() if source.where is None else (source.where,),
         building=Building(listing_digest(source), len(source.files)),
@@ -236,15 +238,18 @@ def _still_to_do(
     A file that is there keeps its id. In the listing that the build began with, the place of any other is its id;
     in another listing it gets one after the last, once it is encoded.
     """
-    done: dict[str, deque[Item]] = {}
     by_id = {item.id: item for item in items}
+    given = {file.id for file in source.files if file.id is not None}
+    # Where the listing is the same, ids below its length belong to its places.
+    first = len(source.files) if same_listing else 0
+    done: dict[str, deque[Item]] = {}
     for item in items:
-        done.setdefault(item.path, deque()).append(item)
+        if item.id not in given and item.id >= first:
+            done.setdefault(item.path, deque()).append(item)
     todo, unchanged, stale = [], 0, set(by_id)
     for place, file in enumerate(source.files):
-        if file.id is not None:
-            before = by_id.get(file.id)
-        else:
+        before = by_id.get(file.id) if file.id is not None else by_id.get(place) if same_listing else None
+        if file.id is None and (before is None or before.path != file.path):
             before = done[file.path].popleft() if done.get(file.path) else None
         id_ = file.id if before is None else before.id
         if before is not None:

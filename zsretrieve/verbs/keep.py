@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 from collections import Counter
@@ -10,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from zsretrieve import addresses
-from zsretrieve.errors import SourceError
+from zsretrieve.errors import ImageError, SourceError
 from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder
 from zsretrieve.records import Changes, Item, Manifest
 from zsretrieve.sources import Source, SourceFile
@@ -92,8 +93,8 @@ def sync(
 ) -> Changes:
     """Bring a gallery to the present state of its sources: what ``add`` does, and what is gone is removed.
 
-    A picture is removed only if its file is surely not there any more: it lies in one of the sources, which could be
-    listed, or its folder still is there. One that cannot be looked at stays, and so does one that changed into
+    A picture is removed only if its file is surely not there any more: it lay in one of the sources, which could be
+    listed, or its folder still is there and holds something. One that cannot be looked at stays, and so does one that changed into
     something that cannot be read.
 
     Parameters
@@ -105,7 +106,7 @@ def sync(
     ------
     SourceError
         If all pictures that the gallery holds would be removed: a drive is more likely missing than all of them
-        deleted. What was added until then stays.
+        deleted. Nothing is done then.
     SpaceMismatchError, SkippedInputError
         See ``add``.
     """
@@ -115,17 +116,17 @@ def sync(
         intake = _Intake(
             Growth(writer, manifest, live, backend, checkpoint), live, listed, checksum=checksum, relabel=relabel
         )
-        gone = [item for item in live.items if intake.is_removed(item)]
-        intake.look_again_at_the_rest({item.id for item in gone})
-        intake.run(_of_its_space(encoder, manifest), reading, on_progress)
-        removed = [item.id for item in gone if item.id not in intake.moved]
-        if removed and len(removed) == len(live.items):
-            intake.growth.checkpoint()
+        gone = [item for item in live.items if item.path not in intake.present and intake.is_gone(item)]
+        lost = [item for item in gone if intake.is_removed(item)]
+        if lost and len(lost) == len(live.items) and not intake.brings_any_of(lost):
             raise SourceError(
-                f"not one of the {len(removed)} images of '{out}' is there any more, first '{gone[0].path}'; "
-                "none was removed",
+                f"not one of the {len(lost)} images of '{out}' is there any more, first '{lost[0].path}'; "
+                "nothing was done",
                 hint="Is a drive not mounted? If they are gone for good, use: zsretrieve index remove",
             )
+        intake.look_again_at_the_rest({item.id for item in gone})
+        intake.run(_of_its_space(encoder, manifest), reading, on_progress)
+        removed = [item.id for item in lost if item.id not in intake.moved]
         known = intake.present | intake.unread
         intake.growth.forget_skips([one.path for one in intake.growth.skipped if one.path not in known])
         intake.growth.remove(removed)
@@ -181,7 +182,7 @@ class _Intake:
         self._root = growth.manifest.root or ""
         self._listed = [self._rebased(source) for source in listed]
         self.present = {file.path for source in self._listed for file in source.files}
-        self._roots = tuple(f"{source.root.rstrip('/')}/" for source in listed if source.where is not None)
+        self._roots = tuple({prefix for source in listed if source.where is not None for prefix in _prefixes(source)})
         self._live = live
         self._checksum = checksum
         self._relabel = relabel
@@ -206,11 +207,24 @@ class _Intake:
         return addresses.is_missing(addresses.join(self._root, item.path))
 
     def is_removed(self, item: Item) -> bool:
-        """Whether the picture was removed where it lay, rather than that a drive is missing."""
-        if item.path in self.present or not self.is_gone(item):
-            return False
+        """Whether a picture that is gone was removed where it lay, rather than that a drive is missing."""
         address = addresses.join(self._root, item.path)
-        return address.startswith(self._roots) or os.path.isdir(os.path.dirname(address))
+        if address.startswith(self._roots):
+            return True
+        try:
+            return bool(os.listdir(os.path.dirname(address)))  # a mount point without its drive is empty
+        except OSError:
+            return False
+
+    def brings_any_of(self, gone: Sequence[Item]) -> bool:
+        """Whether a source holds a file with the content of one of these pictures."""
+        digests = {item.digest for item in gone} - {""}
+        for source in self._listed:
+            for file in source.files:
+                with contextlib.suppress(ImageError):
+                    if addresses.read(source.address(file)).digest in digests:
+                        return True
+        return False
 
     def changes(self) -> Changes:
         return Changes(
@@ -281,6 +295,13 @@ class _Intake:
                 return replace(seen.item, id=old.id, label=seen.file.label if by_folder or self._relabel else old.label)
         self._count["added"] += 1
         return replace(seen.item, id=self.growth.new_id())
+
+
+def _prefixes(source: Source) -> set[str]:
+    """What the addresses of all pictures that a source may hold begin with."""
+    places = [addresses.split(source.address(file)) for file in source.files]
+    archives = {f"{place[0]}{addresses.MEMBER}" for place in places if place is not None}
+    return archives or {f"{source.root.rstrip('/')}/"}
 
 
 def chosen_by_path(patterns: Sequence[str], manifest: Manifest, items: Sequence[Item]) -> set[int]:

@@ -20,7 +20,7 @@ from zsretrieve.store import files, indexes, rows
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.folder import SEGMENTS, Writer, repairing
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
-from zsretrieve.store.salvage import Salvage, salvage
+from zsretrieve.store.salvage import Salvage, ids_in, salvage
 from zsretrieve.store.verify import verify
 from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.encode import OnProgress, Reading, encode_batches, encode_texts_once
@@ -119,10 +119,10 @@ def repair(
     done: list[str] = []
     found = {damage.file for damage in verdict.damages}
     with repairing(folder) as writer:
-        manifest = writer.manifest
-        assert manifest is not None
-        if passport.NAME in found:
+        if writer.manifest is None:
+            writer.manifest = passport.read_either(folder)
             done.append("the passport is restored from its copy")
+        manifest = writer.manifest
         if passport.COPY in found:
             done.append("the copy of the passport is renewed")
         bad = {damage.file for damage in files.check(folder, manifest, deep=True)}
@@ -130,6 +130,7 @@ def repair(
             return Repaired((*done, *_repair_prototypes(writer, manifest, bad, backend, encoder)))
         saved = salvage(folder, manifest, bad)
         made = _encode_again(saved, manifest, encoder(), on_progress) if encoder and saved.without_vector else {}
+        lost = list(saved.lost)
         unmade = [item.path for item in saved.without_vector if item.id not in made]
         live = saved.mended(made)
         if manifest.count and not live.items:
@@ -144,8 +145,14 @@ def repair(
         if saved.n_damaged or index in bad or found - {passport.NAME, passport.COPY}:
             index = indexes.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))
             done.append("the FAISS file is made from the vectors")
-        writer.commit(replace(manifest, segments=segments, index=index, count=len(live.items)))
-    return Repaired(tuple(done), len(made), (*saved.lost, *unmade), saved.n_lost + len(unmade))
+        later = writer.set_aside(manifest) if passport.NAME in found else []
+        lost += [
+            f"what segment {name} holds: it is of a later state than the copy, and was set aside" for name in later
+        ]
+        next_id = max([manifest.next_id, *(1 + id_ for name in later for id_ in ids_in(folder, name))])
+        writer.commit(replace(manifest, segments=segments, index=index, count=len(live.items), next_id=next_id))
+        writer.clean()
+    return Repaired(tuple(done), len(made), (*lost, *unmade), saved.n_lost + len(unmade))
 
 
 def _encode_again(
