@@ -94,8 +94,8 @@ def sync(
     """Bring a gallery to the present state of its sources: what ``add`` does, and what is gone is removed.
 
     A picture is removed only if its file is surely not there any more: it lay in one of the sources, which could be
-    listed, or its folder still is there and holds something. One that cannot be looked at stays, and so does one that changed into
-    something that cannot be read.
+    listed, or its folder still is there and holds something. One that cannot be looked at stays, and so does one that
+    changed into something that cannot be read.
 
     Parameters
     ----------
