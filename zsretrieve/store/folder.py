@@ -127,7 +127,8 @@ class Writer:
         names = _folders_named(manifest)
         aside = []
         for segment in sorted((self.out / SEGMENTS).iterdir()):
-            if _SEGMENT_NAME.fullmatch(segment.name) and segment.name not in names | self._made:
+            derived = all(path.name == "index.faiss" for path in segment.iterdir())
+            if _SEGMENT_NAME.fullmatch(segment.name) and segment.name not in names | self._made and not derived:
                 aside.append(f"{segment.name}.aside")
                 segment.rename(segment.with_name(aside[-1]))
         return aside

@@ -119,7 +119,8 @@ def rebuild(
         growth, unchanged, encoded = _encode_all(
             stage, manifest, source, encoder, backend, reading, checkpoint, on_progress, same_listing=False
         )
-        lost = [item for item in before.items if item.id not in growth.ids]
+        kept = growth.ids
+        lost = [item for item in before.items if item.id not in kept]
         growth.finish(compact=True)
         if lost:
             _refuse_loss(out, lost, len(before.items), growth.skipped, drop_missing=drop_missing)
