@@ -129,6 +129,21 @@ def test_another_folder_may_be_added(gallery: Path, tmp_path: Path) -> None:
     sound(gallery)
 
 
+def test_the_model_is_made_once_for_several_sources(gallery: Path, photos: Path, tmp_path: Path) -> None:
+    others = pictures(tmp_path / "others", 3, first=500)
+    api.add(gallery, others, HashingEncoder())
+    picture(photos / "new.png", 600)
+    picture(others / "new.png", 601)
+    made = []
+
+    def make() -> HashingEncoder:
+        made.append(HashingEncoder())
+        return made[-1]
+
+    assert api.sync(gallery, make).added == 2
+    assert len(made) == 1
+
+
 def test_syncing(gallery: Path, photos: Path) -> None:
     before = ids(gallery)
     shutil.move(photos / "class 2", photos / "class 8")

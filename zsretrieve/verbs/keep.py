@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -345,6 +346,9 @@ def _matches(pattern: str, root: str, items: Sequence[Item]) -> Iterator[set[int
 
 
 def _of_its_space(encoder: MakeEncoder, manifest: Manifest) -> MakeEncoder:
+    """Makes the encoder once, however many sources there are, and checks that it fits the gallery."""
+
+    @functools.cache
     def checked() -> Encoder:
         made = encoder()
         check_same_space(manifest.space, "the gallery", made.space, "the encoder")
