@@ -49,7 +49,7 @@ def test_a_bare_checkpoint_is_treated_as_all_tags_of_its_architecture_agree() ->
 @pytest.mark.parametrize(("tag", "quick"), [("openai", True), ("laion2b_s34b_b79k", False)])
 def test_the_model_built_has_that_activation(monkeypatch: pytest.MonkeyPatch, tag: str, quick: bool) -> None:
     """Weights cannot be had here, so open_clip is asked for the architecture alone, with our options."""
-    from zsretrieve.encoders import torch_openclip
+    from zsretrieve.encoders import openclip
 
     create = open_clip.create_model
 
@@ -59,8 +59,8 @@ def test_the_model_built_has_that_activation(monkeypatch: pytest.MonkeyPatch, ta
     monkeypatch.setattr(open_clip, "create_model", without_weights)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = torch_openclip._load(parse_model_name(f"ViT-B-32/{tag}"), None)
-    assert torch_openclip._uses_quick_gelu(model) is quick
+        model = openclip._load_model(parse_model_name(f"ViT-B-32/{tag}"), None)
+    assert openclip._uses_quick_gelu(model) is quick
 
 
 def test_known_models_are_searched_by_words() -> None:
