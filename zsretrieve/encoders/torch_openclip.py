@@ -121,10 +121,10 @@ class TorchEncoder:
                 ) from error
 
 
-def automatic_encoding() -> Encoding:
-    """What ``auto`` for device and precision becomes on this machine."""
-    device = resolve_device("auto")
-    return Encoding("torch", _resolve_precision("auto", device), str(device))
+def planned_encoding(device: str, precision: str) -> Encoding:
+    """What device and precision become on this machine. Raises DeviceError if they are not there."""
+    resolved = resolve_device(device)
+    return Encoding("torch", _resolve_precision(precision, resolved), str(resolved))
 
 
 def resolve_device(device: str) -> torch.device:
