@@ -30,9 +30,15 @@ __all__ = [
 
 
 def load_encoder(
-    model: str = DEFAULT_MODEL, *, device: str = "auto", precision: str = "auto", batch_size: int | None = None
+    model: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Encoder:
-    """Load a model. Parameters and errors are those of ``TorchEncoder``."""
+    """Load a model, once for each device that is named. Parameters and errors are those of ``TorchEncoder``."""
+    from zsretrieve.encoders.devices import device_list
     from zsretrieve.encoders.naming import parse_model_name
 
     parse_model_name(model)  # a malformed name is told before seconds are spent on imports
@@ -42,7 +48,15 @@ def load_encoder(
         raise OptionalDependencyError(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
-    return TorchEncoder(model, device=device, precision=precision, batch_size=batch_size)
+    made = [
+        TorchEncoder(model, device=one, precision=precision, batch_size=batch_size, compiled=compiled)
+        for one in device_list(device)
+    ]
+    if len(made) == 1:
+        return made[0]
+    from zsretrieve.encoders.replicas import Replicas
+
+    return Replicas(made)
 
 
 def automatic_encoding() -> Encoding:
