@@ -6,9 +6,11 @@ Every adapter is imported when it is first needed, so that a command pays only f
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zsretrieve.encoders import gpus
+from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_has_bf16
@@ -47,13 +49,14 @@ def load_encoder(
     precision: str = "auto",
     engine: str = "auto",
     batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Encoder:
-    """Load a model.
+    """Load a model, once for each GPU that is named.
 
     Parameters
     ----------
-    model, device, precision, batch_size
-        See ``TorchEncoder``.
+    model, device, precision, batch_size, compiled
+        See ``TorchEncoder``; several GPUs are named ``cuda:0,cuda:1`` or ``cuda:all``.
     engine : str
         ``torch``, ``openvino`` (on the CPU), or ``auto``: OpenVINO where there is no GPU, torch for models that it
         does not convert.
@@ -64,6 +67,8 @@ def load_encoder(
         See ``TorchEncoder``; DeviceError also if the engine does not do what is asked.
     """
     name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    if compiled and engine == "auto":
+        engine = "torch"  # which alone has that compiler
     if _engine(engine, device) == "openvino":
         encoder = _openvino_encoder(name, engine, precision, batch_size)
         if encoder is not None:
@@ -74,7 +79,15 @@ def load_encoder(
         raise OptionalDependencyError(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
-    return TorchEncoder(model, device=device, precision=precision, batch_size=batch_size)
+    made = [
+        TorchEncoder(model, device=one, precision=precision, batch_size=batch_size, compiled=compiled)
+        for one in device_list(device)
+    ]
+    if len(made) == 1:
+        return made[0]
+    from zsretrieve.encoders.replicas import Replicas
+
+    return Replicas(made)
 
 
 def planned_encoding(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Encoding:
@@ -83,7 +96,8 @@ def planned_encoding(device: str = "auto", precision: str = "auto", engine: str 
         return Encoding("openvino", _cpu_precision(precision), "cpu")
     from zsretrieve.encoders.torch_openclip import planned_encoding
 
-    return planned_encoding(device, precision)
+    planned = [planned_encoding(one, precision) for one in device_list(device)]
+    return replace(planned[0], device=",".join(one.device for one in planned))
 
 
 def automatic_encoding() -> Encoding:
