@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from zsretrieve.cli.coercing import quicken
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -59,7 +61,11 @@ def _import_help() -> None:
 
 
 class Command(TyperCommand):
-    """A command whose help comes quickly."""
+    """A command whose start and help are quick."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        quicken(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _import_help()
@@ -111,6 +117,10 @@ class Group(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands.update({str(command.name): command for command in self.later})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        quicken(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         _import_help()
