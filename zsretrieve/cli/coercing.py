@@ -83,8 +83,9 @@ def _in_range(number: float, info: Any) -> Any:
 def _path(value: str | Path, info: Any) -> Any:
     if any(getattr(info, name, None) != expected for name, expected in _PLAIN_PATH.items()) or "\0" in str(value):
         return _OTHER
+    path = Path(value)
     try:
-        os.stat(value)
+        os.stat(path)
     except OSError:
-        return Path(value)
-    return Path(value) if os.access(value, os.R_OK) or not info.readable else _OTHER
+        return path
+    return path if os.access(path, os.R_OK) or not info.readable else _OTHER
