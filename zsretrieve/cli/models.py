@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from zsretrieve.cli import options, output
+from zsretrieve.cli.later import Command, Group
 from zsretrieve.cli.output import OutputFormat, ReportFormat
 
 # Below this many columns the tokenizer's name would break the model's.
 _WIDE = 120
 
-app = typer.Typer(no_args_is_help=True, help="Find models and see what they are.")
+app = typer.Typer(name="models", cls=Group, no_args_is_help=True, help="Find models and see what they are.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     context: typer.Context,
     search: Annotated[list[str] | None, typer.Argument(metavar="[SEARCH]...", help="Words the name must hold.")] = None,
@@ -50,7 +51,7 @@ def list_(
     output.note(told, f"{len(models)} models; the bundled one is called demo")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")],
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsretrieve.cli.later import console_class
 from zsretrieve.errors import SourceError
 
 if TYPE_CHECKING:
@@ -48,16 +49,12 @@ class Verbosity:
 
 def out() -> Console:
     """Where results for people go: stdout."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return console_class()(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def err() -> Console:
     """Where everything else goes: stderr."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return console_class()(stderr=True, highlight=False, soft_wrap=True)
 
 
 def note(verbosity: Verbosity, text: str) -> None:
