@@ -18,7 +18,7 @@ from zsretrieve.encoders.naming import ModelName
 from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 from zsretrieve.encoders.openvino_runtime import convert_model, openvino
 from zsretrieve.encoders.text_tower import text_tower
-from zsretrieve.encoders.tokenizing import TextTokenizer, UnsupportedTokenizerError
+from zsretrieve.encoders.tokenizing import TextTokenizer, InexactTokenizerError
 from zsretrieve.errors import CacheError
 from zsretrieve.records import Preprocessing
 from zsretrieve.vectors import unit_rows
@@ -74,7 +74,7 @@ def _refuse_if_full(loaded: openclip.OpenClipModel, folder: Path) -> None:
 def _write(loaded: openclip.OpenClipModel, name: ModelName, folder: Path) -> Converted:
     try:
         tokenizer = TextTokenizer.from_openclip(loaded.tokenizer)
-    except UnsupportedTokenizerError as error:
+    except InexactTokenizerError as error:
         raise RuntimeError(f"its tokenizer: {error}") from error
     height, width = loaded.space.preprocessing.size
     text = text_tower(loaded.model).eval()
