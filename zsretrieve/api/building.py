@@ -16,8 +16,9 @@ from zsretrieve.store import folder as folders
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.verbs import build as _build
 from zsretrieve.verbs import gallery as _gallery
+from zsretrieve.verbs.ahead import Reading
 from zsretrieve.verbs.build import BuiltPrototypes
-from zsretrieve.verbs.encode import OnProgress, Reading
+from zsretrieve.verbs.encode import OnProgress
 from zsretrieve.verbs.gallery import BuiltGallery
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES
 
@@ -87,7 +88,7 @@ def build_gallery(
 ) -> Gallery:
     """Encode a source into a gallery index in the folder ``out``; an interrupted build goes on where it stopped.
 
-    See ``zsretrieve.verbs.gallery.build_gallery`` and ``zsretrieve.verbs.encode.Reading``.
+    See ``zsretrieve.verbs.gallery.build_gallery`` and ``zsretrieve.verbs.ahead.Reading``.
     """
     return build_gallery_with_report(
         source, out, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels, force=force,

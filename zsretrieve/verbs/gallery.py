@@ -16,7 +16,8 @@ from zsretrieve.records import Building, Changes, Encoding, IndexKind, Item, Man
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
-from zsretrieve.verbs.encode import OnProgress, Reading, Seen, nothing_readable, unread
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, nothing_readable, unread
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 from zsretrieve.version import tool_version
 

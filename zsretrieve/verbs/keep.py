@@ -19,7 +19,8 @@ from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import check_same_space, gallery_rows
 from zsretrieve.store.rows import Live
-from zsretrieve.verbs.encode import OnProgress, Reading, Seen, unread
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, unread
 from zsretrieve.verbs.gallery import is_unchanged
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 

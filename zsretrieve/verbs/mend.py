@@ -23,7 +23,8 @@ from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
 from zsretrieve.store.salvage import Salvage, ids_in, salvage
 from zsretrieve.store.verify import verify
 from zsretrieve.vectors import Vectors
-from zsretrieve.verbs.encode import OnProgress, Reading, encode_batches, encode_texts_once
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress, encode_batches, encode_texts_once
 
 # Encoded by another engine, precision or batch the same picture has a vector this near (docs/architecture.md).
 _LEAST_COSINE = 0.999
