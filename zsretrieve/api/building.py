@@ -82,6 +82,7 @@ def build_gallery(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     force: bool = False,
     checkpoint: int = CHECKPOINT_IMAGES,
     on_progress: OnProgress | None = None,
@@ -91,7 +92,8 @@ def build_gallery(
     See ``zsretrieve.verbs.gallery.build_gallery`` and ``zsretrieve.verbs.ahead.Reading``.
     """
     return build_gallery_with_report(
-        source, out, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels, force=force,
+        source, out, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels,
+        fast_decode=fast_decode, force=force,
         checkpoint=checkpoint, on_progress=on_progress,
     ).gallery  # fmt: skip
 
@@ -105,13 +107,14 @@ def build_gallery_with_report(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     force: bool = False,
     checkpoint: int = CHECKPOINT_IMAGES,
     on_progress: OnProgress | None = None,
 ) -> BuiltGallery:
     """``build_gallery``, with what it did beside the gallery."""
     found = source if isinstance(source, Source) else open_source([source], ground_truth=ground_truth)
-    reading = Reading(exif, strict, max_pixels)
+    reading = Reading(exif, strict, max_pixels, fast=fast_decode)
     return _gallery.build_gallery(
         Path(out), found, encoder, cpu_backend(), reading, force=force, checkpoint=checkpoint, on_progress=on_progress
     )

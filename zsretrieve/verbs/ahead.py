@@ -6,15 +6,18 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zsretrieve import addresses
 from zsretrieve.errors import ImageError
 from zsretrieve.images import Content, Picture, decode, own_pixel_limit
 from zsretrieve.ports import Encoder, Pixels
-from zsretrieve.records import Item
+from zsretrieve.records import Encoding, Item
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.vectors import Vectors
+
+# How a passport names the ways of decoding.
+EXACT, FAST = "exact", "fast"
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,19 @@ class Reading:
 
     ``exif`` turns them upright as their EXIF orientation says; ``strict`` raises at the first that cannot be used;
     pictures of more than ``max_pixels`` are skipped (what the memory allows by default); ``workers`` decode at once
-    (as many as this process may use processors by default).
+    (as many as this process may use processors by default); ``fast`` decodes large JPEG files at a part of their size
+    that is enough for the model.
     """
 
     exif: bool = True
     strict: bool = False
     max_pixels: int | None = None
     workers: int | None = None
+    fast: bool = False
+
+    def as_for(self, encoding: Encoding) -> Reading:
+        """The same, with pictures turned and decoded as they were for vectors computed before."""
+        return replace(self, exif=encoding.exif, fast=encoding.decoding == FAST)
 
 
 @dataclass(frozen=True)
@@ -137,16 +146,20 @@ class Ahead:
         return self._decoded(read.number, file, read.content, self.encoder)
 
     def _decoded(self, number: int, file: SourceFile, content: Content, encoder: Encoder | None) -> Ready | ImageError:
+        reading = self._reading
         try:
-            picture = decode(content, exif=self._reading.exif, max_pixels=self._reading.max_pixels)
+            if encoder is None:
+                # Loading a model for files that are no pictures would be a pity.
+                decode(content, exif=reading.exif, max_pixels=reading.max_pixels)
+                encoder = self.encoder = self._make_encoder()
+            fast_for = encoder.space.preprocessing if reading.fast else None
+            picture = decode(content, exif=reading.exif, max_pixels=reading.max_pixels, fast_for=fast_for)
         except ImageError as error:
             return error
         except MemoryError:
             return ImageError("out of memory while decoding")
         except (OSError, ValueError, RuntimeError) as error:
             return ImageError(f"cannot be read: {' '.join(str(error).split())}")
-        if encoder is None:
-            encoder = self.encoder = self._make_encoder()
         pixels = _resized(picture, encoder)
         if isinstance(pixels, ImageError):
             return pixels

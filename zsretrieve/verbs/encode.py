@@ -74,6 +74,7 @@ def encode_source(
     strict: bool = False,
     max_pixels: int | None = None,
     workers: int | None = None,
+    fast: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Encoded:
     """Encode every readable picture of a source.
@@ -82,7 +83,7 @@ def encode_source(
     ----------
     source : Source
     encoder : Encoder
-    exif, strict, max_pixels, workers
+    exif, strict, max_pixels, workers, fast
         See ``Reading``.
     on_progress : callable, optional
         Called with (files done, files in all).
@@ -94,7 +95,7 @@ def encode_source(
     SourceError
         If no picture at all can be read.
     """
-    reading = Reading(exif, strict, max_pixels, workers)
+    reading = Reading(exif, strict, max_pixels, workers, fast)
     memory = Memory()
     skipped = list(unread(source, reading))
     batches = []

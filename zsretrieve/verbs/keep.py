@@ -70,7 +70,7 @@ def add(
     """
     with writing(out) as writer:
         manifest, live = gallery_rows(writer)
-        reading = replace(reading, exif=manifest.encoding.exif)
+        reading = reading.as_for(manifest.encoding)
         if source.where is not None and source.where not in manifest.origins:
             manifest = replace(manifest, origins=(*manifest.origins, source.where))
         intake = _Intake(
@@ -114,7 +114,7 @@ def sync(
     """
     with writing(out) as writer:
         manifest, live = gallery_rows(writer)
-        reading = replace(reading, exif=manifest.encoding.exif)
+        reading = reading.as_for(manifest.encoding)
         intake = _Intake(
             Growth(writer, manifest, live, backend, checkpoint), live, listed, checksum=checksum, relabel=relabel
         )

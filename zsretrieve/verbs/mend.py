@@ -67,6 +67,7 @@ def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, s
         cosines = _cosines(pool_prompts(texts.vectors, texts.rows), opened.vectors[chosen])
         names = [f"class '{opened.prompts.class_names[i]}'" for i in chosen]
         return DeepCheck(int((cosines >= _LEAST_COSINE).sum()), 0, _apart(names, cosines))
+    reading = Reading().as_for(opened.manifest.encoding)
     again, stored, names, changed = [], [], [], 0
     for row in chosen:
         item = opened.items[row]
@@ -74,7 +75,8 @@ def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, s
             content = addresses.read(opened.path_of(item))
             if content.digest != item.digest and item.digest:
                 raise ImageError("changed since")
-            picture = decode(content, exif=opened.manifest.encoding.exif)
+            fast_for = encoder.space.preprocessing if reading.fast else None
+            picture = decode(content, exif=reading.exif, fast_for=fast_for)
         except ImageError:
             changed += 1
             continue
@@ -165,7 +167,8 @@ def _encode_again(
     files_ = tuple(SourceFile(item.path, item.label, item.id) for item in saved.without_vector)
     source = Source(manifest.root or "", files_)
     made: dict[int, Vectors] = {}
-    for batch in encode_batches(source, files_, lambda: encoder, Reading(exif=manifest.encoding.exif), _nothing_known):
+    reading = Reading().as_for(manifest.encoding)
+    for batch in encode_batches(source, files_, lambda: encoder, reading, _nothing_known):
         for seen in batch.seen:
             if seen.file.id is not None and wanted[seen.file.id] in ("", seen.item.digest):
                 made[seen.file.id] = seen.vector
