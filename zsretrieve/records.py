@@ -72,7 +72,7 @@ class Encoding:
     """How vectors were computed. Recorded, but two spaces do not differ by it.
 
     ``cosine_to_fp32`` is the mean cosine similarity of int8 vectors to those of fp32, measured when they were
-    calibrated.
+    calibrated. ``decoding`` is ``exact``, or ``fast`` where large JPEG files were decoded at a part of their size.
     """
 
     engine: str
@@ -80,6 +80,7 @@ class Encoding:
     device: str
     exif: bool = True
     cosine_to_fp32: float | None = None
+    decoding: str = "exact"
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from zsretrieve.encoders.preprocessing import prepare, resized_size
+from zsretrieve.encoders.preprocessing import prepare
 from zsretrieve.errors import ImageError
+from zsretrieve.images import resized_size
 from zsretrieve.records import Preprocessing
 
 MODES = ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1", "YCbCr", "HSV", "LAB"]

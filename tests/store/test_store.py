@@ -53,6 +53,13 @@ def test_passports_round_trip(prototypes: Path) -> None:
     assert passport.from_bytes(passport.to_bytes(odd), Path("x")) == odd
 
 
+def test_a_passport_from_before_decoding_was_noted_is_of_exact_decoding(copy: Path) -> None:
+    encoding = json.loads((copy / passport.NAME).read_bytes())["encoding"]
+    assert encoding.pop("decoding") == "exact"
+    rewrite(copy, encoding=encoding)
+    assert passport.read(copy).encoding.decoding == "exact"
+
+
 def test_a_newer_format_is_told_so(copy: Path) -> None:
     rewrite(copy, format_version=3, news="something")
     with pytest.raises(IndexFormatError, match="format version 3") as caught:

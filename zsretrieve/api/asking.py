@@ -29,6 +29,7 @@ def classify(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Classification:
@@ -49,7 +50,7 @@ def classify(
     _refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        k=k, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
+        k=k, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -124,6 +125,7 @@ def evaluate(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
@@ -139,7 +141,7 @@ def evaluate(
     _refuse_filter(where)
     return _evaluate.evaluate_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
+        exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
     )  # fmt: skip
 
 

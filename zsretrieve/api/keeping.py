@@ -17,7 +17,8 @@ from zsretrieve.store.folder import staged
 from zsretrieve.verbs import gallery as _gallery
 from zsretrieve.verbs import keep as _keep
 from zsretrieve.verbs import mend as _mend
-from zsretrieve.verbs.encode import OnProgress, Reading
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress
 from zsretrieve.verbs.gallery import BuiltGallery
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES
 from zsretrieve.verbs.mend import DeepCheck, Repaired

@@ -12,7 +12,7 @@ from zsretrieve.errors import SourceError, SpaceMismatchError
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Space
 from zsretrieve.sources import Source
-from zsretrieve.verbs.encode import Reading
+from zsretrieve.verbs.ahead import Reading
 from zsretrieve.verbs.sampling import sample
 
 if TYPE_CHECKING:

@@ -46,6 +46,7 @@ def classify(
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
     max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
@@ -96,6 +97,7 @@ def classify(
             exif=exif,
             strict=strict,
             max_pixels=options.pixels(max_megapixels),
+            fast_decode=fast_decode,
             where=where,
             on_progress=on_progress,
         )

@@ -37,6 +37,7 @@ def evaluate(
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
     max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -76,6 +77,7 @@ def evaluate(
             exif=exif,
             strict=strict,
             max_pixels=options.pixels(max_megapixels),
+            fast_decode=fast_decode,
             where=where,
             on_progress=on_progress,
         )

@@ -127,6 +127,7 @@ def gallery(
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
     max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
@@ -151,8 +152,8 @@ def gallery(
     encoder = options.load_encoder(verbosity, model, device, precision, engine, batch_size, source=found)
     with keep.told_if_interrupted(verbosity, out), output.progress(verbosity, "encoding images") as on_progress:
         built = api.build_gallery(
-            found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels), force=force,
-            on_progress=on_progress,
+            found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels),
+            fast_decode=fast_decode, force=force, on_progress=on_progress,
         )  # fmt: skip
     output.report_skipped(verbosity, built.manifest.skipped, skipped)
     output.note(verbosity, f"{len(built.items)} images -> {out}")
@@ -188,6 +189,7 @@ def info(
         "computed by": f"{manifest.encoding.engine}, {manifest.encoding.precision}, {manifest.encoding.device}",
         "cosine to fp32": f"{cosine:.4f}" if (cosine := manifest.encoding.cosine_to_fp32) is not None else None,
         "EXIF orientation": "applied" if manifest.encoding.exif else "ignored",
+        "decoding": None if manifest.encoding.decoding == "exact" else manifest.encoding.decoding,
         "classes": manifest.classes_source,
         "templates": manifest.templates_source,
         "duplicate names": ", ".join(manifest.duplicate_names) or None,

@@ -92,6 +92,11 @@ MaxMegapixels = Annotated[
     typer.Option("--max-megapixels", min=0.001, rich_help_panel=_SOURCE, show_default="by the free memory",
                  help="Skip larger images instead of decoding them."),
 ]  # fmt: skip
+FastDecode = Annotated[
+    bool,
+    typer.Option("--fast-decode", rich_help_panel=_SOURCE,
+                 help="Decode large JPEG files at a part of their size; vectors change a little."),
+]  # fmt: skip
 Checksum = Annotated[
     bool,
     typer.Option(

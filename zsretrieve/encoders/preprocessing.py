@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from zsretrieve.errors import ImageError
+from zsretrieve.images import resized_size
 from zsretrieve.records import Preprocessing
 
 # At 224 pixels this side ratio makes a picture of 30 MB on its way to the crop.
@@ -39,21 +40,8 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint
     """
     resized = _resized(image, preprocessing)
     fill = preprocessing.fill_color if preprocessing.resize_mode == "longest" else 0
-    return np.asarray(_cropped_or_padded(resized, preprocessing.size, fill).convert("RGB"))
-
-
-def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """The (width, height) that a picture of (width, height) pixels is resized to, before it is cropped or padded."""
-    width, height = size
-    target_height, target_width = preprocessing.size
-    if preprocessing.resize_mode == "squash":
-        return target_width, target_height
-    if preprocessing.resize_mode == "shortest" and target_height == target_width:
-        longer = int(target_height * max(size) / min(size))
-        return (target_width, longer) if width <= height else (longer, target_height)
-    ratios = (height / target_height, width / target_width)
-    ratio = max(ratios) if preprocessing.resize_mode == "longest" else min(ratios)
-    return round(width / ratio), round(height / ratio)
+    cropped = _cropped_or_padded(resized, preprocessing.size, fill)
+    return np.asarray(cropped if cropped.mode == "RGB" else cropped.convert("RGB"))
 
 
 def _resized(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:

@@ -16,7 +16,8 @@ from zsretrieve.records import Building, Changes, IndexKind, Item, Manifest, Ski
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
-from zsretrieve.verbs.encode import OnProgress, Reading, Seen, nothing_readable, unread
+from zsretrieve.verbs.ahead import EXACT, FAST, Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, nothing_readable, unread
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 from zsretrieve.version import tool_version
 
@@ -111,7 +112,7 @@ def rebuild(
         old, before = gallery_rows(writer)
         files = tuple(SourceFile(item.path, item.label, item.id) for item in before.items)
         source = Source(old.root or "", files)
-        reading = replace(reading, exif=old.encoding.exif)
+        reading = reading.as_for(old.encoding)
         wanted = replace(_manifest(source, encoder, reading), origins=old.origins, next_id=old.next_id)
         # The gallery may have got other sources since a rebuilding that is taken up again.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
@@ -192,7 +193,7 @@ def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
         kind=IndexKind.GALLERY,
         space=encoder.space,
         head=encoder.head,
-        encoding=replace(encoder.encoding, exif=reading.exif),
+        encoding=replace(encoder.encoding, exif=reading.exif, decoding=FAST if reading.fast else EXACT),
         count=0,
         factory="Flat",
         files={},
@@ -213,7 +214,7 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
     if staged is None:
         return wanted
     differences = staged.space.differences(wanted.space)
-    for name in ("engine", "precision", "exif", "cosine_to_fp32"):
+    for name in ("engine", "precision", "exif", "cosine_to_fp32", "decoding"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
             differences.append(name)
     if (staged.root, staged.origins) != (wanted.root, wanted.origins):

@@ -17,7 +17,8 @@ from zsretrieve.store import indexes, rows
 from zsretrieve.store.folder import Writer
 from zsretrieve.store.rows import Live, Part
 from zsretrieve.vectors import Vectors
-from zsretrieve.verbs.encode import Known, OnProgress, Reading, Seen, encode_batches
+from zsretrieve.verbs.ahead import Known, Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, encode_batches
 
 # What a hard death may cost: this much encoding.
 CHECKPOINT_IMAGES = 8192

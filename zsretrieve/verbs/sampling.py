@@ -10,7 +10,7 @@ from zsretrieve.errors import ImageError
 from zsretrieve.images import decode, own_pixel_limit
 from zsretrieve.ports import Encoder, Pixels
 from zsretrieve.sources import Source, SourceFile
-from zsretrieve.verbs.encode import Reading
+from zsretrieve.verbs.ahead import Reading
 
 
 def sample(source: Source, encoder: Encoder, reading: Reading, count: int) -> list[Pixels]:
