@@ -121,3 +121,7 @@ class IntegrityError(IndexFolderError):
 
 class OutputExistsError(IndexFolderError):
     pass
+
+
+class FallbackWarning(UserWarning):
+    """Something faster was asked for that does not work here; what is slower is used, with the same results."""

@@ -5,6 +5,7 @@ Every adapter is imported when it is first needed, so that a command pays only f
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsretrieve.encoders.metadata import provide
@@ -56,20 +57,20 @@ def automatic_index_device() -> str:
     """Device that ``auto`` gives an index on this machine."""
     from zsretrieve.backends.faiss_flat import FaissBackend
 
-    return FaissBackend("auto").device
+    return FaissBackend("auto", memory=_cache_folder).device
 
 
-def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
-    """The FAISS backend. Parameters and errors are those of ``FaissBackend``."""
+def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
+    """The FAISS backend. Parameters, errors and warnings are those of ``FaissBackend``."""
+    from zsretrieve.backends.faiss_flat import FaissBackend
+
     try:
-        from zsretrieve.backends.faiss_flat import FaissBackend
-    except ImportError as error:
+        return FaissBackend(device, half=half, sharded=sharded, memory=_cache_folder)
+    except ImportError as error:  # it is imported only where there is a GPU
         raise OptionalDependencyError(
             f"FAISS cannot be imported: {error}",
             hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
         ) from error
-    try:
-        return FaissBackend(device, half=half)
     except DeviceError:
         # The model may run on a GPU that the installed FAISS does not know; the index then stays on the CPU.
         if device.partition(":")[0] != "cuda":
@@ -96,3 +97,9 @@ def describe_model(name: str) -> dict[str, object]:
     from zsretrieve.encoders.describe import describe
 
     return describe(name)
+
+
+def _cache_folder() -> Path:
+    from zsretrieve.encoders.cache import cache_folder
+
+    return cache_folder()
