@@ -83,8 +83,9 @@ class Mirror:
                 blocks = np.array_split(queries, len(self._indexes))
                 found = list(pool.map(lambda index, block: index.search(block, k), self._indexes, blocks))
                 return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
-            found = list(pool.map(lambda index: index.search(queries, min(k, index.ntotal)), self._indexes))
-        shifted = [(scores, rows + start) for (scores, rows), start in zip(found, self._starts, strict=True)]
+            holding = [(index, start) for index, start in zip(self._indexes, self._starts, strict=True) if index.ntotal]
+            found = list(pool.map(lambda one: one[0].search(queries, min(k, one[0].ntotal)), holding))
+        shifted = [(scores, rows + start) for (scores, rows), (_, start) in zip(found, holding, strict=True)]
         return products.merged(shifted, k)
 
 

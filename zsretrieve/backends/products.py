@@ -26,9 +26,10 @@ _ONE_BY_ONE = 2
 _WORKERS = 2
 # Lists of candidates are cut to the best before they outgrow the scores they were picked from.
 _LISTS = 16
-# Of a selection up to here few enough are copied that all of them need not be multiplied.
-_COPY_SHARE = 6
-_COPY_QUERIES = 16
+# A selection is copied to be multiplied; but where it has more than this share of all rows, and the queries are few,
+# the product with all rows is quicker. It is quicker still one by one.
+_SHARE_ONE_BY_ONE, _SHARE_OF_FEW = 1 / 6, 1 / 2
+_FEW = 64
 _COPIED_ROWS = 1 << 14
 
 
@@ -66,7 +67,8 @@ def best_among(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) 
     if run is not None:
         scores, rows = best(queries, run, k)
         return scores, rows + among[0]
-    if len(queries) < _COPY_QUERIES and len(among) * _COPY_SHARE > sum(map(len, parts)):
+    share = _SHARE_ONE_BY_ONE if len(queries) <= _ONE_BY_ONE else _SHARE_OF_FEW
+    if len(queries) < _FEW and len(among) > share * sum(map(len, parts)):
         return _best_of_all(queries, parts, among, k)
 
     lists = []

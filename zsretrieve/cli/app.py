@@ -9,13 +9,13 @@ import signal
 import sys
 import traceback
 import warnings
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from zsretrieve.cli import classify, demo, doctor, evaluate, index, models, prompts, search
-from zsretrieve.cli.output import Verbosity, err
-from zsretrieve.errors import ZsRetrieveError
+from zsretrieve.cli.output import Verbosity, err, note
+from zsretrieve.errors import FallbackWarning, ZsRetrieveError
 
 _QUIET, _VERBOSE = frozenset({"-q", "--quiet"}), frozenset({"-v", "--verbose"})
 
@@ -74,6 +74,7 @@ def main() -> NoReturn:
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     # Pillow remarks on odd but readable files; what cannot be read is reported as skipped.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    _show_fallbacks(quiet=not _QUIET.isdisjoint(words))
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
             signal.signal(number, _terminated)
@@ -112,6 +113,23 @@ def _globals_first(words: list[str]) -> list[str]:
         *(word for word in before if word not in moved),
         *itertools.dropwhile(lambda word: word != "--", words),
     ]
+
+
+def _show_fallbacks(*, quiet: bool) -> None:
+    """What the library says of a slower way it takes is a note for people, not a warning with a line of code."""
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        if issubclass(category, FallbackWarning):
+            note(Verbosity(quiet), f"note: {message}")
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always", FallbackWarning)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
