@@ -6,7 +6,7 @@ import pytest
 from kits.index_kit import check_index, full_sort
 
 from zsretrieve import wiring
-from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, gpu_numbers
+from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
 from zsretrieve.backends.numpy_exact import NumpyBackend
 from zsretrieve.errors import DeviceError
 from zsretrieve.vectors import unit_rows
@@ -64,26 +64,6 @@ def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.Monke
     for asked in (3, 30):
         np.testing.assert_array_equal(index.search(stored[:asked], 1, chosen)[1][::2, 0], np.arange(0, asked, 2))
     np.testing.assert_array_equal(index.range_search(stored, 0.999)[2], np.arange(500))
-
-
-def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(DeviceError, match="GPUs"):
-        FaissBackend("cuda:99")
-
-
-def test_names_of_gpus() -> None:
-    for device, numbers in {
-        "cuda": [0], "cuda:1": [1], "cuda:0,cuda:2": [0, 2], "cuda:2, cuda": [2, 0], "cuda:all": [0, 1, 2],
-    }.items():  # fmt: skip
-        assert gpu_numbers(device, 3) == numbers
-    for device, said in {
-        "tpu": "not a device", "cuda:x": "not a device", "cuda:-1": "not a device", "cuda:all,cuda:0": "not a device",
-        "cuda:0,": "not a device", "cuda:3": "sees 3 GPUs", "cuda:0,cuda": "twice",
-    }.items():  # fmt: skip
-        with pytest.raises(DeviceError, match=said):
-            gpu_numbers(device, 3)
-    with pytest.raises(DeviceError, match="sees 0 GPUs"):
-        gpu_numbers("cuda:all", 0)
 
 
 def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

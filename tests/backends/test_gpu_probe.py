@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zsretrieve import wiring
 from zsretrieve.backends import faiss_gpu, gpu_probe
-from zsretrieve.backends.faiss_flat import FaissBackend
-from zsretrieve.errors import FallbackWarning
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +29,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def test_where_there_is_no_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(gpu_probe, "_NODES", (tmp_path / "one", tmp_path / "other"))
-    assert not gpu_probe.may_be_there()
-    (tmp_path / "other").touch()
-    assert gpu_probe.may_be_there()
-    for hidden, seen in {"": False, "-1": False, "0": True, "1,2": True}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert gpu_probe.may_be_there() is seen
 
 
 def test_how_a_process_ends_is_told() -> None:
@@ -115,38 +100,6 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, asked: list
     asked.append("SIGABRT")
     (tmp_path / "file").touch()
     assert gpu_probe.failure(0, tmp_path / "file") == "SIGABRT"
-
-
-def test_an_index_stays_on_the_cpu_where_the_gpu_fails(
-    tmp_path: Path, asked: list[str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gpu_probe, "may_be_there", lambda: True)
-    monkeypatch.setattr(faiss_gpu, "count", lambda: 2)
-    monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path))
-    asked += ["SIGABRT: no kernel image", None]
-    for device in ("auto", "cuda", "cuda:0"):
-        assert FaissBackend(device).device == ("cuda" if device == "auto" else device)
-    for device in ("cuda:1", "cuda:all", "cuda:0,cuda:1"):
-        with pytest.warns(FallbackWarning, match=r"on GPU 1 \(SIGABRT: no kernel image\).*zsretrieve doctor"):
-            assert FaissBackend(device).device == "cpu"
-    asked += [None, None]
-    assert wiring.automatic_index_device() == "cuda"
-    assert wiring.index_backend("cuda:1").create(4).device == "cuda:1"
-    assert len(json.loads((tmp_path / "faiss-gpus.json").read_text())) == 2
-
-
-def test_where_faiss_sees_none_the_cpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_probe, "may_be_there", lambda: True)
-    monkeypatch.setattr(faiss_gpu, "count", lambda: 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert FaissBackend("auto").device == "cpu"
-
-
-def test_without_a_driver_faiss_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_probe, "may_be_there", lambda: False)
-    monkeypatch.setattr(faiss_gpu, "count", lambda: pytest.fail("FAISS was asked"))
-    assert FaissBackend("auto").device == "cpu"
 
 
 def test_the_search_that_is_tried_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:

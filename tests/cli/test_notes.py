@@ -17,8 +17,8 @@ from zsretrieve.encoders.hashing import HashingEncoder
 # A machine whose GPU FAISS sees, but cannot use.
 BROKEN_GPU = """
 import sys
-from zsretrieve.backends import faiss_gpu, gpu_probe
-gpu_probe.may_be_there = lambda: True
+from zsretrieve.backends import devices, faiss_gpu, gpu_probe
+devices.may_be_there = lambda: True
 faiss_gpu.count = lambda: 1
 gpu_probe._tried = lambda command: "SIGABRT: no kernel image"
 from zsretrieve.cli.app import main

@@ -8,7 +8,6 @@ The GPU holds a copy, in half precision if asked. Without a GPU, FAISS itself is
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.backends import flat_file, gpu_probe, products
+from zsretrieve.backends import flat_file, products
+from zsretrieve.backends.devices import gpu_numbers, usable
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.errors import DeviceError, FallbackWarning
 from zsretrieve.ranking import check_k, check_rows, check_threshold, float32_score_error, settle, settle_range
 from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 
@@ -199,7 +198,7 @@ class FaissBackend:
         sharded: bool = False,
         memory: Callable[[], Path] | None = None,
     ) -> None:
-        self.device = _usable(device, memory)
+        self.device = usable(device, memory)
         self._half = half
         self._sharded = sharded
 
@@ -213,61 +212,6 @@ class FaissBackend:
 
     def _index(self, dim: int, file: FlatFile | None, aligned: Sequence[Vectors]) -> FaissFlatIndex:
         return FaissFlatIndex(dim, file, aligned, self.device, half=self._half, sharded=self._sharded)
-
-
-def gpu_numbers(device: str, count: int) -> list[int]:
-    """The GPUs that a device names.
-
-    Parameters
-    ----------
-    device : str
-        ``cuda``, ``cuda:N``, several of these after commas, or ``cuda:all``.
-    count : int
-        How many there are.
-
-    Raises
-    ------
-    DeviceError
-        If it is no such name, or names a GPU that is not there, or one twice.
-    """
-    names = device.split(",")
-    numbers: list[int] = []
-    for name in names:
-        kind, _, number = name.strip().partition(":")
-        if kind != "cuda" or not (number == "" or number.isdecimal() or device == "cuda:all"):
-            raise DeviceError(
-                f"'{device}' is not a device", hint="Use auto, cpu, cuda, cuda:0, cuda:0,cuda:1 or cuda:all."
-            )
-        numbers += range(count) if number == "all" else [int(number or 0)]
-    if not numbers or max(numbers) >= count:
-        raise DeviceError(f"FAISS sees {count} GPUs, so not '{device}'", hint="Use --device cpu.")
-    if len(set(numbers)) < len(numbers):
-        raise DeviceError(f"'{device}' names a GPU twice", hint="Name each once.")
-    return numbers
-
-
-def _usable(device: str, memory: Callable[[], Path] | None) -> str:
-    """The device on which indexes are searched where ``device`` is asked for."""
-    if device == "cpu" or (device == "auto" and not gpu_probe.may_be_there()):
-        return "cpu"
-    from zsretrieve.backends import faiss_gpu
-
-    count = faiss_gpu.count()
-    if device == "auto":
-        if not count:
-            return "cpu"
-        device = "cuda"
-    for number in gpu_numbers(device, count):
-        failure = gpu_probe.failure(number, None if memory is None else memory())
-        if failure is not None:
-            warnings.warn(
-                f"FAISS cannot search on GPU {number} ({failure}), so the index stays on the CPU; "
-                "what mends it is told by: zsretrieve doctor",
-                FallbackWarning,
-                stacklevel=2,
-            )
-            return "cpu"
-    return device
 
 
 def _multiplied_as_it_is(part: Vectors, dim: int) -> bool:

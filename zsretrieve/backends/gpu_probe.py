@@ -20,19 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from zsretrieve.backends.devices import HIDING
+
 _LIMIT_S = 120.0
 _FAILURE_HOLDS_S = 3600.0
 _FILE = "faiss-gpus.json"
-_HIDING = "CUDA_VISIBLE_DEVICES"
-# Of the driver on Linux, and of Windows' for the Linux inside it.
-_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 _DRIVER = Path("/proc/driver/nvidia")
 _DISTRIBUTIONS = ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cpu", "faiss")
-
-
-def may_be_there() -> bool:
-    """Whether there can be a GPU for CUDA. FAISS, whose import takes a third of a second, need not be asked if not."""
-    return os.environ.get(_HIDING, "0").strip() not in ("", "-1") and any(node.exists() for node in _NODES)
 
 
 def failure(number: int, memory: Path | None = None) -> str | None:
@@ -44,7 +38,7 @@ def failure(number: int, memory: Path | None = None) -> str | None:
     memory : Path, optional
         Folder of the file in which the outcome is kept, and looked for first. It need not exist.
     """
-    return _failure(number, memory, os.environ.get(_HIDING))
+    return _failure(number, memory, os.environ.get(HIDING))
 
 
 @functools.cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -56,6 +55,8 @@ def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Ro
     blocks = [queries[start : start + _BLOCK_QUERIES] for start in range(0, len(queries), _BLOCK_QUERIES)]
     if len(blocks) == 1:
         return of_block(queries)
+    from concurrent.futures import ThreadPoolExecutor  # a search for one query is over sooner than this is imported
+
     with ThreadPoolExecutor(_WORKERS) as pool:
         found = list(pool.map(of_block, blocks))
     return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
