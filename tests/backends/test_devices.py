@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import functools
 import json
-import warnings
 from pathlib import Path
 
 import pytest
 
 from zsretrieve import wiring
-from zsretrieve.backends import devices, faiss_gpu, gpu_probe
+from zsretrieve.backends import faiss_gpu, gpu_probe
 from zsretrieve.backends.devices import gpu_numbers
 from zsretrieve.backends.faiss_flat import FaissBackend
-from zsretrieve.errors import DeviceError, FallbackWarning
+from zsretrieve.encoders import gpus
+from zsretrieve.errors import DeviceError
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
@@ -34,45 +34,38 @@ def test_names_of_gpus() -> None:
         gpu_numbers("cuda:all", 0)
 
 
-def test_where_there_is_no_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(devices, "_NODES", (tmp_path / "one", tmp_path / "other"))
-    assert not devices.may_be_there()
-    (tmp_path / "other").touch()
-    assert devices.may_be_there()
-    for hidden, seen in {"": False, "-1": False, "0": True, "1,2": True}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-        assert devices.may_be_there() is seen
-
-
-def test_an_index_stays_on_the_cpu_where_the_gpu_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_stays_on_the_cpu_where_the_gpu_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     asked: list[str | None] = []
     monkeypatch.setattr(gpu_probe, "_tried", lambda command: asked.pop())
     monkeypatch.setattr(gpu_probe, "_failure", functools.cache(gpu_probe._failure.__wrapped__))
-    monkeypatch.setattr(devices, "may_be_there", lambda: True)
+    monkeypatch.setattr(gpus, "there_may_be_one", lambda: True)
     monkeypatch.setattr(faiss_gpu, "count", lambda: 2)
     monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path))
     asked += ["SIGABRT: no kernel image", None]
     for device in ("auto", "cuda", "cuda:0"):
         assert FaissBackend(device).device == ("cuda" if device == "auto" else device)
     for device in ("cuda:1", "cuda:all", "cuda:0,cuda:1"):
-        with pytest.warns(FallbackWarning, match=r"on GPU 1 \(SIGABRT: no kernel image\).*zsretrieve doctor"):
-            assert FaissBackend(device).device == "cpu"
+        caplog.clear()
+        assert FaissBackend(device).device == "cpu"
+        assert "on GPU 1 (SIGABRT: no kernel image), so" in caplog.text
     asked += [None, None]
     assert wiring.automatic_index_device() == "cuda"
     assert wiring.index_backend("cuda:1").create(4).device == "cuda:1"
     assert len(json.loads((tmp_path / "faiss-gpus.json").read_text())) == 2
 
 
-def test_where_faiss_sees_none_the_cpu_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "may_be_there", lambda: True)
+def test_where_faiss_sees_none_the_cpu_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(faiss_gpu, "count", lambda: 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert FaissBackend("auto").device == "cpu"
+    assert FaissBackend("auto").device == "cpu"
+    assert caplog.text == ""
 
 
 def test_without_a_driver_faiss_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "may_be_there", lambda: False)
+    monkeypatch.setattr(gpus, "there_may_be_one", lambda: False)
     monkeypatch.setattr(faiss_gpu, "count", lambda: pytest.fail("FAISS was asked"))
-    assert FaissBackend("auto").device == "cpu"
+    assert wiring.automatic_index_device() == "cpu"
+    assert wiring.index_backend().create(4).device == "cpu"

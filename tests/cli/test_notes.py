@@ -17,8 +17,9 @@ from zsretrieve.encoders.hashing import HashingEncoder
 # A machine whose GPU FAISS sees, but cannot use.
 BROKEN_GPU = """
 import sys
-from zsretrieve.backends import devices, faiss_gpu, gpu_probe
-devices.may_be_there = lambda: True
+from zsretrieve.backends import faiss_gpu, gpu_probe
+from zsretrieve.encoders import gpus
+gpus._NODES = (sys.executable,)
 faiss_gpu.count = lambda: 1
 gpu_probe._tried = lambda command: "SIGABRT: no kernel image"
 from zsretrieve.cli.app import main
@@ -45,7 +46,7 @@ def test_a_gpu_that_faiss_cannot_use_is_told_in_one_line(world: Path, quiet: boo
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 4
     told = (
-        "note: FAISS cannot search on GPU 0 (SIGABRT: no kernel image), so the index stays on the CPU; "
+        "FAISS cannot search on GPU 0 (SIGABRT: no kernel image), so the index stays on the CPU; "
         "what mends it is told by: zsretrieve doctor"
     )
     assert done.stderr.splitlines() == ([] if quiet else [told])

@@ -1,22 +1,14 @@
-"""Which device an index is searched on. Where there can be no GPU, that is known without importing FAISS."""
+"""Which device an index is searched on."""
 
 from __future__ import annotations
 
-import os
-import warnings
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from zsretrieve.errors import DeviceError, FallbackWarning
+from zsretrieve.errors import DeviceError
 
-HIDING = "CUDA_VISIBLE_DEVICES"
-# Of the driver on Linux, and of Windows' for the Linux inside it.
-_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-
-
-def may_be_there() -> bool:
-    """Whether there can be a GPU for CUDA. FAISS, whose import takes a third of a second, need not be asked if not."""
-    return os.environ.get(HIDING, "0").strip() not in ("", "-1") and any(node.exists() for node in _NODES)
+_log = logging.getLogger("zsretrieve")
 
 
 def gpu_numbers(device: str, count: int) -> list[int]:
@@ -53,9 +45,9 @@ def gpu_numbers(device: str, count: int) -> list[int]:
 def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
     """The device on which indexes are searched where ``device`` is asked for.
 
-    Parameters, errors and warnings are those of ``FaissBackend``.
+    Parameters and errors are those of ``FaissBackend``.
     """
-    if device == "cpu" or (device == "auto" and not may_be_there()):
+    if device == "cpu":
         return "cpu"
     from zsretrieve.backends import faiss_gpu, gpu_probe
 
@@ -67,11 +59,9 @@ def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
     for number in gpu_numbers(device, count):
         failure = gpu_probe.failure(number, None if memory is None else memory())
         if failure is not None:
-            warnings.warn(
+            _log.warning(
                 f"FAISS cannot search on GPU {number} ({failure}), so the index stays on the CPU; "
-                "what mends it is told by: zsretrieve doctor",
-                FallbackWarning,
-                stacklevel=3,
+                "what mends it is told by: zsretrieve doctor"
             )
             return "cpu"
     return device

@@ -182,12 +182,8 @@ class FaissBackend:
     Raises
     ------
     DeviceError
-        If FAISS does not see the GPU asked for.
-
-    Warns
-    -----
-    FallbackWarning
-        If FAISS cannot use the GPU, so that indexes stay on the CPU.
+        If FAISS does not see the GPU asked for. If it sees it but cannot search there, that is logged, and indexes stay
+        on the CPU.
     """
 
     def __init__(

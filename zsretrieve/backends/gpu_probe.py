@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zsretrieve.backends.devices import HIDING
-
 _LIMIT_S = 120.0
 _FAILURE_HOLDS_S = 3600.0
 _FILE = "faiss-gpus.json"
@@ -38,7 +36,7 @@ def failure(number: int, memory: Path | None = None) -> str | None:
     memory : Path, optional
         Folder of the file in which the outcome is kept, and looked for first. It need not exist.
     """
-    return _failure(number, memory, os.environ.get(HIDING))
+    return _failure(number, memory, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 @functools.cache

@@ -9,18 +9,48 @@ import signal
 import sys
 import traceback
 import warnings
-from typing import Annotated, NoReturn, TextIO
+from typing import Annotated, NoReturn
 
 import typer
 
-from zsretrieve.cli import classify, demo, doctor, evaluate, index, models, prompts, search
-from zsretrieve.cli.output import Verbosity, err, note
-from zsretrieve.errors import FallbackWarning, ZsRetrieveError
+from zsretrieve.cli.later import Group, Later
+from zsretrieve.cli.output import Notes, Verbosity, err
+from zsretrieve.errors import ZsRetrieveError
 
 _QUIET, _VERBOSE = frozenset({"-q", "--quiet"}), frozenset({"-v", "--verbose"})
 
+
+class _Commands(Group):
+    later = (
+        Later(
+            "demo", "demo:demo",
+            "Do the whole main job on the bundled model and generated scenes, offline, in under a minute.",
+        ),
+        Later(
+            "classify", "classify:classify",
+            "Classify images without training: the nearest class prototypes of each.",
+        ),
+        Later(
+            "search", "search:search",
+            "Search a gallery with words, pictures or both. Several queries are answered one after the other.",
+        ),
+        Later(
+            "evaluate", "evaluate:evaluate",
+            "Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.",
+        ),
+        Later(
+            "doctor", "doctor:doctor",
+            "Tell what this machine can do and what is wrong with it, each with the command that mends it.",
+        ),
+        Later("index", "index:app", "Build, keep, check and mend indexes."),
+        Later("models", "models:app", "Find models, see what they are, convert them for the CPU."),
+        Later("prompts", "prompts:app", "See the bundled class names and templates."),
+    )  # fmt: skip
+
+
 app = typer.Typer(
     name="zsretrieve",
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -29,14 +59,6 @@ app = typer.Typer(
     "Build indexes of class prototypes and of images, classify a folder, search with words, pictures or both, "
     "and report Prec@1.\n\nStart with: zsretrieve demo",
 )
-app.command("demo")(demo.demo)
-app.add_typer(index.app, name="index")
-app.command("classify")(classify.classify)
-app.command("search")(search.search)
-app.command("evaluate")(evaluate.evaluate)
-app.add_typer(models.app, name="models")
-app.add_typer(prompts.app, name="prompts")
-app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -65,6 +87,7 @@ def main() -> NoReturn:
     verbose = not _VERBOSE.isdisjoint(words)
     # Libraries log their own view of things to the root logger; ours is told below.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    _listen(quiet=not _QUIET.isdisjoint(words))
     if not verbose:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty() or not _QUIET.isdisjoint(words):
@@ -74,7 +97,6 @@ def main() -> NoReturn:
     sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     # Pillow remarks on odd but readable files; what cannot be read is reported as skipped.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    _show_fallbacks(quiet=not _QUIET.isdisjoint(words))
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup wants it ignored
             signal.signal(number, _terminated)
@@ -103,6 +125,14 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def _listen(*, quiet: bool) -> None:
+    """What the library itself has to say goes to people, unless they asked for quiet."""
+    ours = logging.getLogger("zsretrieve")
+    ours.propagate = False
+    ours.setLevel(logging.CRITICAL if quiet else logging.INFO)
+    ours.addHandler(Notes())
+
+
 def _globals_first(words: list[str]) -> list[str]:
     """``--quiet`` and ``--verbose`` are the whole program's, wherever they are written before a ``--``."""
     before = list(itertools.takewhile(lambda word: word != "--", words))
@@ -113,23 +143,6 @@ def _globals_first(words: list[str]) -> list[str]:
         *(word for word in before if word not in moved),
         *itertools.dropwhile(lambda word: word != "--", words),
     ]
-
-
-def _show_fallbacks(*, quiet: bool) -> None:
-    """What the library says of a slower way it takes is a note for people, not a warning with a line of code."""
-    usual = warnings.showwarning
-
-    def show(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int,
-        file: TextIO | None = None, line: str | None = None,
-    ) -> None:  # fmt: skip
-        if issubclass(category, FallbackWarning):
-            note(Verbosity(quiet), f"note: {message}")
-        else:
-            usual(message, category, filename, lineno, file, line)
-
-    warnings.showwarning = show
-    warnings.simplefilter("always", FallbackWarning)
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

@@ -42,6 +42,7 @@ def search(
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Search a gallery with words, pictures or both. Several queries are answered one after the other.
 
@@ -59,7 +60,7 @@ def search(
         api.check_model(model, opened.space)
 
     def encoder() -> Encoder:
-        return options.load_encoder(verbosity, model or opened.space.model, device, precision)
+        return options.load_encoder(verbosity, model or opened.space.model, device, precision, engine)
 
     answers = api.search_all(
         opened, query, encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup,
