@@ -19,7 +19,9 @@ from zsretrieve.ports import Encoder, IndexBackend, Pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from zsretrieve.backends.faiss_flat import FaissBackend
     from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
@@ -241,27 +243,37 @@ def _cpu_precision(precision: str) -> str:
 
 def automatic_index_device() -> str:
     """Device that ``auto`` gives an index on this machine."""
-    from zsretrieve.backends.faiss_flat import FaissBackend
-
-    return FaissBackend("auto").device
+    return _faiss_backend("auto").device
 
 
-def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
+def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
     """The FAISS backend. Parameters and errors are those of ``FaissBackend``."""
     try:
-        from zsretrieve.backends.faiss_flat import FaissBackend
-    except ImportError as error:
+        return _faiss_backend(device, half=half, sharded=sharded)
+    except ImportError as error:  # it is imported only where there may be a GPU
         raise OptionalDependencyError(
             f"FAISS cannot be imported: {error}",
             hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
         ) from error
-    try:
-        return FaissBackend(device, half=half)
     except DeviceError:
         # The model may run on a GPU that the installed FAISS does not know; the index then stays on the CPU.
         if device.partition(":")[0] != "cuda":
             raise
-        return FaissBackend("cpu")
+        return _faiss_backend("cpu")
+
+
+def _faiss_backend(device: str, *, half: bool = False, sharded: bool = False) -> FaissBackend:
+    from zsretrieve.backends.faiss_flat import FaissBackend
+
+    if device == "auto" and not gpus.there_may_be_one():
+        device = "cpu"  # which FAISS need not be asked, nor imported
+    return FaissBackend(device, half=half, sharded=sharded, memory=_cache_folder)
+
+
+def _cache_folder() -> Path:
+    from zsretrieve.encoders.cache import cache_folder
+
+    return cache_folder()
 
 
 def identity_by_name(model: str) -> str | None:

@@ -28,12 +28,14 @@ def open_prototypes(folder: PathLike, *, device: str = "auto", half: bool = Fals
     return indexes.open_prototypes(os.fspath(folder), wiring.index_backend(device, half=half))
 
 
-def open_gallery(folder: PathLike, *, device: str = "auto", half: bool = False) -> Gallery:
-    """Open a gallery index; ``half`` keeps a GPU's copy in float16, and results stay exact.
+def open_gallery(folder: PathLike, *, device: str = "auto", half: bool = False, sharded: bool = False) -> Gallery:
+    """Open a gallery index; ``half`` keeps a GPU's copy in float16, and results stay exact. On several GPUs
+    (``cuda:0,cuda:1`` or ``cuda:all``) each holds all of it and answers a part of the queries; with ``sharded`` each
+    holds a part.
 
     Raises IndexFormatError or IntegrityError if it is not sound.
     """
-    return indexes.open_gallery(os.fspath(folder), wiring.index_backend(device, half=half))
+    return indexes.open_gallery(os.fspath(folder), wiring.index_backend(device, half=half, sharded=sharded))
 
 
 def is_index(folder: PathLike) -> bool:

@@ -242,7 +242,7 @@ def _index(folder: Path, manifest: Manifest, vectors: LiveVectors, backend: Inde
     try:
         if manifest.index is None:
             return index_of(vectors, shape[1], backend)
-        index = backend.load(folder / manifest.index)
+        index = backend.load(folder / manifest.index, vectors.in_order() or ())
     except (OSError, ValueError, RuntimeError, ShapeError) as error:
         raise _damaged(folder, _one_line(error)) from error
     if (len(index), index.dim) != shape:

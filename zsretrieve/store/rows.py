@@ -83,8 +83,13 @@ class LiveVectors:
 
     def mapped(self) -> Vectors | None:
         """The file of the only segment, if it holds just these rows."""
-        if len(self._parts) == 1 and np.array_equal(self._order, np.arange(len(self._parts[0]))):
-            return self._parts[0]
+        parts = self.in_order()
+        return parts[0] if parts is not None and len(parts) == 1 else None
+
+    def in_order(self) -> list[Vectors] | None:
+        """The files of the segments, if these hold just these rows, one after the other."""
+        if self._starts[-1] == len(self) and np.array_equal(self._order, np.arange(len(self))):
+            return list(self._parts)
         return None
 
     def and_then(self, more: Vectors, order: NDArray[np.int64]) -> LiveVectors:
