@@ -1,22 +1,39 @@
 """The verbs for Python: adapters from ``wiring``, use cases from below, defaults in one place.
 
-The command line calls these same functions.
+The command line calls these same functions. Each is imported when it is first asked for: a search needs nothing of
+what builds, exports or reads archives.
 """
 
-from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
-from zsretrieve.api.building import (
-    build_gallery,
-    build_gallery_with_report,
-    build_prototypes,
-    check_output,
-    make_prototypes,
-    read_prompts,
-)
-from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
-from zsretrieve.api.filtering import find_duplicates
-from zsretrieve.api.keeping import add, commits, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
-from zsretrieve.api.models import check_model, load_encoder
-from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
+    from zsretrieve.api.building import (
+        build_gallery,
+        build_gallery_with_report,
+        build_prototypes,
+        check_output,
+        make_prototypes,
+        read_prompts,
+    )
+    from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
+    from zsretrieve.api.filtering import find_duplicates
+    from zsretrieve.api.keeping import (
+        add,
+        commits,
+        compact,
+        interrupted_build,
+        rebuild,
+        remove,
+        repair,
+        sync,
+        verify_deep,
+    )
+    from zsretrieve.api.models import check_model, load_encoder
+    from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
 
 __all__ = [
     "add",
@@ -52,3 +69,63 @@ __all__ = [
     "verify",
     "verify_deep",
 ]
+
+_HOMES = {
+    "asking": (
+        "check_k",
+        "check_labels",
+        "classify",
+        "evaluate",
+        "search",
+        "search_all",
+    ),
+    "building": (
+        "build_gallery",
+        "build_gallery_with_report",
+        "build_prototypes",
+        "check_output",
+        "make_prototypes",
+        "read_prompts",
+    ),
+    "exchange": (
+        "export_index",
+        "import_gallery",
+        "open_vectors",
+    ),
+    "filtering": ("find_duplicates",),
+    "keeping": (
+        "add",
+        "commits",
+        "compact",
+        "interrupted_build",
+        "rebuild",
+        "remove",
+        "repair",
+        "sync",
+        "verify_deep",
+    ),
+    "models": (
+        "check_model",
+        "load_encoder",
+    ),
+    "opening": (
+        "is_index",
+        "open_gallery",
+        "open_prototypes",
+        "open_source",
+        "verify",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'zsretrieve.api' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"zsretrieve.api.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
