@@ -33,6 +33,11 @@ class Encoder(Protocol):
         """How many images a batch should hold."""
         ...
 
+    @property
+    def concurrency(self) -> int:
+        """How many calls of ``encode_prepared`` may run at once, each in a thread of its own; 1 if only one may."""
+        ...
+
     def prepare(self, image: Image.Image) -> Pixels:
         """Resize, crop and convert one picture. Safe to call from several threads at once."""
         ...

@@ -5,14 +5,21 @@ Every adapter is imported when it is first needed, so that a command pays only f
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from zsretrieve.encoders import gpus
+from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
-from zsretrieve.encoders.naming import DEFAULT_MODEL
-from zsretrieve.errors import DeviceError, OptionalDependencyError
+from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
+from zsretrieve.encoders.precision import PRECISIONS, cpu_has_bf16
+from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
 from zsretrieve.ports import Encoder, IndexBackend
 
 if TYPE_CHECKING:
+    from zsretrieve.encoders.converted import Converted
+    from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
     from zsretrieve.records import Encoding
 
@@ -21,35 +28,159 @@ __all__ = [
     "automatic_encoding",
     "automatic_index_device",
     "describe_model",
+    "export_model",
     "identity_by_name",
     "index_backend",
     "known_models",
     "load_encoder",
+    "planned_encoding",
     "provide",
 ]
 
+ENGINES = ("auto", "torch", "openvino")
+
+_log = logging.getLogger("zsretrieve")
+
 
 def load_encoder(
-    model: str = DEFAULT_MODEL, *, device: str = "auto", precision: str = "auto", batch_size: int | None = None
+    model: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Encoder:
-    """Load a model. Parameters and errors are those of ``TorchEncoder``."""
-    from zsretrieve.encoders.naming import parse_model_name
+    """Load a model, once for each GPU that is named.
 
-    parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    Parameters
+    ----------
+    model, device, precision, batch_size, compiled
+        See ``TorchEncoder``; several GPUs are named ``cuda:0,cuda:1`` or ``cuda:all``.
+    engine : str
+        ``torch``, ``openvino`` (on the CPU), or ``auto``: OpenVINO where there is no GPU, torch for models that it
+        does not convert.
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError, DeviceError
+        See ``TorchEncoder``; DeviceError also if the engine does not do what is asked.
+    """
+    name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    if compiled and engine == "auto":
+        engine = "torch"  # which alone has that compiler
+    if _engine(engine, device) == "openvino":
+        encoder = _openvino_encoder(name, engine, precision, batch_size)
+        if encoder is not None:
+            return encoder
     try:
         from zsretrieve.encoders.torch_openclip import TorchEncoder
     except ImportError as error:
         raise OptionalDependencyError(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
-    return TorchEncoder(model, device=device, precision=precision, batch_size=batch_size)
+    made = [
+        TorchEncoder(model, device=one, precision=precision, batch_size=batch_size, compiled=compiled)
+        for one in device_list(device)
+    ]
+    if len(made) == 1:
+        return made[0]
+    from zsretrieve.encoders.replicas import Replicas
+
+    return Replicas(made)
+
+
+def planned_encoding(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Encoding:
+    """Engine, precision and device that these become on this machine, for a model that converts."""
+    if _engine(engine, device) == "openvino":
+        return Encoding("openvino", _cpu_precision(precision), "cpu")
+    from zsretrieve.encoders.torch_openclip import planned_encoding
+
+    planned = [planned_encoding(one, precision) for one in device_list(device)]
+    return replace(planned[0], device=",".join(one.device for one in planned))
 
 
 def automatic_encoding() -> Encoding:
-    """Engine, precision and device that ``auto`` chooses on this machine."""
-    from zsretrieve.encoders.torch_openclip import automatic_encoding
+    """Engine, precision and device that ``auto`` chooses on this machine. Raises ImportError if it cannot run."""
+    planned = planned_encoding()
+    if planned.engine == "openvino":
+        from zsretrieve.encoders import openvino_runtime  # noqa: F401  (whether it can be imported is the question)
+    return planned
 
-    return automatic_encoding()
+
+def export_model(model: str, *, force: bool = False) -> Converted:
+    """Convert a model for the CPU engine, or find it converted.
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError
+        If it cannot be loaded.
+    ConversionError
+        If it does not convert; the message says why.
+    CacheError
+        If the cache folder cannot be written.
+    """
+    from zsretrieve.encoders import converted
+
+    name = parse_model_name(model)
+    if force:
+        converted.forget(name)
+    made = _converted(name)
+    if made.failure is not None:
+        raise ConversionError(
+            f"'{name.written}' cannot be converted: {made.failure}", hint="It runs all the same, by --engine torch."
+        )
+    return made
+
+
+def _engine(engine: str, device: str) -> str:
+    if engine not in ENGINES:
+        raise DeviceError(f"'{engine}' is not an engine", hint=f"Use {', '.join(ENGINES)}.")
+    on_cpu = device == "cpu" or (device == "auto" and not gpus.torch_has_one())
+    if engine == "openvino" and device != "auto" and not on_cpu:
+        raise DeviceError(f"the engine openvino runs on the CPU, not on '{device}'", hint="Leave out --engine.")
+    if engine == "auto":
+        return "openvino" if on_cpu else "torch"
+    return engine
+
+
+def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: int | None) -> Encoder | None:
+    """The encoder, or None, with a line that says why, if torch must do it."""
+    resolved = _cpu_precision(precision)
+    try:
+        made = _converted(name)
+        if made.failure is None:
+            from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
+
+            return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size)
+        why = f"OpenVINO does not convert {name.written} ({made.failure})"
+    except ImportError as error:
+        why = f"OpenVINO cannot be imported ({error})"
+    except CacheError as error:
+        why = error.message
+    if engine == "openvino":
+        raise DeviceError(why, hint="Use --engine torch.")
+    _log.warning(f"{why}; torch is used instead, which is slower")
+    return None
+
+
+def _converted(name: ModelName) -> Converted:
+    from zsretrieve.encoders import converted
+
+    found = converted.find(name)
+    if found is None:
+        from zsretrieve.encoders.converting import convert_once
+
+        found = convert_once(name)
+    return found
+
+
+def _cpu_precision(precision: str) -> str:
+    if precision not in PRECISIONS:
+        raise DeviceError(f"'{precision}' is not a precision", hint=f"Use {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    return "bf16" if cpu_has_bf16() else "fp32"
 
 
 def automatic_index_device() -> str:
@@ -79,7 +210,7 @@ def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
 
 def identity_by_name(model: str) -> str | None:
     """What identifies the weights of a model, where its name alone tells; None where files must be read."""
-    from zsretrieve.encoders.naming import parse_model_name, tag_identity
+    from zsretrieve.encoders.naming import tag_identity
 
     return tag_identity(parse_model_name(model))
 

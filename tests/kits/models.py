@@ -65,8 +65,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 def write_model(name: str, folder: Path, seed: int = 0) -> Path:
     """Write one of ``CONFIGS`` with random weights into ``folder``."""
+    return write_config(CONFIGS[name], folder, seed)
+
+
+def write_config(config: dict[str, Any], folder: Path, seed: int = 0) -> Path:
+    """Write a configuration and random weights for it into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(CONFIGS[name]))
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
     torch.manual_seed(seed)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     with torch.no_grad():
@@ -75,7 +80,7 @@ def write_model(name: str, folder: Path, seed: int = 0) -> Path:
             if parameter.ndim >= 2:
                 parameter.mul_(2.0)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(folder / "open_clip_model.safetensors"))
-    if "hf_tokenizer_name" in CONFIGS[name]["model_cfg"]["text_cfg"]:
+    if "hf_tokenizer_name" in config["model_cfg"]["text_cfg"]:
         _write_tokenizer(folder)
     return folder
 

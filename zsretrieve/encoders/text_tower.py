@@ -1,0 +1,171 @@
+"""The text half of an open_clip model, for tokens cut to any width.
+
+In a causal tower a token sees only what stands before it. Where the vector is that of the text's last token, the
+padding behind it changes nothing and need not be computed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+def text_tower(model: Any, pad_id: int = 0) -> TextTower:
+    """The text half of a model of open_clip, sharing its weights.
+
+    Parameters
+    ----------
+    model : CLIP, CustomTextCLIP or CoCa of open_clip
+    pad_id : int
+        The token that fills a row behind its text.
+    """
+    if not is_causal(model, pad_id):
+        return _Whole(model)
+    return _Causal(_text_of(model)) if _cls_of(model) is None else _WithClassToken(_text_of(model))
+
+
+def is_causal(model: Any, pad_id: int = 0) -> bool:
+    """Whether the vectors of texts do not depend on how many ``pad_id`` stand behind them.
+
+    Told from the structure alone: a causal mask over the blocks that open_clip builds, and pooling at a token of the
+    text itself. What is not recognised counts as not causal, which is always right and only slower.
+    """
+    text = _text_of(model)
+    mask = getattr(text, "attn_mask", None)
+    if mask is None or type(getattr(text, "transformer", None)).__name__ not in ("Transformer", "CustomTransformer"):
+        return False
+    ahead = torch.ones_like(mask, dtype=torch.bool).triu(1)
+    if not torch.isneginf(mask[ahead]).all():
+        return False
+    if _cls_of(model) is not None:
+        return bool(text.pad_id == pad_id)  # the class token sees what is not ``text.pad_id``
+    match _pooling(text):
+        case "argmax":
+            return pad_id == 0  # a greater one could be the greatest of the row
+        case "eos":
+            return bool(_end_id(text) != pad_id)
+        case "first":
+            return True
+        case _:
+            return False
+
+
+class TextTower(nn.Module):
+    """Tokens, int64 of shape (n, width), to features, of shape (n, dim), that differ from those of ``encode_text`` at
+    full context by their length at most.
+
+    ``causal`` towers take rows of any width that holds the text, up to the context; others rows of the full context.
+    """
+
+    causal: bool
+
+
+class _Whole(TextTower):
+    causal = False
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._model.encode_text(tokens)
+        return features
+
+
+class _Causal(TextTower):
+    """Pooled at one token of the text."""
+
+    causal = True
+
+    def __init__(self, text: Any) -> None:
+        super().__init__()
+        self._embedding, self._positions = text.token_embedding, text.positional_embedding
+        self._transformer, self._norm = text.transformer, text.ln_final
+        self._projection = text.text_projection
+        self._pooling, self._end_id = _pooling(text), _end_id(text)
+        self.register_buffer("_mask", text.attn_mask, persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        width = tokens.shape[1]
+        dtype = self._transformer.get_cast_dtype()
+        x = self._embedding(tokens).to(dtype) + self._positions[:width].to(dtype)
+        x = self._transformer(x, attn_mask=self._mask[:width, :width])
+        return _projected(self._norm(self._pooled(x, tokens)), self._projection)
+
+    def _pooled(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        if self._pooling == "first":
+            return x[:, 0]
+        marks = tokens if self._pooling == "argmax" else (tokens == self._end_id).int()
+        return x[torch.arange(x.shape[0], device=x.device), marks.argmax(dim=-1)]
+
+
+class _WithClassToken(TextTower):
+    """Pooled at a class token that stands behind the padding, as CoCa's.
+
+    The mask of existing weights is shifted by one place: the class token does not see itself but the first token of
+    padding, unless the text fills the context. So one token of padding is put behind every row, to be seen where the
+    context has room for it and masked where it has not.
+    """
+
+    causal = True
+
+    def __init__(self, text: Any) -> None:
+        super().__init__()
+        self._embedding, self._positions, self._class_token = text.token_embedding, text.positional_embedding, text.cls_emb
+        self._transformer, self._norm = text.transformer, text.ln_final
+        self._projection = text.text_projection
+        self._pad_id, self._heads, self._shifted = text.pad_id, text.heads, not text.correct_cls_mask
+        longest = text.context_length + 2
+        mask = torch.full((longest, longest), float("-inf"), device=text.attn_mask.device).triu(1)
+        self.register_buffer("_mask", mask, persistent=False)
+        room = torch.arange(1, text.context_length + 1, device=text.attn_mask.device) < text.context_length
+        self.register_buffer("_room", room, persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        width = tokens.shape[1]
+        dtype = self._transformer.get_cast_dtype()
+        x = self._embedding(F.pad(tokens, (0, 1), value=self._pad_id)).to(dtype)
+        x = x + self._positions[: width + 1].to(dtype)
+        last = (self._class_token + self._positions[-1]).to(dtype)
+        x = torch.cat([x, last.view(1, 1, -1).expand(x.shape[0], -1, -1)], dim=1)
+        hidden = torch.zeros_like(self._seen(tokens, width), dtype=dtype)
+        hidden = hidden.masked_fill(~self._seen(tokens, width), float("-inf"))
+        mask = hidden[:, None] + self._mask[: width + 2, : width + 2].to(dtype)
+        mask = mask[:, None].expand(-1, self._heads, -1, -1).flatten(0, 1)
+        x = self._transformer(x, attn_mask=mask)
+        return _projected(self._norm(x[:, -1]), self._projection)
+
+    def _seen(self, tokens: torch.Tensor, width: int) -> torch.Tensor:
+        """Which places may be seen at all: bool of shape (n, width + 2)."""
+        text = tokens != self._pad_id
+        always = torch.ones_like(text[:, :1])
+        if not self._shifted:
+            return torch.cat([text, ~always, always], dim=1)
+        room = self._room[width - 1 : width]
+        return torch.cat([always, text[:, :-1], text[:, -1:] & room, text[:, -1:] & ~room], dim=1)
+
+
+def _projected(x: torch.Tensor, projection: Any) -> torch.Tensor:
+    if projection is None:
+        return x
+    projected: torch.Tensor = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return projected
+
+
+def _text_of(model: Any) -> Any:
+    return model if hasattr(model, "token_embedding") else model.text
+
+
+def _cls_of(model: Any) -> Any:
+    return getattr(_text_of(model), "cls_emb", None)
+
+
+def _pooling(text: Any) -> str:
+    return str(getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "none"))
+
+
+def _end_id(text: Any) -> int:
+    return int(getattr(text, "text_eos_id", None) or getattr(text, "eos_id", -1))
