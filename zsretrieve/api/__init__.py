@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         sync,
         verify_deep,
     )
-    from zsretrieve.api.models import check_model, load_encoder
+    from zsretrieve.api.models import check_model, load_encoder, remembering
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "open_vectors",
     "read_prompts",
     "rebuild",
+    "remembering",
     "remove",
     "repair",
     "search",
@@ -107,6 +108,7 @@ _HOMES = {
     "models": (
         "check_model",
         "load_encoder",
+        "remembering",
     ),
     "opening": (
         "is_index",

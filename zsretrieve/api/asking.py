@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from zsretrieve import ranking
-from zsretrieve.api.models import load_encoder
+from zsretrieve.api.models import load_encoder, remembering
 from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes, open_source
 from zsretrieve.errors import FilterError, SkippedInputError, SourceError
 from zsretrieve.ports import Encoder
@@ -72,7 +72,8 @@ def search(
     gallery : Gallery or path
     query : str
     encoder : Encoder, or a function that gives one, optional
-        By default the model that the gallery's passport names is loaded if the query needs it.
+        By default the model that the gallery's passport names is loaded if the query needs it; a text that was
+        searched for lately does not, since its vector is kept in the user's cache folder.
     k : int, optional
         Ten by default, or as many as there are to search.
     literal : bool
@@ -108,7 +109,7 @@ def search_all(
 
     def given() -> Encoder:
         if encoder is None:
-            return load_encoder(opened.space.model)
+            return remembering(opened.space, lambda: load_encoder(opened.space.model))
         return encoder() if callable(encoder) else encoder
 
     read = [_search.read_query(query, literal=literal) for query in queries]

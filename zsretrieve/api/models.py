@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zsretrieve import wiring
 from zsretrieve.errors import SpaceMismatchError
-from zsretrieve.ports import Encoder
+from zsretrieve.ports import Encoder, MakeEncoder
 from zsretrieve.records import Space
 
 
@@ -48,3 +48,19 @@ def check_model(model: str, space: Space) -> None:
             f"the index is of the space of '{space.model}', not of '{model}'",
             hint=f"Leave out --model, or build the index again with --model {model}",
         )
+
+
+def remembering(
+    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Encoder:
+    """An encoder for searches that keeps the vectors of texts in the user's cache folder.
+
+    Parameters
+    ----------
+    space : Space
+        That of the gallery to search.
+    load : callable
+        Gives the encoder itself, by ``load_encoder`` with these same arguments; called when a text is not there.
+    device, precision, engine : str
+    """
+    return wiring.remembering(space, load, device=device, precision=precision, engine=engine)
