@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
+    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate
     from zsretrieve.api.building import (
         build_gallery,
         build_gallery_with_report,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
     from zsretrieve.api.filtering import find_duplicates
+    from zsretrieve.api.finding import open_source
     from zsretrieve.api.keeping import (
         add,
         commits,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
         verify_deep,
     )
     from zsretrieve.api.models import check_model, load_encoder, remembering
-    from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
+    from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.searching import search, search_all
 
 __all__ = [
     "add",
@@ -77,8 +79,6 @@ _HOMES = {
         "check_labels",
         "classify",
         "evaluate",
-        "search",
-        "search_all",
     ),
     "building": (
         "build_gallery",
@@ -93,6 +93,7 @@ _HOMES = {
         "import_gallery",
         "open_vectors",
     ),
+    "finding": ("open_source",),
     "filtering": ("find_duplicates",),
     "keeping": (
         "add",
@@ -114,9 +115,9 @@ _HOMES = {
         "is_index",
         "open_gallery",
         "open_prototypes",
-        "open_source",
         "verify",
     ),
+    "searching": ("search", "search_all"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
