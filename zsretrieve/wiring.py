@@ -13,12 +13,14 @@ from zsretrieve.encoders import gpus
 from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
-from zsretrieve.encoders.precision import PRECISIONS, cpu_has_bf16, cpu_name
+from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
-from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder
+from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
 
 if TYPE_CHECKING:
-    from zsretrieve.encoders.converted import Converted
+    from collections.abc import Sequence
+
+    from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
     from zsretrieve.records import Encoding, Space
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 ENGINES = ("auto", "torch", "openvino")
+INT8 = "int8"
 
 _log = logging.getLogger("zsretrieve")
 
@@ -68,6 +71,8 @@ def load_encoder(
         See ``TorchEncoder``; DeviceError also if the engine does not do what is asked.
     """
     name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    if precision == INT8 and engine == "auto":
+        engine = "openvino"
     if compiled and engine == "auto":
         engine = "torch"  # which alone has that compiler
     if _engine(engine, device) == "openvino":
@@ -154,6 +159,44 @@ def export_model(model: str, *, force: bool = False) -> Converted:
     return made
 
 
+def is_quantised(model: str) -> bool:
+    """Whether a model is calibrated for int8."""
+    from zsretrieve.encoders import converted
+
+    found = converted.find(parse_model_name(model))
+    return found is not None and found.failure is None and converted.quantised(found) is not None
+
+
+def check_int8() -> None:
+    """Raise OptionalDependencyError unless a model can be quantised here."""
+    from zsretrieve.encoders import quantising
+
+    quantising.check_installed()
+
+
+def cached_models() -> list[CacheEntry]:
+    """The converted models in the user's cache folder, the oldest first."""
+    from zsretrieve.encoders import converted
+
+    return converted.entries()
+
+
+def clear_cached_models(model: str | None) -> list[CacheEntry]:
+    """Delete the converted models of a name, or all. Raises CacheError."""
+    from zsretrieve.encoders import converted
+
+    return converted.clear(None if model is None else parse_model_name(model).written)
+
+
+def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False) -> Quantised:
+    """Calibrate the int8 picture tower of a model. Parameters and errors are those of ``quantising.calibrate``, and of
+    ``export_model``.
+    """
+    from zsretrieve.encoders import quantising
+
+    return quantising.calibrate(export_model(model), pictures, others, force=force)
+
+
 def _engine(engine: str, device: str) -> str:
     if engine not in ENGINES:
         raise DeviceError(f"'{engine}' is not an engine", hint=f"Use {', '.join(ENGINES)}.")
@@ -173,7 +216,8 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
         if made.failure is None:
             from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 
-            return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size)
+            small = _quantised(made) if resolved == INT8 else None
+            return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size, quantised=small)
         why = f"OpenVINO does not convert {name.written} ({made.failure})"
     except ImportError as error:
         why = f"OpenVINO cannot be imported ({error})"
@@ -183,6 +227,18 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
         raise DeviceError(why, hint="Use --engine torch.")
     _log.warning(f"{why}; torch is used instead, which is slower")
     return None
+
+
+def _quantised(made: Converted) -> Quantised:
+    from zsretrieve.encoders import converted
+
+    found = converted.quantised(made)
+    if found is None:
+        raise DeviceError(
+            f"{made.name} is not calibrated for int8",
+            hint=f"Calibrate it on images like yours: zsretrieve models export {made.name} --int8 FOLDER",
+        )
+    return found
 
 
 def _converted(name: ModelName) -> Converted:
@@ -201,7 +257,7 @@ def _cpu_precision(precision: str) -> str:
         raise DeviceError(f"'{precision}' is not a precision", hint=f"Use {', '.join(PRECISIONS)}.")
     if precision != "auto":
         return precision
-    return "bf16" if cpu_has_bf16() else "fp32"
+    return cpu_best()
 
 
 def automatic_index_device() -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         make_prototypes,
         read_prompts,
     )
+    from zsretrieve.api.calibrating import calibrate, is_calibrated
     from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
     from zsretrieve.api.filtering import find_duplicates
     from zsretrieve.api.finding import open_source
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
         sync,
         verify_deep,
     )
-    from zsretrieve.api.models import check_model, load_encoder, remembering
+    from zsretrieve.api.models import (
+        cached_models,
+        check_model,
+        clear_cache,
+        export_model,
+        load_encoder,
+        remembering,
+    )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
     from zsretrieve.api.searching import search, search_all
 
@@ -42,18 +50,23 @@ __all__ = [
     "build_gallery",
     "build_gallery_with_report",
     "build_prototypes",
+    "cached_models",
+    "calibrate",
     "check_k",
     "check_labels",
     "check_model",
     "check_output",
     "classify",
+    "clear_cache",
     "commits",
     "compact",
     "evaluate",
     "export_index",
+    "export_model",
     "find_duplicates",
     "import_gallery",
     "interrupted_build",
+    "is_calibrated",
     "is_index",
     "load_encoder",
     "make_prototypes",
@@ -88,6 +101,7 @@ _HOMES = {
         "make_prototypes",
         "read_prompts",
     ),
+    "calibrating": ("calibrate", "is_calibrated"),
     "exchange": (
         "export_index",
         "import_gallery",
@@ -107,7 +121,10 @@ _HOMES = {
         "verify_deep",
     ),
     "models": (
+        "cached_models",
         "check_model",
+        "clear_cache",
+        "export_model",
         "load_encoder",
         "remembering",
     ),

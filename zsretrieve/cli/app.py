@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from zsretrieve.cli.later import Group, Later
-from zsretrieve.cli.output import Verbosity, err
+from zsretrieve.cli.output import Notes, Verbosity, err
 from zsretrieve.errors import ZsRetrieveError
 
 _QUIET, _VERBOSE = frozenset({"-q", "--quiet"}), frozenset({"-v", "--verbose"})
@@ -43,7 +43,7 @@ class _Commands(Group):
             "Tell what this machine can do and what is wrong with it, each with the command that mends it.",
         ),
         Later("index", "index:app", "Build, keep, check and mend indexes."),
-        Later("models", "models:app", "Find models and see what they are."),
+        Later("models", "models:app", "Find models, see what they are, convert them for the CPU."),
         Later("prompts", "prompts:app", "See the bundled class names and templates."),
     )  # fmt: skip
 
@@ -87,6 +87,7 @@ def main() -> NoReturn:
     verbose = not _VERBOSE.isdisjoint(words)
     # Libraries log their own view of things to the root logger; ours is told below.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    _listen(quiet=not _QUIET.isdisjoint(words))
     if not verbose:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty() or not _QUIET.isdisjoint(words):
@@ -122,6 +123,14 @@ def main() -> NoReturn:
         _tell(f"unexpected {type(error).__name__}: {error}", "This is a defect; run with -v to see where it arose.")
         sys.exit(1)
     sys.exit(0)
+
+
+def _listen(*, quiet: bool) -> None:
+    """What the library itself has to say goes to people, unless they asked for quiet."""
+    ours = logging.getLogger("zsretrieve")
+    ours.propagate = False
+    ours.setLevel(logging.CRITICAL if quiet else logging.INFO)
+    ours.addHandler(Notes())
 
 
 def _globals_first(words: list[str]) -> list[str]:

@@ -90,6 +90,7 @@ def prototypes(
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Build a prototype index: one vector per class, from text prompts.
 
@@ -100,7 +101,7 @@ def prototypes(
     verbosity = options.verbosity(context)
     prompts = api.read_prompts(classes, templates)
     api.check_output(out, force=force)
-    encoder = options.load_encoder(verbosity, model, device, precision)
+    encoder = options.load_encoder(verbosity, model, device, precision, engine)
     with output.progress(verbosity, "encoding prompts") as on_progress:
         built = api.build_prototypes(out, prompts, encoder, force=force, on_progress=on_progress)
     for line in options.prompt_notes(built):
@@ -129,6 +130,7 @@ def gallery(
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Encode images into a gallery index, for search and for classification without encoding again.
@@ -146,7 +148,7 @@ def gallery(
     begun = api.interrupted_build(out)
     if begun is not None:
         output.note(verbosity, f"an interrupted build is there: {begun.count} images are encoded already")
-    encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
+    encoder = options.load_encoder(verbosity, model, device, precision, engine, batch_size, source=found)
     with keep.told_if_interrupted(verbosity, out), output.progress(verbosity, "encoding images") as on_progress:
         built = api.build_gallery(
             found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels), force=force,
@@ -184,6 +186,7 @@ def info(
         "activation": space.activation,
         "text": f"{space.text.tokenizer}, {space.text.context_length} tokens",
         "computed by": f"{manifest.encoding.engine}, {manifest.encoding.precision}, {manifest.encoding.device}",
+        "cosine to fp32": f"{cosine:.4f}" if (cosine := manifest.encoding.cosine_to_fp32) is not None else None,
         "EXIF orientation": "applied" if manifest.encoding.exif else "ignored",
         "classes": manifest.classes_source,
         "templates": manifest.templates_source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +62,13 @@ def note(verbosity: Verbosity, text: str) -> None:
     """One line for people on stderr, unless they asked for quiet."""
     if not verbosity.quiet:
         err().print(text, markup=False)
+
+
+class Notes(logging.Handler):
+    """Tells people on stderr what the library has to say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err().print(record.getMessage(), markup=False)
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:

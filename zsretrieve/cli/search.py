@@ -48,6 +48,7 @@ def search(
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Search a gallery with words, pictures or both. Several queries are answered one after the other.
 
@@ -65,12 +66,12 @@ def search(
         api.check_model(model, opened.space)
 
     def loaded() -> Encoder:
-        return options.load_encoder(verbosity, model or opened.space.model, device, precision)
+        return options.load_encoder(verbosity, model or opened.space.model, device, precision, engine)
 
     def encoder() -> Encoder:
         if not query_cache:
             return loaded()
-        return api.remembering(opened.space, loaded, device=device, precision=precision.value)
+        return api.remembering(opened.space, loaded, device=device, precision=precision.value, engine=engine.value)
 
     answers = api.search_all(
         opened, query, encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup,

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsretrieve.encoders import preprocessing, text_batches
-from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted
+from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted, Quantised
 from zsretrieve.encoders.openvino_runtime import openvino
-from zsretrieve.encoders.precision import cpu_name
+from zsretrieve.encoders.precision import cpu_best, cpu_name
 from zsretrieve.encoders.tokenizing import TextTokenizer
 from zsretrieve.errors import DeviceError
 from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding
 from zsretrieve.vectors import Vectors, unit_rows
 
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+# What is not quantised is computed in float32: with it, int8 loses nothing more and is not slower.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _BATCH = 32
 
 
@@ -37,9 +38,11 @@ class OpenVinoEncoder:
     model : Converted
         A model that was converted without failure.
     precision : str
-        ``fp32`` or ``bf16``.
+        ``fp32``, ``bf16``, or ``int8`` for the picture tower.
     batch_size : int, optional
         Pictures a batch; 32 by default.
+    quantised : Quantised, optional
+        The picture tower in int8. Texts are few, and stay as they are.
 
     Raises
     ------
@@ -49,17 +52,23 @@ class OpenVinoEncoder:
 
     concurrency = 1
 
-    def __init__(self, model: Converted, *, precision: str, batch_size: int | None = None) -> None:
+    def __init__(
+        self, model: Converted, *, precision: str, batch_size: int | None = None, quantised: Quantised | None = None
+    ) -> None:
         assert model.space is not None
         assert model.head is not None
         self.space, self.head = model.space, model.head
-        self.encoding = Encoding("openvino", precision, "cpu")
+        self.encoding = Encoding(
+            "openvino", precision, "cpu", cosine_to_fp32=quantised.mean_cosine if quantised is not None else None
+        )
         self.batch_size = batch_size or _BATCH
         self._causal = model.causal
         self._folder = model.folder
         self._tokenizer = TextTokenizer.load(model.folder)
-        self._image = _Tower(model.folder / IMAGE, precision)
-        self._text = _Tower(model.folder / TEXT, precision)
+        # A search from a shell waits for the text tower; a picture tower has more to do than to be compiled.
+        self._image = _Tower((quantised or model).folder / IMAGE, precision, cached=False)
+        for_texts = precision if quantised is None else cpu_best()
+        self._text = _Tower(model.folder / TEXT, for_texts, cached=True)
 
     def prepare(self, image: Image.Image) -> Pixels:
         """The picture at the model's size: uint8 of shape (height, width, 3). Raises ImageError if it is too thin."""
@@ -74,7 +83,7 @@ class OpenVinoEncoder:
         if not texts:
             return np.empty((0, self.space.dim), dtype=np.float32)
         ids = self._tokenizer.ids(texts)
-        return text_batches.in_batches(ids, self._encode_ids)
+        return text_batches.in_batches(ids, self._encode_ids, tokenizer=self._tokenizer, causal=self._causal)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         return self._tokenizer.counts(texts)
@@ -86,9 +95,10 @@ class OpenVinoEncoder:
 class _Tower:
     """One tower, compiled when it is first called; several threads may call it at once."""
 
-    def __init__(self, path: Path, precision: str) -> None:
+    def __init__(self, path: Path, precision: str, *, cached: bool) -> None:
         self._path = path
         self._precision = precision
+        self._cached = cached
         self._lock = threading.Lock()
         self._compiled: Any = None
         self._local = threading.local()
@@ -98,7 +108,7 @@ class _Tower:
         try:
             with self._lock:
                 if self._compiled is None:
-                    self._compiled = _compile(self._path, self._precision)
+                    self._compiled = _compile(self._path, self._precision, cached=self._cached)
             request = getattr(self._local, "request", None)
             if request is None:
                 request = self._local.request = self._compiled.create_infer_request()
@@ -110,18 +120,20 @@ class _Tower:
             ) from error
 
 
-def _compile(path: Path, precision: str) -> Any:
-    """Compile a tower, through OpenVINO's own cache of compiled models.
+def _compile(path: Path, precision: str, *, cached: bool) -> Any:
+    """Compile a tower, where ``cached`` through OpenVINO's own cache of compiled models.
 
     OpenVINO writes that cache in place; so it is made in a folder beside and renamed when it is whole. Each precision
-    has its own, because OpenVINO does not tell them apart.
+    has its own, because OpenVINO does not tell them apart. The weights are kept with it: its smaller form, which
+    refers to those of the graph, fails for some graphs of dynamic shape (seen in OpenVINO 2026.4 with CoCa).
     """
     core = openvino.Core()
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "PERFORMANCE_HINT": "LATENCY",
-        "CACHE_MODE": "OPTIMIZE_SIZE",  # it keeps what was compiled, not the weights once more
     }
+    if not cached:
+        return core.compile_model(str(path), "CPU", options)
     machine = hashlib.sha256(f"{cpu_name()} {openvino.__version__}".encode()).hexdigest()[:8]
     place = path.parent / COMPILED / f"{path.stem}-{precision}-{machine}"
     if place.is_dir():

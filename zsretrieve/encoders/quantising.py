@@ -7,15 +7,20 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from zsretrieve.encoders.converted import IMAGE
+from zsretrieve.encoders import converted
+from zsretrieve.encoders.converted import IMAGE, Converted, Quantised
+from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 from zsretrieve.encoders.openvino_runtime import openvino
 from zsretrieve.errors import ConversionError, OptionalDependencyError
 from zsretrieve.ports import Pixels
 
+LEAST_COSINE = 0.98
 _ATTENTION = frozenset({"Softmax", "ScaledDotProductAttention"})
 
 
@@ -24,26 +29,49 @@ def check_installed() -> None:
     _nncf()
 
 
-def quantise(tower: Path, pictures: Sequence[Pixels], out: Path) -> None:
-    """Write a converted picture tower, calibrated on pictures, into the folder ``out``.
-
-    Activations are given 8 bits by the ranges they take on the pictures. SmoothQuant (Xiao et al., 2023, eq. 4) first
-    moves their outliers into the weights; NNCF's default strength is kept.
+def calibrate(
+    model: Converted, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False
+) -> Quantised:
+    """Make the int8 picture tower of a converted model, measure it against fp32, and keep it with the model.
 
     Parameters
     ----------
-    tower : path
-        The converted tower, ``image.xml``.
-    pictures : sequence of uint8 of shape (height, width, 3)
-    out : path
-        A folder that is there.
+    model : Converted
+    pictures, others : sequence of uint8 of shape (height, width, 3)
+        What it is calibrated on, and what it is measured on.
+    force : bool
+        Keep it although its mean cosine similarity to fp32 is below ``LEAST_COSINE``.
 
     Raises
     ------
     OptionalDependencyError
         If NNCF is not installed.
     ConversionError
-        If NNCF cannot quantise it.
+        If the model cannot be quantised, or loses too much.
+    CacheError
+        If the cache folder cannot be written.
+    """
+
+    def make(folder: Path) -> Quantised:
+        _quantise(model.folder / IMAGE, pictures, folder)
+        unmeasured = Quantised(folder, 0.0, 0.0, len(pictures), len(others))
+        exact = OpenVinoEncoder(model, precision="fp32").encode_prepared(others)
+        small = OpenVinoEncoder(model, precision="int8", quantised=unmeasured).encode_prepared(others)
+        cosines = np.einsum("nd,nd->n", exact.astype(np.float64), small.astype(np.float64))
+        if cosines.mean() < LEAST_COSINE and not force:
+            raise ConversionError(
+                f"int8 loses too much of '{model.name}': the mean cosine similarity of its vectors to those of fp32 is "
+                f"{cosines.mean():.4f}, below {LEAST_COSINE}",
+                hint="Use --precision bf16, calibrate on other images, or accept it with --force.",
+            )
+        return replace(unmeasured, mean_cosine=float(cosines.mean()), least_cosine=float(cosines.min()))
+
+    return converted.keep_quantised(model, make)
+
+
+def _quantise(tower: Path, pictures: Sequence[Pixels], out: Path) -> None:
+    """Activations are given 8 bits by the ranges they take on the pictures. SmoothQuant (Xiao et al., 2023, eq. 4)
+    first moves their outliers into the weights; NNCF's default strength is kept.
     """
     nncf = _nncf()
     graph = openvino.Core().read_model(str(tower))
@@ -65,7 +93,7 @@ def quantise(tower: Path, pictures: Sequence[Pixels], out: Path) -> None:
         ) from error
 
 
-def _nncf():  # type: ignore[no-untyped-def]
+def _nncf() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

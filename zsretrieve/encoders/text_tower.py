@@ -114,7 +114,11 @@ class _WithClassToken(TextTower):
 
     def __init__(self, text: Any) -> None:
         super().__init__()
-        self._embedding, self._positions, self._class_token = text.token_embedding, text.positional_embedding, text.cls_emb
+        self._embedding, self._positions, self._class_token = (
+            text.token_embedding,
+            text.positional_embedding,
+            text.cls_emb,
+        )
         self._transformer, self._norm = text.transformer, text.ln_final
         self._projection = text.text_projection
         self._pad_id, self._heads, self._shifted = text.pad_id, text.heads, not text.correct_cls_mask

@@ -12,7 +12,7 @@ from pathlib import Path
 from zsretrieve import addresses
 from zsretrieve.errors import OutputExistsError, SourceError
 from zsretrieve.ports import Encoder, IndexBackend
-from zsretrieve.records import Building, Changes, Encoding, IndexKind, Item, Manifest, Skipped
+from zsretrieve.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
@@ -188,12 +188,11 @@ def listing_digest(source: Source) -> str:
 
 
 def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
-    made_by = encoder.encoding
     return Manifest(
         kind=IndexKind.GALLERY,
         space=encoder.space,
         head=encoder.head,
-        encoding=Encoding(made_by.engine, made_by.precision, made_by.device, reading.exif),
+        encoding=replace(encoder.encoding, exif=reading.exif),
         count=0,
         factory="Flat",
         files={},
@@ -214,7 +213,7 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
     if staged is None:
         return wanted
     differences = staged.space.differences(wanted.space)
-    for name in ("engine", "precision", "exif"):
+    for name in ("engine", "precision", "exif", "cosine_to_fp32"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
             differences.append(name)
     if (staged.root, staged.origins) != (wanted.root, wanted.origins):

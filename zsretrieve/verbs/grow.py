@@ -124,7 +124,11 @@ class Growth:
                 (old.device, encoding.device),
             )
         )
-        self.manifest = replace(self.manifest, encoding=Encoding(engine, precision, device, old.exif))
+        cosines = [one.cosine_to_fp32 for one in (old, encoding) if one.cosine_to_fp32 is not None]
+        made = replace(
+            old, engine=engine, precision=precision, device=device, cosine_to_fp32=min(cosines, default=None)
+        )
+        self.manifest = replace(self.manifest, encoding=made)
 
     def skip(self, skipped: Skipped) -> None:
         """Note a picture that was left out."""
