@@ -13,9 +13,9 @@ from zsretrieve.encoders import gpus
 from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
-from zsretrieve.encoders.precision import PRECISIONS, cpu_best
+from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
-from zsretrieve.ports import Encoder, IndexBackend, Pixels
+from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
-    from zsretrieve.records import Encoding
+    from zsretrieve.records import Encoding, Space
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -39,6 +39,7 @@ __all__ = [
     "load_encoder",
     "planned_encoding",
     "provide",
+    "remembering",
 ]
 
 ENGINES = ("auto", "torch", "openvino")
@@ -113,6 +114,26 @@ def automatic_encoding() -> Encoding:
     if planned.engine == "openvino":
         from zsretrieve.encoders import openvino_runtime  # noqa: F401  (whether it can be imported is the question)
     return planned
+
+
+def remembering(
+    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Encoder:
+    """An encoder for searches in a space that loads the model only for texts that were not searched for lately.
+
+    Parameters
+    ----------
+    space : Space
+    load : callable
+        Gives the encoder that these ask for.
+    device, precision, engine
+        As for ``load_encoder``.
+    """
+    from zsretrieve.encoders.remembered import RememberingEncoder
+
+    # Words that mean the same are kept apart: what they become may take torch to find out.
+    gpu = "with" if gpus.there_may_be_one() else "without"
+    return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
 
 
 def export_model(model: str, *, force: bool = False) -> Converted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +55,7 @@ class Gallery:
 
     folder: Path | None
     manifest: Manifest
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     live: LiveVectors
     index: VectorIndex
 
