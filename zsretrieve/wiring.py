@@ -13,17 +13,19 @@ from zsretrieve.encoders import gpus
 from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
-from zsretrieve.encoders.precision import PRECISIONS, cpu_best
+from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
-from zsretrieve.ports import Encoder, IndexBackend, Pixels
+from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from zsretrieve.backends.faiss_flat import FaissBackend
     from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
-    from zsretrieve.records import Encoding
+    from zsretrieve.records import Encoding, Space
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -37,6 +39,7 @@ __all__ = [
     "load_encoder",
     "planned_encoding",
     "provide",
+    "remembering",
 ]
 
 ENGINES = ("auto", "torch", "openvino")
@@ -111,6 +114,26 @@ def automatic_encoding() -> Encoding:
     if planned.engine == "openvino":
         from zsretrieve.encoders import openvino_runtime  # noqa: F401  (whether it can be imported is the question)
     return planned
+
+
+def remembering(
+    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Encoder:
+    """An encoder for searches in a space that loads the model only for texts that were not searched for lately.
+
+    Parameters
+    ----------
+    space : Space
+    load : callable
+        Gives the encoder that these ask for.
+    device, precision, engine
+        As for ``load_encoder``.
+    """
+    from zsretrieve.encoders.remembered import RememberingEncoder
+
+    # Words that mean the same are kept apart: what they become may take torch to find out.
+    gpu = "with" if gpus.there_may_be_one() else "without"
+    return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
 
 
 def export_model(model: str, *, force: bool = False) -> Converted:
@@ -241,27 +264,37 @@ def _cpu_precision(precision: str) -> str:
 
 def automatic_index_device() -> str:
     """Device that ``auto`` gives an index on this machine."""
-    from zsretrieve.backends.faiss_flat import FaissBackend
-
-    return FaissBackend("auto").device
+    return _faiss_backend("auto").device
 
 
-def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
+def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
     """The FAISS backend. Parameters and errors are those of ``FaissBackend``."""
     try:
-        from zsretrieve.backends.faiss_flat import FaissBackend
-    except ImportError as error:
+        return _faiss_backend(device, half=half, sharded=sharded)
+    except ImportError as error:  # it is imported only where there may be a GPU
         raise OptionalDependencyError(
             f"FAISS cannot be imported: {error}",
             hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
         ) from error
-    try:
-        return FaissBackend(device, half=half)
     except DeviceError:
         # The model may run on a GPU that the installed FAISS does not know; the index then stays on the CPU.
         if device.partition(":")[0] != "cuda":
             raise
-        return FaissBackend("cpu")
+        return _faiss_backend("cpu")
+
+
+def _faiss_backend(device: str, *, half: bool = False, sharded: bool = False) -> FaissBackend:
+    from zsretrieve.backends.faiss_flat import FaissBackend
+
+    if device == "auto" and not gpus.there_may_be_one():
+        device = "cpu"  # which FAISS need not be asked, nor imported
+    return FaissBackend(device, half=half, sharded=sharded, memory=_cache_folder)
+
+
+def _cache_folder() -> Path:
+    from zsretrieve.encoders.cache import cache_folder
+
+    return cache_folder()
 
 
 def identity_by_name(model: str) -> str | None:

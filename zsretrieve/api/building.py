@@ -8,7 +8,8 @@ from pathlib import Path
 
 from zsretrieve import prompts as _prompts
 from zsretrieve import wiring
-from zsretrieve.api.opening import PathLike, cpu_backend, open_source
+from zsretrieve.api.finding import open_source
+from zsretrieve.api.opening import PathLike, cpu_backend
 from zsretrieve.ports import Encoder
 from zsretrieve.records import PromptSet
 from zsretrieve.sources import Source

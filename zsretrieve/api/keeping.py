@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from zsretrieve.api.finding import open_source
 from zsretrieve.api.models import load_encoder
-from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes, open_source
+from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes
 from zsretrieve.errors import IndexFormatError, SourceError
 from zsretrieve.filters import selection
 from zsretrieve.ports import Encoder

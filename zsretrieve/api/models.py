@@ -5,21 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zsretrieve import wiring
-from zsretrieve.errors import SourceError, SpaceMismatchError
-from zsretrieve.ports import Encoder
+from zsretrieve.errors import SpaceMismatchError
+from zsretrieve.ports import Encoder, MakeEncoder
 from zsretrieve.records import Space
-from zsretrieve.sources import Source
-from zsretrieve.verbs.ahead import Reading
-from zsretrieve.verbs.sampling import sample
 
 if TYPE_CHECKING:
-    from zsretrieve.encoders.converted import CacheEntry, Quantised
-
-_CALIBRATED_ON, _MEASURED_ON = 300, 100
-_LEAST_PICTURES = 16
+    from zsretrieve.encoders.converted import CacheEntry
 
 
 def load_encoder(
@@ -75,51 +67,6 @@ def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> P
     return wiring.export_model(model, force=force).folder
 
 
-def calibrate(
-    model: str, source: Source, *, exif: bool = True, max_pixels: int | None = None, force: bool = False
-) -> Quantised:
-    """Calibrate a model's int8 picture tower on up to 300 pictures of a source, and measure it on up to 100 others.
-
-    It is kept with the converted model, and used by ``precision="int8"`` from then on.
-
-    Parameters
-    ----------
-    model : str
-    source : Source
-    exif, max_pixels
-        See ``Reading``.
-    force : bool
-        Keep it although it loses more than it should.
-
-    Raises
-    ------
-    SourceError
-        If too few pictures can be read.
-    OptionalDependencyError, ConversionError, CacheError
-        See ``zsretrieve.encoders.quantising.calibrate``.
-    """
-    wiring.check_int8()
-    encoder = wiring.load_encoder(model, device="cpu", engine="openvino", precision="fp32")
-    reading = Reading(exif, max_pixels=max_pixels)
-    pictures = sample(source, encoder, reading, _CALIBRATED_ON + _MEASURED_ON)
-    if len(pictures) < _LEAST_PICTURES:
-        raise SourceError(
-            f"int8 needs {_LEAST_PICTURES} pictures to be calibrated on, and {len(pictures)} can be read",
-            hint="Calibrate it on a larger folder: zsretrieve models export MODEL --int8 FOLDER, or use bf16.",
-        )
-    measured = max(1, min(_MEASURED_ON, len(pictures) // 4))
-    # Every so many are held out, so that both parts are of the whole source.
-    held_out = set(np.linspace(0, len(pictures) - 1, measured).round().astype(int).tolist())
-    others = [one for place, one in enumerate(pictures) if place in held_out]
-    own = [one for place, one in enumerate(pictures) if place not in held_out]
-    return wiring.quantise(model, own, others, force=force)
-
-
-def is_calibrated(model: str) -> bool:
-    """Whether a model has its int8 picture tower."""
-    return wiring.is_quantised(model)
-
-
 def cached_models() -> list[CacheEntry]:
     """The converted models in the user's cache folder, the oldest first."""
     return wiring.cached_models()
@@ -138,3 +85,19 @@ def check_model(model: str, space: Space) -> None:
             f"the index is of the space of '{space.model}', not of '{model}'",
             hint=f"Leave out --model, or build the index again with --model {model}",
         )
+
+
+def remembering(
+    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Encoder:
+    """An encoder for searches that keeps the vectors of texts in the user's cache folder.
+
+    Parameters
+    ----------
+    space : Space
+        That of the gallery to search.
+    load : callable
+        Gives the encoder itself, by ``load_encoder`` with these same arguments; called when a text is not there.
+    device, precision, engine : str
+    """
+    return wiring.remembering(space, load, device=device, precision=precision, engine=engine)

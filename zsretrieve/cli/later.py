@@ -38,13 +38,18 @@ def without(*names: str) -> Iterator[None]:
 
 def console_class() -> type[Console]:
     """The Console of rich; rich asks for attrs only to print its objects."""
-    with without("attr"):
-        from rich.console import Console
+    if "rich.console" not in sys.modules:
+        with without("attr"):
+            importlib.import_module("rich.console")
+    from rich.console import Console
+
     return Console
 
 
 def _import_help() -> None:
     """Import Typer's help with empty classes in place of what it imports for other kinds of markup."""
+    if "typer.rich_utils" in sys.modules:
+        return
     console_class()
     placed = []
     for module, name in _UNUSED.items():

@@ -38,6 +38,12 @@ def search(
     literal: Annotated[
         bool, typer.Option("--literal", help="Take each query as one text, whatever signs it holds.")
     ] = False,
+    query_cache: Annotated[
+        bool,
+        typer.Option(
+            "--query-cache/--no-query-cache", help="Keep the vectors of words searched for, to use them again."
+        ),
+    ] = True,
     exif: options.QueryExif = None,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
@@ -59,8 +65,13 @@ def search(
     if model is not None:
         api.check_model(model, opened.space)
 
-    def encoder() -> Encoder:
+    def loaded() -> Encoder:
         return options.load_encoder(verbosity, model or opened.space.model, device, precision, engine)
+
+    def encoder() -> Encoder:
+        if not query_cache:
+            return loaded()
+        return api.remembering(opened.space, loaded, device=device, precision=precision.value, engine=engine.value)
 
     answers = api.search_all(
         opened, query, encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup,

@@ -14,6 +14,7 @@ from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.identity import weights_identity
 from zsretrieve.encoders.naming import ModelName, NameForm
 from zsretrieve.encoders.registry import check_tag, common_to_tags, tag_activation
+from zsretrieve.encoders.text_tower import text_tower
 from zsretrieve.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.records import Head, Preprocessing, ScoreHead, Space, TextContext
 
@@ -120,9 +121,10 @@ def _space(name: ModelName, model: Any, config: Any, tokenizer: Any) -> Space:
 
 
 def _dim(model: Any) -> int:
-    tokens = torch.zeros((1, model.context_length), dtype=torch.long, device=model.logit_scale.device)
+    tower = text_tower(model)
+    tokens = torch.zeros((1, 1 if tower.causal else model.context_length), dtype=torch.long)
     with torch.no_grad():
-        return int(model.encode_text(tokens).shape[-1])
+        return int(tower(tokens).shape[-1])
 
 
 def _uses_quick_gelu(model: Any) -> bool:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zsretrieve.encoders import preprocessing, text_batches
+from zsretrieve.encoders import preprocessing
 from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted, Quantised
 from zsretrieve.encoders.openvino_runtime import openvino
 from zsretrieve.encoders.precision import cpu_best, cpu_name
-from zsretrieve.encoders.tokenizing import TextTokenizer
+from zsretrieve.encoders.text_batches import in_batches
+from zsretrieve.encoders.tokenizing import Ids, TextTokenizer
 from zsretrieve.errors import DeviceError
 from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding
@@ -28,6 +29,7 @@ from zsretrieve.vectors import Vectors, unit_rows
 # What is not quantised is computed in float32: with it, int8 loses nothing more and is not slower.
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _BATCH = 32
+_TEXT_ROWS, _TEXT_TOKENS = 128, 2048
 
 
 class OpenVinoEncoder:
@@ -82,13 +84,20 @@ class OpenVinoEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.empty((0, self.space.dim), dtype=np.float32)
-        ids = self._tokenizer.ids(texts)
-        return text_batches.in_batches(ids, self._encode_ids, tokenizer=self._tokenizer, causal=self._causal)
+        return in_batches(
+            self._tokenizer,
+            self._tokenizer.ids(texts),
+            self._encode_tokens,
+            dim=self.space.dim,
+            causal=self._causal,
+            most_tokens=_TEXT_TOKENS,
+            most_rows=_TEXT_ROWS,
+        )
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         return self._tokenizer.counts(texts)
 
-    def _encode_ids(self, tokens: NDArray[np.int64]) -> Vectors:
+    def _encode_tokens(self, tokens: Ids) -> Vectors:
         return unit_rows(self._text(tokens))
 
 

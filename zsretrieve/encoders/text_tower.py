@@ -79,6 +79,7 @@ class _Causal(TextTower):
     """Pooled at one token of the text."""
 
     causal = True
+    _mask: torch.Tensor
 
     def __init__(self, text: Any) -> None:
         super().__init__()
@@ -111,6 +112,8 @@ class _WithClassToken(TextTower):
     """
 
     causal = True
+    _mask: torch.Tensor
+    _room: torch.Tensor
 
     def __init__(self, text: Any) -> None:
         super().__init__()
@@ -168,8 +171,8 @@ def _cls_of(model: Any) -> Any:
 
 
 def _pooling(text: Any) -> str:
-    return str(getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "none"))
+    return str(text.text_pool_type if hasattr(text, "text_pool_type") else text.pool_type)
 
 
 def _end_id(text: Any) -> int:
-    return int(getattr(text, "text_eos_id", None) or getattr(text, "eos_id", -1))
+    return int(text.text_eos_id if hasattr(text, "text_eos_id") else text.eos_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import open_clip
@@ -12,6 +13,9 @@ from PIL import Image
 from zsretrieve.encoders import openclip
 from zsretrieve.encoders.naming import parse_model_name
 from zsretrieve.encoders.preprocessing import prepare
+from zsretrieve.encoders.text_batches import in_batches
+from zsretrieve.encoders.text_tower import TextTower, text_tower
+from zsretrieve.encoders.tokenizing import Ids, InexactTokenizerError, TextTokenizer
 from zsretrieve.encoders.torch_numerics import numerics
 from zsretrieve.encoders.torch_pictures import PictureTower
 from zsretrieve.errors import DeviceError
@@ -20,7 +24,9 @@ from zsretrieve.records import Encoding
 from zsretrieve.vectors import Vectors, unit_rows
 
 PRECISIONS = ("auto", "fp32", "bf16")
-_TEXT_BATCH = 256
+# The most texts and tokens a batch of texts holds. A CPU gains nothing by more tokens than keep its cores busy.
+_TEXT_ROWS = {"cpu": 256, "cuda": 4096}
+_TEXT_TOKENS = {"cpu": 2048, "cuda": 65536}
 
 
 class TorchEncoder:
@@ -91,21 +97,52 @@ class TorchEncoder:
         return self._pictures(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        parts = [np.empty((0, self.space.dim), dtype=np.float32)]
-        for start in range(0, len(texts), _TEXT_BATCH):
-            tokens = self._tokenizer(list(texts[start : start + _TEXT_BATCH])).to(self._device)
-            with numerics(self._device, self._precision):
-                vectors = self._model.encode_text(tokens)
-            parts.append(unit_rows(vectors.float().cpu().numpy()))
-        return np.concatenate(parts)
+        rows, words = _TEXT_ROWS[self._device.type], self._words
+        if words is None:
+            parts = [self._encode_plainly(texts[start : start + rows]) for start in range(0, len(texts), rows)]
+            return np.concatenate([np.empty((0, self.space.dim), dtype=np.float32), *parts])
+        return in_batches(
+            words,
+            words.ids(texts),
+            self._encode_tokens,
+            dim=self.space.dim,
+            causal=self._text.causal,
+            most_tokens=_TEXT_TOKENS[self._device.type],
+            most_rows=rows,
+        )
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
+        if self._words is not None:
+            return self._words.counts(texts)
         if isinstance(self._tokenizer, open_clip.tokenizer.SimpleTokenizer):
             return [len(self._tokenizer.encode(text)) + 2 for text in texts]
         if not texts:
             return []
         clean = getattr(self._tokenizer, "clean_fn", lambda text: text)
         return [len(ids) for ids in self._tokenizer.tokenizer([clean(text) for text in texts]).input_ids]
+
+    @cached_property
+    def _words(self) -> TextTokenizer | None:
+        """Our own tokenizer, which is quick and does not pad; None where only open_clip's gives its tokens."""
+        try:
+            return TextTokenizer.from_openclip(self._tokenizer)
+        except InexactTokenizerError:
+            return None
+
+    @cached_property
+    def _text(self) -> TextTower:
+        return text_tower(self._model, self._words.pad_id if self._words else 0).eval()
+
+    def _encode_tokens(self, tokens: Ids) -> Vectors:
+        with numerics(self._device, self._precision):
+            features = self._text(torch.from_numpy(tokens).to(self._device))
+        return unit_rows(features.float().cpu().numpy())
+
+    def _encode_plainly(self, texts: Sequence[str]) -> Vectors:
+        tokens = self._tokenizer(list(texts)).to(self._device)
+        with numerics(self._device, self._precision):
+            features = self._model.encode_text(tokens)
+        return unit_rows(features.float().cpu().numpy())
 
 
 def planned_encoding(device: str, precision: str) -> Encoding:

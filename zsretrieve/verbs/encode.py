@@ -216,13 +216,17 @@ def encode_texts_once(
     rows = [[row_of.setdefault(text, len(row_of)) for text in group] for group in groups]
     texts = list(row_of)
     room = encoder.space.text.context_length
-    cut = tuple(text for text, count in zip(texts, encoder.token_counts(texts), strict=True) if count > room)
-    parts = []
+    counts = encoder.token_counts(texts)
+    cut = tuple(text for text, count in zip(texts, counts, strict=True) if count > room)
+    # Texts of like length stand in one chunk, so that the encoder need not pad them.
+    order = sorted(range(len(texts)), key=counts.__getitem__)
+    vectors = np.empty((len(texts), encoder.space.dim), dtype=np.float32)
     for start in range(0, len(texts), _TEXT_CHUNK):
-        parts.append(encoder.encode_texts(texts[start : start + _TEXT_CHUNK]))
+        chunk = order[start : start + _TEXT_CHUNK]
+        vectors[chunk] = encoder.encode_texts([texts[row] for row in chunk])
         if on_progress is not None:
-            on_progress(min(start + _TEXT_CHUNK, len(texts)), len(texts))
-    return EncodedTexts(np.concatenate(parts), rows, cut)
+            on_progress(start + len(chunk), len(texts))
+    return EncodedTexts(vectors, rows, cut)
 
 
 @dataclass

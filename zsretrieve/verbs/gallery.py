@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zsretrieve import addresses
-from zsretrieve.errors import ImageError, OutputExistsError, SourceError
+from zsretrieve.errors import OutputExistsError, SourceError
 from zsretrieve.ports import Encoder, IndexBackend
 from zsretrieve.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.sources import Source, SourceFile
@@ -255,7 +255,7 @@ def _still_to_do(
         id_ = file.id if before is None else before.id
         if before is not None:
             stale.discard(before.id)
-            if before.path == file.path and is_unchanged(source.address(file), before):
+            if before.path == file.path and addresses.is_unchanged(source.address(file), before):
                 unchanged += 1
                 growth.forget_skips([file.path])
                 if before.label != file.label:
@@ -264,12 +264,3 @@ def _still_to_do(
         todo.append(replace(file, id=place if id_ is None and same_listing else id_))
     growth.remove(stale)
     return todo, unchanged
-
-
-def is_unchanged(address: str, item: Item) -> bool:
-    """Whether size and time of a picture's file are what they were when it was encoded."""
-    try:
-        state = addresses.state(address)
-    except ImageError:
-        return False
-    return (state.bytes, state.mtime_ns) == (item.bytes, item.mtime_ns)

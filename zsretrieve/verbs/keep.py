@@ -21,7 +21,6 @@ from zsretrieve.store.indexes import check_same_space, gallery_rows
 from zsretrieve.store.rows import Live
 from zsretrieve.verbs.ahead import Reading
 from zsretrieve.verbs.encode import OnProgress, Seen, unread
-from zsretrieve.verbs.gallery import is_unchanged
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 
 
@@ -273,7 +272,7 @@ class _Intake:
             if not before:
                 todo.append(replace(file, id=None))
             for item in before:
-                if self._checksum or not is_unchanged(source.address(file), item):
+                if self._checksum or not addresses.is_unchanged(source.address(file), item):
                     todo.append(replace(file, id=item.id))
                     continue
                 self._count["unchanged"] += 1
