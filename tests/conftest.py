@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from PIL import Image
 
 # No test may wait for a hub: what is not on this machine must fail at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Converted models are kept for this run alone, and shared by all processes of it.
+os.environ["ZSRETRIEVE_CACHE"] = tempfile.mkdtemp(prefix="zsretrieve-cache-")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from zsretrieve import api
@@ -26,6 +30,10 @@ from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.ports import Encoder
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(os.environ["ZSRETRIEVE_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

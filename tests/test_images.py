@@ -6,8 +6,10 @@ import pytest
 from kits.images import picture
 from PIL import Image
 
+from zsretrieve.encoders.preprocessing import prepare
 from zsretrieve.errors import ImageError
-from zsretrieve.images import open_picture
+from zsretrieve.images import decode, open_picture, read_file
+from zsretrieve.records import Preprocessing
 
 
 def test_a_picture_and_its_facts(tmp_path: Path) -> None:
@@ -88,3 +90,49 @@ def test_32_bit_pictures_of_8_bit_values_are_not_black(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "a.tif").image), values)
     Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)).save(tmp_path / "nan.tif")
     assert open_picture(tmp_path / "nan.tif").image.mode == "L"
+
+
+SQUARE = Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest")
+
+
+def soft(size: tuple[int, int]) -> Image.Image:
+    coarse = np.random.default_rng(3).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [((1024, 768), (128, 96)), ((500, 300), (125, 75)), ((255, 128), (128, 64)), ((128, 127), (128, 127))],
+)
+def test_a_large_jpeg_may_be_decoded_at_a_part_of_its_size(
+    tmp_path: Path, size: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    soft(size).save(tmp_path / "a.jpg", quality=95)
+    content = read_file(tmp_path / "a.jpg")
+    exact, fast = decode(content), decode(content, fast_for=SQUARE)
+    assert fast.image.size == decoded
+    assert (fast.width, fast.height) == (exact.width, exact.height) == size
+    one, other = (prepare(picture.image, SQUARE).astype(float) for picture in (exact, fast))
+    assert np.abs(one - other).mean() < 3
+
+
+def test_fast_decoding_keeps_what_lies_on_its_side_large_enough(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    soft((1600, 200)).save(tmp_path / "a.jpg", exif=exif)
+    content = read_file(tmp_path / "a.jpg")
+    wide = Preprocessing((200, 100), (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")  # upright: 200 high, 100 wide
+    fast = decode(content, fast_for=wide)
+    assert (fast.image.size, fast.width, fast.height) == ((100, 800), 200, 1600)
+    stored = decode(content, exif=False, fast_for=wide)
+    assert (stored.image.size, stored.width, stored.height) == ((1600, 200), 1600, 200)
+
+
+def test_fast_decoding_leaves_other_formats_alone(tmp_path: Path) -> None:
+    soft((640, 480)).save(tmp_path / "a.png")
+    content = read_file(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode(content, fast_for=SQUARE).image, decode(content).image)
+    thin = Image.new("RGB", (3, 4000))
+    thin.save(tmp_path / "thin.jpg")
+    longest = Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3, "bicubic", "longest")
+    assert decode(read_file(tmp_path / "thin.jpg"), fast_for=longest).height == 4000

@@ -18,7 +18,7 @@ from zsretrieve.encoders.naming import DEMO_FOLDER
 from zsretrieve.ports import Encoder, IndexBackend
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs import build
-from zsretrieve.verbs.encode import Reading
+from zsretrieve.verbs.ahead import Reading
 from zsretrieve.verbs.gallery import build_gallery
 
 BACKENDS = {"numpy": NumpyBackend(), "faiss": FaissBackend("cpu")}

@@ -2,29 +2,101 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
-HEAVY = ("torch", "open_clip", "timm", "transformers", "faiss", "pyarrow", "torchvision", "duckdb")
+from zsretrieve.cli.app import app
+from zsretrieve.cli.later import Later
+from zsretrieve.encoders.hashing import HashingEncoder
+
+HEAVY = (
+    "torch", "open_clip", "timm", "transformers", "tokenizers", "openvino", "faiss", "pyarrow", "torchvision", "duckdb",
+    "datasets", "scipy", "pandas", "huggingface_hub", "safetensors",
+)  # fmt: skip
+# What a list of commands needs less than its reader's patience.
+NOT_FOR_HELP = (
+    *HEAVY, "numpy", "PIL", "pydantic", "attr", "rich.markdown", "rich.traceback", "sqlite3", "platformdirs",
+    "zsretrieve.api", "zsretrieve.wiring", "zsretrieve.store", "zsretrieve.verbs",
+)  # fmt: skip
+NOT_FOR_SEARCH = (
+    *(name for name in HEAVY if name not in ("pyarrow", "faiss")), "pyarrow.dataset", "pydantic", "attr",
+    "rich.markdown", "rich.traceback", "zsretrieve.verbs.encode", "zsretrieve.verbs.classify", "zsretrieve.exchange",
+    "zsretrieve.sources",
+)  # fmt: skip
 
 
-def loaded(code: str) -> set[str]:
-    probe = f"import sys\n{code}\nprint(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+def loaded(code: str, names: tuple[str, ...] = HEAVY, env: dict[str, str] | None = None) -> set[str]:
+    probe = f"import sys\n{code}\nprint(' '.join(m for m in {names!r} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, env={**os.environ, **(env or {})}
+    )
     return set(done.stdout.splitlines()[-1].split())
+
+
+def running(arguments: list[str]) -> str:
+    """Code that runs the command line and goes on after it."""
+    return (
+        f"sys.argv = ['zsretrieve', *{arguments!r}]\nfrom zsretrieve.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as e:\n    assert e.code in (0, None), e.code"
+    )
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded("import zsretrieve") == set()
-    assert loaded("import zsretrieve, zsretrieve.errors, zsretrieve.records") == set()
+    assert loaded("import zsretrieve, zsretrieve.errors, zsretrieve.records, zsretrieve.api") == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["index", "--help"], ["search", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["index", "--help"], ["index", "add", "--help"], ["search", "--help"],
+     ["models", "list", "--help"], ["doctor", "--help"]],
+)  # fmt: skip
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    code = f"sys.argv = ['zsretrieve', *{arguments!r}]\nfrom zsretrieve.cli.app import main\n"
-    assert loaded(f"{code}try:\n    main()\nexcept SystemExit as e:\n    assert e.code in (0, None), e.code") == set()
+    assert loaded(running(arguments), NOT_FOR_HELP) == set()
+
+
+def test_help_loads_only_the_command_it_is_about() -> None:
+    commands = tuple(f"zsretrieve.cli.{name}" for name in ("classify", "doctor", "index", "keep", "models", "search"))
+    assert loaded(running(["--help"]), commands) == set()
+    assert loaded(running(["search", "--help"]), commands) == {"zsretrieve.cli.search"}
+
+
+def later(command: Any) -> Iterator[Later]:
+    for child in command.commands.values():
+        if isinstance(child, Later):
+            yield child
+            child = child.load()
+        if hasattr(child, "commands"):
+            yield from later(child)
+
+
+def test_commands_are_listed_with_the_first_words_of_their_own_help() -> None:
+    listed = list(later(get_command(app)))
+    assert len(listed) > 15
+    for one in listed:
+        own = one.load()
+        assert one.name == own.name
+        assert one.help == own.help.split("\n\n")[0].replace("\n", " ")
+
+
+def test_a_search_that_is_remembered_needs_no_model(
+    small_gallery: Path, tmp_path: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = {"ZSRETRIEVE_CACHE": str(tmp_path / "cache")}
+    monkeypatch.setenv("ZSRETRIEVE_CACHE", cache["ZSRETRIEVE_CACHE"])
+    monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
+    for form in ("table", "json"):
+        ask = ["search", str(small_gallery), "a red circle", "--format", form]
+        assert CliRunner().invoke(app, ask).exit_code == 0
+        assert loaded(running(ask), NOT_FOR_SEARCH, cache) == set()
 
 
 def test_the_names_promised_are_there() -> None:

@@ -12,8 +12,12 @@ from zsretrieve.archives import MEMBER, State, is_url, join, remote, split
 from zsretrieve.archives.places import HUB
 from zsretrieve.errors import ImageError, MissingImageError
 from zsretrieve.images import Content
+from zsretrieve.records import Item
 
-__all__ = ["MEMBER", "State", "canonical", "is_missing", "is_url", "join", "read", "relative", "split", "state"]
+__all__ = [
+    "MEMBER", "State", "canonical", "is_missing", "is_unchanged", "is_url", "join", "read", "relative", "split",
+    "state",
+]  # fmt: skip
 
 
 def read(address: str) -> Content:
@@ -73,3 +77,12 @@ def is_missing(address: str) -> bool:
     except ImageError:
         return False
     return False
+
+
+def is_unchanged(address: str, item: Item) -> bool:
+    """Whether size and time of a picture's file are what they were when it was encoded."""
+    try:
+        found = state(address)
+    except ImageError:
+        return False
+    return (found.bytes, found.mtime_ns) == (item.bytes, item.mtime_ns)

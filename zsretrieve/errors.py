@@ -3,7 +3,9 @@
 ZsRetrieveError
 ├── ModelNameError          a model name that cannot be read or does not exist
 ├── WeightsUnavailableError the weights of a known model cannot be had
+├── ConversionError         a model that the CPU engine cannot run
 ├── DeviceError             the device or precision asked for is not there
+├── CacheError              the cache folder cannot be written
 ├── PromptError             class names, templates or prompts that cannot be used
 ├── SourceError             a folder, list or file of images that cannot be used
 ├── ImageError              one picture that cannot be read (becomes a Skipped in a run)
@@ -51,7 +53,15 @@ class WeightsUnavailableError(ZsRetrieveError):
     pass
 
 
+class ConversionError(ZsRetrieveError):
+    pass
+
+
 class DeviceError(ZsRetrieveError):
+    pass
+
+
+class CacheError(ZsRetrieveError):
     pass
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from zsretrieve.errors import ImageError
+from zsretrieve.records import Preprocessing
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k"}
@@ -37,6 +38,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = frozenset(turn for orientation, turn in _TURNS.items() if orientation >= 5)
+_JPEG = frozenset({"JPEG", "MPO"})
 # A decoded picture, its turned copy and its conversion to RGB, some of them at once.
 _BYTES_PER_PIXEL = 16
 _LEAST_LIMIT, _GREATEST_LIMIT = 64_000_000, 2_000_000_000
@@ -61,7 +64,10 @@ class Content:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture and what is known of its file. ``digest`` is the sha256 of the file's bytes."""
+    """A decoded picture and what is known of its file. ``digest`` is the sha256 of the file's bytes.
+
+    ``width`` and ``height`` are those of the file, upright; the image may have been decoded at a part of them.
+    """
 
     image: Image.Image
     width: int
@@ -105,7 +111,9 @@ def read_file(path: str | Path) -> Content:
     raise ImageError("changed while it was being read")
 
 
-def decode(content: Content, *, exif: bool = True, max_pixels: int | None = None) -> Picture:
+def decode(
+    content: Content, *, exif: bool = True, max_pixels: int | None = None, fast_for: Preprocessing | None = None
+) -> Picture:
     """Decode a picture.
 
     Parameters
@@ -115,6 +123,9 @@ def decode(content: Content, *, exif: bool = True, max_pixels: int | None = None
         Turn the picture upright as its EXIF orientation says.
     max_pixels : int, optional
         Larger pictures are refused before they are decoded; ``default_max_pixels()`` by default.
+    fast_for : Preprocessing, optional
+        Decode a JPEG at a half, a quarter or an eighth of its size, if that is no smaller than what this
+        preprocessing resizes it to. The pixels are not quite those of an exact decoding.
 
     Raises
     ------
@@ -124,8 +135,22 @@ def decode(content: Content, *, exif: bool = True, max_pixels: int | None = None
     if not content.data:
         raise ImageError("empty file")
     limit = default_max_pixels() if max_pixels is None else max_pixels
-    image = _decode(content.data, exif, limit)
-    return Picture(image, image.width, image.height, len(content.data), content.mtime_ns, content.digest)
+    image, (width, height) = _decode(content.data, exif, limit, fast_for)
+    return Picture(image, width, height, len(content.data), content.mtime_ns, content.digest)
+
+
+def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """The (width, height) that a picture of (width, height) pixels is resized to, before it is cropped or padded."""
+    width, height = size
+    target_height, target_width = preprocessing.size
+    if preprocessing.resize_mode == "squash":
+        return target_width, target_height
+    if preprocessing.resize_mode == "shortest" and target_height == target_width:
+        longer = int(target_height * max(size) / min(size))
+        return (target_width, longer) if width <= height else (longer, target_height)
+    ratios = (height / target_height, width / target_width)
+    ratio = max(ratios) if preprocessing.resize_mode == "longest" else min(ratios)
+    return round(width / ratio), round(height / ratio)
 
 
 @functools.cache
@@ -152,7 +177,8 @@ def own_pixel_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _decode(data: bytes, exif: bool, limit: int) -> Image.Image:
+def _decode(data: bytes, exif: bool, limit: int, fast_for: Preprocessing | None) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture, and the size that its file has, both turned upright if ``exif`` asks for it."""
     try:
         if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
             _register_heif()
@@ -162,9 +188,12 @@ def _decode(data: bytes, exif: bool, limit: int) -> Image.Image:
             raise ImageError(
                 f"too many pixels: {pixels / 1e6:,.0f} million, and the limit is {limit / 1e6:,.0f} (--max-megapixels)"
             )
-        with _one_large if pixels > _LARGE_PIXELS else contextlib.nullcontext():
+        full = None if fast_for is None else _reduced(image, exif, fast_for)
+        with _one_large if image.width * image.height > _LARGE_PIXELS else contextlib.nullcontext():
             image.load()
-            return _for_preprocessing(_upright(image) if exif else image)
+            turn = _turn(image) if exif else None
+            size = _turned(full or image.size, turn)
+            return _for_preprocessing(image if turn is None else image.transpose(turn)), size
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -187,14 +216,28 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; a damaged EXIF block is no reason to lose a sound picture."""
+def _reduced(image: Image.Image, exif: bool, preprocessing: Preprocessing) -> tuple[int, int] | None:
+    """Have a JPEG decoded at no more of its size than needed; tells its full size, or None if it is no JPEG."""
+    if image.format not in _JPEG:
+        return None
+    full = image.size
+    turn = _turn(image) if exif else None
+    width, height = _turned(resized_size(_turned(full, turn), preprocessing), turn)
+    image.draft(image.mode, (max(width, 1), max(height, 1)))
+    return full
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns it upright as its EXIF orientation says; a damaged EXIF block is no reason to lose a sound picture."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # Pillow's parser raises whatever the damage leads it to
-        return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+def _turned(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:
+    return size[::-1] if turn in _ON_ITS_SIDE else size
 
 
 def _for_preprocessing(image: Image.Image) -> Image.Image:

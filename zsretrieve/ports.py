@@ -33,6 +33,11 @@ class Encoder(Protocol):
         """How many images a batch should hold."""
         ...
 
+    @property
+    def concurrency(self) -> int:
+        """How many calls of ``encode_prepared`` may run at once, each in a thread of its own; 1 if only one may."""
+        ...
+
     def prepare(self, image: Image.Image) -> Pixels:
         """Resize, crop and convert one picture. Safe to call from several threads at once."""
         ...
@@ -154,7 +159,22 @@ class IndexBackend(Protocol):
 
     def create(self, dim: int) -> VectorIndex: ...
 
-    def load(self, path: Path) -> VectorIndex: ...
+    def load(self, path: Path, aligned: Sequence[Vectors] = ()) -> VectorIndex:
+        """Open a file that ``save`` wrote.
+
+        Parameters
+        ----------
+        path : Path
+        aligned : sequence of float32 arrays of shape (n_i, dim)
+            The same rows, one array after the other, mapped from where they lie as a matrix product wants them. May be
+            searched in place of those in the file.
+
+        Raises
+        ------
+        IntegrityError
+            If it is not such a file.
+        """
+        ...
 
 
 # Gives an encoder once it is needed: loading one takes seconds.

@@ -5,81 +5,301 @@ Every adapter is imported when it is first needed, so that a command pays only f
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from zsretrieve.encoders import gpus
+from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
-from zsretrieve.encoders.naming import DEFAULT_MODEL
-from zsretrieve.errors import DeviceError, OptionalDependencyError
-from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
+from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
+from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
+from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from zsretrieve.backends.faiss_flat import FaissBackend
+    from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
+    from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
-    from zsretrieve.records import Encoding
+    from zsretrieve.records import Encoding, Space
 
 __all__ = [
     "DEFAULT_MODEL",
     "automatic_encoding",
     "automatic_index_device",
     "describe_model",
+    "export_model",
     "identity_by_name",
     "index_backend",
     "known_models",
     "load_encoder",
+    "planned_encoding",
     "provide",
+    "remembering",
 ]
+
+ENGINES = ("auto", "torch", "openvino")
+INT8 = "int8"
+
+_log = logging.getLogger("zsretrieve")
 
 
 def load_encoder(
-    model: str = DEFAULT_MODEL, *, device: str = "auto", precision: str = "auto", batch_size: int | None = None
+    model: str = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    engine: str = "auto",
+    batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Encoder:
-    """Load a model. Parameters and errors are those of ``TorchEncoder``."""
-    from zsretrieve.encoders.naming import parse_model_name
+    """Load a model, once for each GPU that is named.
 
-    parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    Parameters
+    ----------
+    model, device, precision, batch_size, compiled
+        See ``TorchEncoder``; several GPUs are named ``cuda:0,cuda:1`` or ``cuda:all``.
+    engine : str
+        ``torch``, ``openvino`` (on the CPU), or ``auto``: OpenVINO where there is no GPU, torch for models that it
+        does not convert.
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError, DeviceError
+        See ``TorchEncoder``; DeviceError also if the engine does not do what is asked.
+    """
+    name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
+    if precision == INT8 and engine == "auto":
+        engine = "openvino"
+    if compiled and engine == "auto":
+        engine = "torch"  # which alone has that compiler
+    if _engine(engine, device) == "openvino":
+        encoder = _openvino_encoder(name, engine, precision, batch_size)
+        if encoder is not None:
+            return encoder
     try:
         from zsretrieve.encoders.torch_openclip import TorchEncoder
     except ImportError as error:
         raise OptionalDependencyError(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
-    return TorchEncoder(model, device=device, precision=precision, batch_size=batch_size)
+    made = [
+        TorchEncoder(model, device=one, precision=precision, batch_size=batch_size, compiled=compiled)
+        for one in device_list(device)
+    ]
+    if len(made) == 1:
+        return made[0]
+    from zsretrieve.encoders.replicas import Replicas
+
+    return Replicas(made)
+
+
+def planned_encoding(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Encoding:
+    """Engine, precision and device that these become on this machine, for a model that converts."""
+    if _engine(engine, device) == "openvino":
+        return Encoding("openvino", _cpu_precision(precision), "cpu")
+    from zsretrieve.encoders.torch_openclip import planned_encoding
+
+    planned = [planned_encoding(one, precision) for one in device_list(device)]
+    return replace(planned[0], device=",".join(one.device for one in planned))
 
 
 def automatic_encoding() -> Encoding:
-    """Engine, precision and device that ``auto`` chooses on this machine."""
-    from zsretrieve.encoders.torch_openclip import automatic_encoding
+    """Engine, precision and device that ``auto`` chooses on this machine. Raises ImportError if it cannot run."""
+    planned = planned_encoding()
+    if planned.engine == "openvino":
+        from zsretrieve.encoders import openvino_runtime  # noqa: F401  (whether it can be imported is the question)
+    return planned
 
-    return automatic_encoding()
+
+def remembering(
+    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Encoder:
+    """An encoder for searches in a space that loads the model only for texts that were not searched for lately.
+
+    Parameters
+    ----------
+    space : Space
+    load : callable
+        Gives the encoder that these ask for.
+    device, precision, engine
+        As for ``load_encoder``.
+    """
+    from zsretrieve.encoders.remembered import RememberingEncoder
+
+    # Words that mean the same are kept apart: what they become may take torch to find out.
+    gpu = "with" if gpus.there_may_be_one() else "without"
+    return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
+
+
+def export_model(model: str, *, force: bool = False) -> Converted:
+    """Convert a model for the CPU engine, or find it converted.
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError
+        If it cannot be loaded.
+    ConversionError
+        If it does not convert; the message says why.
+    CacheError
+        If the cache folder cannot be written.
+    """
+    from zsretrieve.encoders import converted
+
+    name = parse_model_name(model)
+    if force:
+        converted.forget(name)
+    made = _converted(name)
+    if made.failure is not None:
+        raise ConversionError(
+            f"'{name.written}' cannot be converted: {made.failure}", hint="It runs all the same, by --engine torch."
+        )
+    return made
+
+
+def is_quantised(model: str) -> bool:
+    """Whether a model is calibrated for int8."""
+    from zsretrieve.encoders import converted
+
+    found = converted.find(parse_model_name(model))
+    return found is not None and found.failure is None and converted.quantised(found) is not None
+
+
+def check_int8() -> None:
+    """Raise OptionalDependencyError unless a model can be quantised here."""
+    from zsretrieve.encoders import quantising
+
+    quantising.check_installed()
+
+
+def cached_models() -> list[CacheEntry]:
+    """The converted models in the user's cache folder, the oldest first."""
+    from zsretrieve.encoders import converted
+
+    return converted.entries()
+
+
+def clear_cached_models(model: str | None) -> list[CacheEntry]:
+    """Delete the converted models of a name, or all. Raises CacheError."""
+    from zsretrieve.encoders import converted
+
+    return converted.clear(None if model is None else parse_model_name(model).written)
+
+
+def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False) -> Quantised:
+    """Calibrate the int8 picture tower of a model. Parameters and errors are those of ``quantising.calibrate``, and of
+    ``export_model``.
+    """
+    from zsretrieve.encoders import quantising
+
+    return quantising.calibrate(export_model(model), pictures, others, force=force)
+
+
+def _engine(engine: str, device: str) -> str:
+    if engine not in ENGINES:
+        raise DeviceError(f"'{engine}' is not an engine", hint=f"Use {', '.join(ENGINES)}.")
+    on_cpu = device == "cpu" or (device == "auto" and not gpus.torch_has_one())
+    if engine == "openvino" and device != "auto" and not on_cpu:
+        raise DeviceError(f"the engine openvino runs on the CPU, not on '{device}'", hint="Leave out --engine.")
+    if engine == "auto":
+        return "openvino" if on_cpu else "torch"
+    return engine
+
+
+def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: int | None) -> Encoder | None:
+    """The encoder, or None, with a line that says why, if torch must do it."""
+    resolved = _cpu_precision(precision)
+    try:
+        made = _converted(name)
+        if made.failure is None:
+            from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
+
+            small = _quantised(made) if resolved == INT8 else None
+            return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size, quantised=small)
+        why = f"OpenVINO does not convert {name.written} ({made.failure})"
+    except ImportError as error:
+        why = f"OpenVINO cannot be imported ({error})"
+    except CacheError as error:
+        why = error.message
+    if engine == "openvino":
+        raise DeviceError(why, hint="Use --engine torch.")
+    _log.warning(f"{why}; torch is used instead, which is slower")
+    return None
+
+
+def _quantised(made: Converted) -> Quantised:
+    from zsretrieve.encoders import converted
+
+    found = converted.quantised(made)
+    if found is None:
+        raise DeviceError(
+            f"{made.name} is not calibrated for int8",
+            hint=f"Calibrate it on images like yours: zsretrieve models export {made.name} --int8 FOLDER",
+        )
+    return found
+
+
+def _converted(name: ModelName) -> Converted:
+    from zsretrieve.encoders import converted
+
+    found = converted.find(name)
+    if found is None:
+        from zsretrieve.encoders.converting import convert_once
+
+        found = convert_once(name)
+    return found
+
+
+def _cpu_precision(precision: str) -> str:
+    if precision not in PRECISIONS:
+        raise DeviceError(f"'{precision}' is not a precision", hint=f"Use {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    return cpu_best()
 
 
 def automatic_index_device() -> str:
     """Device that ``auto`` gives an index on this machine."""
-    from zsretrieve.backends.faiss_flat import FaissBackend
-
-    return FaissBackend("auto").device
+    return _faiss_backend("auto").device
 
 
-def index_backend(device: str = "auto", *, half: bool = False) -> IndexBackend:
+def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
     """The FAISS backend. Parameters and errors are those of ``FaissBackend``."""
     try:
-        from zsretrieve.backends.faiss_flat import FaissBackend
-    except ImportError as error:
+        return _faiss_backend(device, half=half, sharded=sharded)
+    except ImportError as error:  # it is imported only where there may be a GPU
         raise OptionalDependencyError(
             f"FAISS cannot be imported: {error}",
             hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
         ) from error
-    try:
-        return FaissBackend(device, half=half)
     except DeviceError:
         # The model may run on a GPU that the installed FAISS does not know; the index then stays on the CPU.
         if device.partition(":")[0] != "cuda":
             raise
-        return FaissBackend("cpu")
+        return _faiss_backend("cpu")
+
+
+def _faiss_backend(device: str, *, half: bool = False, sharded: bool = False) -> FaissBackend:
+    from zsretrieve.backends.faiss_flat import FaissBackend
+
+    if device == "auto" and not gpus.there_may_be_one():
+        device = "cpu"  # which FAISS need not be asked, nor imported
+    return FaissBackend(device, half=half, sharded=sharded, memory=_cache_folder)
+
+
+def _cache_folder() -> Path:
+    from zsretrieve.encoders.cache import cache_folder
+
+    return cache_folder()
 
 
 def identity_by_name(model: str) -> str | None:
     """What identifies the weights of a model, where its name alone tells; None where files must be read."""
-    from zsretrieve.encoders.naming import parse_model_name, tag_identity
+    from zsretrieve.encoders.naming import tag_identity
 
     return tag_identity(parse_model_name(model))
 

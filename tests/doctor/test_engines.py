@@ -149,4 +149,4 @@ def test_faiss_that_cannot_be_imported_is_one_problem() -> None:
 def test_an_engine_that_cannot_be_chosen_is_a_problem() -> None:
     models, indexes = automatic(told({"engine_error": "ImportError: open_clip"}, {"index_device": "cpu"}))
     assert models.status is Status.PROBLEM
-    assert indexes == Finding("engine for indexes", Status.OK, "auto is FAISS on cpu")
+    assert indexes == Finding("engine for indexes", Status.OK, "auto is numpy on cpu")

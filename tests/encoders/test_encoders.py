@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from PIL import Image
 
 from zsretrieve import api
 from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.encoders.torch_numerics import _exact_convolutions
 from zsretrieve.encoders.torch_openclip import TorchEncoder, resolve_device
 from zsretrieve.errors import DeviceError, ImageError, ModelNameError, WeightsUnavailableError
 from zsretrieve.records import ScoreHead
+from zsretrieve.vectors import unit_rows
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +54,12 @@ def test_equals_the_plain_path(models: dict[str, Path], name: str) -> None:
     tokenizer = open_clip.get_tokenizer(f"local-dir:{models[name]}")
     model.eval()
     with torch.no_grad():
-        images = model.encode_image(torch.stack([preprocess(i) for i in pictures()]), normalize=True)
+        pixels = torch.stack([preprocess(i) for i in pictures()])
+        plain, images = model.encode_image(pixels), model.encode_image(pixels, normalize=True)
         texts = model.encode_text(tokenizer(TEXTS), normalize=True)
     ours = encoder.encode_prepared([encoder.prepare(i) for i in pictures()])
+    # The same pixels in the same arithmetic; only the length is divided away in float64 here.
+    np.testing.assert_array_equal(ours, unit_rows(plain.numpy()))
     np.testing.assert_allclose(ours, images.numpy(), atol=1e-6)
     np.testing.assert_allclose(encoder.encode_texts(TEXTS), texts.numpy(), atol=1e-6)
 
@@ -170,7 +176,7 @@ def test_a_picture_too_thin_to_be_resized_is_refused(models: dict[str, Path]) ->
     with pytest.raises(ImageError, match="too thin to be resized: 1 x 20000"):
         TorchEncoder(f"local-dir:{models['vit-quickgelu']}").prepare(thin)
     siglip = TorchEncoder(f"local-dir:{models['siglip-like']}")
-    assert siglip.prepare(thin).shape == (3, 64, 64)
+    assert siglip.prepare(thin).shape == (64, 64, 3)
 
 
 def test_devices_and_precisions() -> None:
@@ -187,3 +193,23 @@ def test_loading_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
         TorchEncoder("demo")
     assert told.getvalue() == ""
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_model_agrees_also_on_a_batch_that_is_not_full(models: dict[str, Path]) -> None:
+    name = f"local-dir:{models['vit-quickgelu']}"
+    plain, compiled = (TorchEncoder(name, device="cpu", batch_size=8, compiled=made) for made in (False, True))
+    prepared = [plain.prepare(i) for i in pictures()[:7]]
+    np.testing.assert_allclose(compiled.encode_prepared(prepared), plain.encode_prepared(prepared), atol=1e-5)
+    assert compiled.space == plain.space
+
+
+def test_threads_that_come_and_go_leave_the_switch_of_tf32_as_it_was() -> None:
+    inside = _exact_convolutions
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+        inside.__enter__()
+        inside.__enter__()
+        inside.__exit__()
+        assert not torch.backends.cudnn.allow_tf32, "one thread is still inside"
+        inside.__exit__()
+        assert torch.backends.cudnn.allow_tf32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
@@ -29,6 +30,7 @@ def check_encoder(make: Callable[[], Encoder], *, tolerance: float = 1e-5) -> No
     encoder = make()
     _vectors_are_unit_rows(encoder)
     _order_and_batching_do_not_matter(encoder, tolerance)
+    _calls_at_once_agree(encoder, tolerance)
     _nothing_in_nothing_out(encoder)
     _equal_texts_are_equal_vectors(encoder, tolerance)
     _long_prompts_are_cut_and_counted(encoder)
@@ -59,6 +61,15 @@ def _order_and_batching_do_not_matter(encoder: Encoder, tolerance: float) -> Non
     texts = encoder.encode_texts(TEXTS)
     np.testing.assert_allclose(texts, np.concatenate([encoder.encode_texts([t]) for t in TEXTS]), atol=tolerance)
     np.testing.assert_allclose(texts[::-1], encoder.encode_texts(TEXTS[::-1]), atol=tolerance)
+
+
+def _calls_at_once_agree(encoder: Encoder, tolerance: float) -> None:
+    assert encoder.concurrency >= 1
+    prepared = [encoder.prepare(image) for image in pictures()]
+    together = encoder.encode_prepared(prepared)
+    with ThreadPoolExecutor(encoder.concurrency) as pool:
+        for vectors in pool.map(encoder.encode_prepared, [prepared] * 2 * encoder.concurrency):
+            np.testing.assert_allclose(vectors, together, atol=tolerance)
 
 
 def _nothing_in_nothing_out(encoder: Encoder) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kits.folders import contents, file_named
+from kits.pictures import pictures
 
 from zsretrieve import api
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
@@ -51,6 +52,13 @@ def test_passports_round_trip(prototypes: Path) -> None:
     assert manifest.templates_source == "openai7"
     odd = replace(manifest, skipped=(Skipped("a\udcff\n.jpg", "Ünicode"),), root="/somewhere", cut_prompts=2)
     assert passport.from_bytes(passport.to_bytes(odd), Path("x")) == odd
+
+
+def test_a_passport_from_before_decoding_was_noted_is_of_exact_decoding(copy: Path) -> None:
+    encoding = json.loads((copy / passport.NAME).read_bytes())["encoding"]
+    assert encoding.pop("decoding") == "exact"
+    rewrite(copy, encoding=encoding)
+    assert passport.read(copy).encoding.decoding == "exact"
 
 
 def test_a_newer_format_is_told_so(copy: Path) -> None:
@@ -313,7 +321,7 @@ def test_a_full_disk_is_told_and_the_old_index_kept(
     out = tmp_path / "p"
     api.build_prototypes(out, "cat,dog", HashingEncoder())
     before = contents(out)
-    with pytest.raises(OSError, match="FAISS cannot write"):
+    with pytest.raises(FileNotFoundError):
         backend.create(4).save(tmp_path / "nowhere" / "x")
 
     def full(self: FaissFlatIndex, path: Path) -> None:
@@ -394,3 +402,26 @@ def test_a_reader_never_sees_a_half_while_indexes_are_replaced(tmp_path: Path, b
         opened += 1
     assert writer.returncode == 0
     assert opened > 20
+
+
+def test_segments_are_searched_where_they_lie(tmp_path: Path, backend: FaissBackend) -> None:
+    """While all their rows count in the order of their ids, nothing is copied; else the FAISS file is read."""
+    photos, more = pictures(tmp_path / "photos", 60), pictures(tmp_path / "more", 6, first=60)
+    out = tmp_path / "gallery"
+    api.build_gallery(photos, out, HashingEncoder())
+
+    def parts() -> list[np.ndarray]:
+        opened = indexes.open_gallery(out, backend)
+        assert isinstance(opened.index, FaissFlatIndex)
+        found = opened.index.search(opened.vectors, 1)[1][:, 0]
+        np.testing.assert_array_equal(found, np.arange(len(opened.items)))
+        return opened.index._aligned()
+
+    def is_mapped(part: np.ndarray) -> bool:
+        return not part.flags.writeable
+
+    assert [(len(part), is_mapped(part)) for part in parts()] == [(60, True)]
+    api.add(out, more, HashingEncoder())
+    assert [(len(part), is_mapped(part)) for part in parts()] == [(60, True), (6, True)]
+    api.remove(out, where="id = 7")
+    assert [(len(part), is_mapped(part)) for part in parts()] == [(65, False)]

@@ -1,40 +1,72 @@
 """The verbs for Python: adapters from ``wiring``, use cases from below, defaults in one place.
 
-The command line calls these same functions.
+The command line calls these same functions. Each is imported when it is first asked for: a search needs nothing of
+what builds, exports or reads archives.
 """
 
-from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, search, search_all
-from zsretrieve.api.building import (
-    build_gallery,
-    build_gallery_with_report,
-    build_prototypes,
-    check_output,
-    make_prototypes,
-    read_prompts,
-)
-from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
-from zsretrieve.api.filtering import find_duplicates
-from zsretrieve.api.keeping import add, commits, compact, interrupted_build, rebuild, remove, repair, sync, verify_deep
-from zsretrieve.api.models import check_model, load_encoder
-from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, open_source, verify
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate
+    from zsretrieve.api.building import (
+        build_gallery,
+        build_gallery_with_report,
+        build_prototypes,
+        check_output,
+        make_prototypes,
+        read_prompts,
+    )
+    from zsretrieve.api.calibrating import calibrate, is_calibrated
+    from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
+    from zsretrieve.api.filtering import find_duplicates
+    from zsretrieve.api.finding import open_source
+    from zsretrieve.api.keeping import (
+        add,
+        commits,
+        compact,
+        interrupted_build,
+        rebuild,
+        remove,
+        repair,
+        sync,
+        verify_deep,
+    )
+    from zsretrieve.api.models import (
+        cached_models,
+        check_model,
+        clear_cache,
+        export_model,
+        load_encoder,
+        remembering,
+    )
+    from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.searching import search, search_all
 
 __all__ = [
     "add",
     "build_gallery",
     "build_gallery_with_report",
     "build_prototypes",
+    "cached_models",
+    "calibrate",
     "check_k",
     "check_labels",
     "check_model",
     "check_output",
     "classify",
+    "clear_cache",
     "commits",
     "compact",
     "evaluate",
     "export_index",
+    "export_model",
     "find_duplicates",
     "import_gallery",
     "interrupted_build",
+    "is_calibrated",
     "is_index",
     "load_encoder",
     "make_prototypes",
@@ -44,6 +76,7 @@ __all__ = [
     "open_vectors",
     "read_prompts",
     "rebuild",
+    "remembering",
     "remove",
     "repair",
     "search",
@@ -52,3 +85,67 @@ __all__ = [
     "verify",
     "verify_deep",
 ]
+
+_HOMES = {
+    "asking": (
+        "check_k",
+        "check_labels",
+        "classify",
+        "evaluate",
+    ),
+    "building": (
+        "build_gallery",
+        "build_gallery_with_report",
+        "build_prototypes",
+        "check_output",
+        "make_prototypes",
+        "read_prompts",
+    ),
+    "calibrating": ("calibrate", "is_calibrated"),
+    "exchange": (
+        "export_index",
+        "import_gallery",
+        "open_vectors",
+    ),
+    "finding": ("open_source",),
+    "filtering": ("find_duplicates",),
+    "keeping": (
+        "add",
+        "commits",
+        "compact",
+        "interrupted_build",
+        "rebuild",
+        "remove",
+        "repair",
+        "sync",
+        "verify_deep",
+    ),
+    "models": (
+        "cached_models",
+        "check_model",
+        "clear_cache",
+        "export_model",
+        "load_encoder",
+        "remembering",
+    ),
+    "opening": (
+        "is_index",
+        "open_gallery",
+        "open_prototypes",
+        "verify",
+    ),
+    "searching": ("search", "search_all"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'zsretrieve.api' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"zsretrieve.api.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

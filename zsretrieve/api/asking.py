@@ -1,21 +1,21 @@
-"""Asking indexes: classification, search, evaluation."""
+"""Classification and evaluation."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from zsretrieve import ranking
+from zsretrieve.api.finding import open_source
 from zsretrieve.api.models import load_encoder
-from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes, open_source
+from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes
 from zsretrieve.errors import FilterError, SkippedInputError, SourceError
 from zsretrieve.ports import Encoder
-from zsretrieve.records import EvalReport, Hit
+from zsretrieve.records import EvalReport
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs import classify as _classify
 from zsretrieve.verbs import evaluate as _evaluate
-from zsretrieve.verbs import search as _search
 from zsretrieve.verbs.classify import Classification
 from zsretrieve.verbs.encode import OnProgress
 
@@ -29,6 +29,7 @@ def classify(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Classification:
@@ -49,70 +50,8 @@ def classify(
     _refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        k=k, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
+        k=k, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
     )  # fmt: skip
-
-
-def search(
-    gallery: Gallery | PathLike,
-    query: str,
-    encoder: Encoder | Callable[[], Encoder] | None = None,
-    *,
-    k: int | None = None,
-    literal: bool = False,
-    exif: bool | None = None,
-    where: str | None = None,
-    dedup: bool = False,
-    near: float = _search.DEFAULT_NEAR,
-) -> tuple[Hit, ...]:
-    """The k pictures nearest to a query: words, the path of a picture, or ``a + b - 2:c``.
-
-    Parameters
-    ----------
-    gallery : Gallery or path
-    query : str
-    encoder : Encoder, or a function that gives one, optional
-        By default the model that the gallery's passport names is loaded if the query needs it.
-    k : int, optional
-        Ten by default, or as many as there are to search.
-    literal : bool
-        Take the query as one text whatever signs it holds.
-    exif : bool, optional
-        Turn query pictures upright as their EXIF orientation says; by default as the gallery's were.
-    where : str, optional
-        Search only the pictures that pass this filter, see ``zsretrieve.filters``.
-    dedup : bool
-        Leave out hits that show the same picture as a better hit: equal files, or a score between the two of at
-        least ``near``.
-    near : float
-    """
-    return search_all(gallery, [query], encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup, near=near)[
-        0
-    ]
-
-
-def search_all(
-    gallery: Gallery | PathLike,
-    queries: Sequence[str],
-    encoder: Encoder | Callable[[], Encoder] | None = None,
-    *,
-    k: int | None = None,
-    literal: bool = False,
-    exif: bool | None = None,
-    where: str | None = None,
-    dedup: bool = False,
-    near: float = _search.DEFAULT_NEAR,
-) -> list[tuple[Hit, ...]]:
-    """``search`` for several queries; all of them are read before any is answered."""
-    opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery)
-
-    def given() -> Encoder:
-        if encoder is None:
-            return load_encoder(opened.space.model)
-        return encoder() if callable(encoder) else encoder
-
-    read = [_search.read_query(query, literal=literal) for query in queries]
-    return _search.search(opened, read, given, k=k, exif=exif, where=where, near=near if dedup else None)
 
 
 def evaluate(
@@ -124,6 +63,7 @@ def evaluate(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
@@ -139,7 +79,7 @@ def evaluate(
     _refuse_filter(where)
     return _evaluate.evaluate_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress,
+        exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from zsretrieve import prompts as _prompts
 from zsretrieve import wiring
-from zsretrieve.api.opening import PathLike, cpu_backend, open_source
+from zsretrieve.api.finding import open_source
+from zsretrieve.api.opening import PathLike, cpu_backend
 from zsretrieve.ports import Encoder
 from zsretrieve.records import PromptSet
 from zsretrieve.sources import Source
@@ -16,8 +17,9 @@ from zsretrieve.store import folder as folders
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.verbs import build as _build
 from zsretrieve.verbs import gallery as _gallery
+from zsretrieve.verbs.ahead import Reading
 from zsretrieve.verbs.build import BuiltPrototypes
-from zsretrieve.verbs.encode import OnProgress, Reading
+from zsretrieve.verbs.encode import OnProgress
 from zsretrieve.verbs.gallery import BuiltGallery
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES
 
@@ -81,16 +83,18 @@ def build_gallery(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     force: bool = False,
     checkpoint: int = CHECKPOINT_IMAGES,
     on_progress: OnProgress | None = None,
 ) -> Gallery:
     """Encode a source into a gallery index in the folder ``out``; an interrupted build goes on where it stopped.
 
-    See ``zsretrieve.verbs.gallery.build_gallery`` and ``zsretrieve.verbs.encode.Reading``.
+    See ``zsretrieve.verbs.gallery.build_gallery`` and ``zsretrieve.verbs.ahead.Reading``.
     """
     return build_gallery_with_report(
-        source, out, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels, force=force,
+        source, out, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels,
+        fast_decode=fast_decode, force=force,
         checkpoint=checkpoint, on_progress=on_progress,
     ).gallery  # fmt: skip
 
@@ -104,13 +108,14 @@ def build_gallery_with_report(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast_decode: bool = False,
     force: bool = False,
     checkpoint: int = CHECKPOINT_IMAGES,
     on_progress: OnProgress | None = None,
 ) -> BuiltGallery:
     """``build_gallery``, with what it did beside the gallery."""
     found = source if isinstance(source, Source) else open_source([source], ground_truth=ground_truth)
-    reading = Reading(exif, strict, max_pixels)
+    reading = Reading(exif, strict, max_pixels, fast=fast_decode)
     return _gallery.build_gallery(
         Path(out), found, encoder, cpu_backend(), reading, force=force, checkpoint=checkpoint, on_progress=on_progress
     )

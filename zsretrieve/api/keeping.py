@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from zsretrieve.api.finding import open_source
 from zsretrieve.api.models import load_encoder
-from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes, open_source
+from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes
 from zsretrieve.errors import IndexFormatError, SourceError
 from zsretrieve.filters import selection
 from zsretrieve.ports import Encoder
@@ -17,7 +18,8 @@ from zsretrieve.store.folder import staged
 from zsretrieve.verbs import gallery as _gallery
 from zsretrieve.verbs import keep as _keep
 from zsretrieve.verbs import mend as _mend
-from zsretrieve.verbs.encode import OnProgress, Reading
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress
 from zsretrieve.verbs.gallery import BuiltGallery
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES
 from zsretrieve.verbs.mend import DeepCheck, Repaired

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from zsretrieve import wiring
 from zsretrieve.errors import SpaceMismatchError
-from zsretrieve.ports import Encoder
+from zsretrieve.ports import Encoder, MakeEncoder
 from zsretrieve.records import Space
+
+if TYPE_CHECKING:
+    from zsretrieve.encoders.converted import CacheEntry
 
 
 def load_encoder(
@@ -13,6 +19,7 @@ def load_encoder(
     *,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     batch_size: int | None = None,
 ) -> Encoder:
     """Load a model.
@@ -22,9 +29,12 @@ def load_encoder(
     model : str
         ``ARCH/TAG``, ``ARCH,TAG``, ``hf-hub:org/repo``, ``local-dir:PATH``, ``ARCH/CHECKPOINT`` or ``demo``.
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, several GPUs (``cuda:0,cuda:1``) or ``cuda:all``.
     precision : str
-        ``auto``, ``fp32`` or ``bf16``.
+        ``auto`` (bf16 where the hardware has it, else fp32), ``fp32``, ``bf16`` or, once it is calibrated, ``int8``.
+    engine : str
+        ``auto`` (torch on a GPU, OpenVINO on the CPU), ``torch`` or ``openvino``. A model is converted for OpenVINO
+        when it is first used, and kept in the user's cache folder.
     batch_size : int, optional
         Pictures a batch.
 
@@ -37,7 +47,34 @@ def load_encoder(
     DeviceError
         If the device or precision is not there.
     """
-    return wiring.load_encoder(model, device=device, precision=precision, batch_size=batch_size)
+    return wiring.load_encoder(model, device=device, precision=precision, engine=engine, batch_size=batch_size)
+
+
+def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> Path:
+    """Convert a model for the CPU engine now, rather than when it is first used; the folder that holds it.
+
+    ``force`` converts it again although it is there.
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError
+        See ``load_encoder``.
+    ConversionError
+        If it does not convert; the message says why.
+    CacheError
+        If the cache folder cannot be written.
+    """
+    return wiring.export_model(model, force=force).folder
+
+
+def cached_models() -> list[CacheEntry]:
+    """The converted models in the user's cache folder, the oldest first."""
+    return wiring.cached_models()
+
+
+def clear_cache(model: str | None = None) -> list[CacheEntry]:
+    """Delete the converted models of a name, or all; what was deleted. Raises CacheError."""
+    return wiring.clear_cached_models(model)
 
 
 def check_model(model: str, space: Space) -> None:
@@ -48,3 +85,19 @@ def check_model(model: str, space: Space) -> None:
             f"the index is of the space of '{space.model}', not of '{model}'",
             hint=f"Leave out --model, or build the index again with --model {model}",
         )
+
+
+def remembering(
+    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> Encoder:
+    """An encoder for searches that keeps the vectors of texts in the user's cache folder.
+
+    Parameters
+    ----------
+    space : Space
+        That of the gallery to search.
+    load : callable
+        Gives the encoder itself, by ``load_encoder`` with these same arguments; called when a text is not there.
+    device, precision, engine : str
+    """
+    return wiring.remembering(space, load, device=device, precision=precision, engine=engine)

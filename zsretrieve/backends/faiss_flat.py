@@ -1,64 +1,95 @@
-"""FAISS flat inner product on the CPU, mirrored on the GPU where there is one.
+"""A flat inner-product index in FAISS's format: searched by numpy on the CPU, mirrored in FAISS on GPUs.
 
-The float32 vectors always stay in a CPU index: it is what is saved, what near-equal scores are settled from, and
-what answers a k beyond the GPU's limit, a search among selected rows and a range search, none of which FAISS does on
-a GPU. The GPU holds a copy, in half precision if asked.
+The float32 rows always stay on this side: they are what is saved, what near-equal scores are settled from, and what
+answers a k beyond the GPU's limit, a search among selected rows and a range search, none of which FAISS does on a GPU.
+The GPU holds a copy, in half precision if asked. Without a GPU, FAISS itself is not even imported.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import DeviceError, IntegrityError
+from zsretrieve.backends import flat_file, products
+from zsretrieve.backends.devices import gpu_numbers, usable
+from zsretrieve.backends.flat_file import FlatFile
 from zsretrieve.ranking import check_k, check_rows, check_threshold, float32_score_error, settle, settle_range
 from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 
-# faiss/gpu/impl: larger selections do not fit a block's shared memory and are refused.
-GPU_MAX_K = 2048
+if TYPE_CHECKING:
+    from zsretrieve.backends.faiss_gpu import Mirror
+
 # Rounding to half moves each factor by at most 2^-11 of itself, and unit rows bound the sum of products by 1.
 _HALF_SCORE_ERROR = 2.0 * 2.0**-11
-# Measured on 50,000 x 512: from about this many queries on, fetching the selected rows is not slower.
-_FETCH_FROM = 16
-_FETCHED_ROWS = 1 << 14
+# Arrays that were added are joined into one before there are more to go through.
+_PARTS = 16
 
 
 class FaissFlatIndex:
-    """VectorIndex port over ``faiss.IndexFlatIP``.
+    """VectorIndex port over a flat index.
 
     Parameters
     ----------
-    index : faiss.IndexFlatIP
+    dim : int
+    file : FlatFile, optional
+        The rows it begins with.
+    aligned : sequence of float32 arrays of shape (n_i, dim)
+        The rows of ``file`` once more, one array after the other, where they lie as the matrix product wants them.
+        Without these the first search copies them out of the file.
     device : str
-        ``cpu``, ``cuda`` or ``cuda:N``.
+        ``cpu``, ``cuda``, ``cuda:N``, ``cuda:all`` or several like ``cuda:0,cuda:1``.
     half : bool
         Keep the GPU's copy in float16: half the memory; results stay exact.
+    sharded : bool
+        Lay a part of the copy on each of several GPUs, rather than all of it: for indexes larger than a GPU.
     """
 
     factory = "Flat"
 
-    def __init__(self, index: Any, device: str = "cpu", *, half: bool = False) -> None:
-        self._cpu = index
-        self._half = half and device != "cpu"
+    def __init__(
+        self,
+        dim: int,
+        file: FlatFile | None = None,
+        aligned: Sequence[Vectors] = (),
+        device: str = "cpu",
+        *,
+        half: bool = False,
+        sharded: bool = False,
+    ) -> None:
+        self.dim = dim
         self.device = device
-        self._gpu: Any = None
-        self._resources: Any = None
-
-    @property
-    def dim(self) -> int:
-        return int(self._cpu.d)
+        self._file = file
+        self._parts = list(aligned)
+        self._half = half and device != "cpu"
+        self._sharded = sharded
+        self._copy: Mirror | None = None
 
     def __len__(self) -> int:
-        return int(self._cpu.ntotal)
+        return sum(map(len, self._parts)) if self._file is None else len(self._file)
 
     def add(self, vectors: NDArray[np.float32]) -> None:
-        self._cpu.add(check_unit_rows(vectors, self.dim))
-        self._gpu = None
+        rows = check_unit_rows(vectors, self.dim)
+        # What cannot be written to, such as a mapped file, needs no copy to stay as it is.
+        self._append(rows.copy() if rows.flags.writeable else rows)
+        if self._copy is not None:
+            self._copy.add(rows)
+
+    def add_tensor(self, vectors: Any) -> None:
+        """Append rows that a torch encoder made, on a GPU perhaps: the copy there gets them without a way round.
+
+        Parameters
+        ----------
+        vectors : torch.Tensor of shape (n, dim), unit rows
+        """
+        rows = check_unit_rows(vectors.detach().float().cpu().numpy(), self.dim)
+        if self.device != "cpu":
+            self._mirror().add(vectors.detach().float().contiguous())
+        self._append(rows)
 
     def search(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None
@@ -86,114 +117,98 @@ class FaissFlatIndex:
         least = check_threshold(threshold)
         asked = check_unit_rows(queries, self.dim, "queries")
         error = float32_score_error(self.dim)
-        # FAISS keeps what is greater than its radius, and what rounds to just below the threshold must not be lost.
+        # What rounds to just below the threshold must not be lost.
         radius = float(np.nextafter(np.float32(float(least) - error), np.float32(-np.inf)))
-        parts = [self._in_range(asked, radius, part) for part in ([None] if among is None else _parts(among))]
-        owners, scores, found = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return settle_range(asked, least, (owners, scores, found), fetch=self.stored, score_error=error)
+        found = products.reached(asked, self._aligned(), radius, among)
+        return settle_range(asked, least, found, fetch=self.stored, score_error=error)
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
-        found: Vectors = self._cpu.reconstruct_batch(rows.ravel())
+        flat = rows.ravel()
+        found = products.gathered(self._parts, flat, self.dim) if self._file is None else self._file.take(flat)
         return found.reshape(*rows.shape, self.dim)
 
     def save(self, path: Path) -> None:
-        try:
-            faiss.write_index(self._cpu, str(path))
-        except RuntimeError as error:
-            raise OSError(f"FAISS cannot write it: {' '.join(str(error).split())[-120:]}") from error
+        flat_file.write(path, self._parts if self._file is None else [self._file.read()], self.dim)
 
     def _search(self, queries: Vectors, k: int) -> tuple[Scores, Rows]:
-        index = self._cpu if self.device == "cpu" or k > GPU_MAX_K else self._mirror()
-        scores, rows = index.search(queries, k)
-        return scores, rows
+        if self.device != "cpu":
+            from zsretrieve.backends.faiss_gpu import MAX_K
+
+            if k <= MAX_K:
+                return self._mirror().search(queries, k)
+        return products.best(queries, self._aligned(), k)
 
     def _search_among(self, among: Rows, queries: Vectors, k: int) -> tuple[Scores, Rows]:
-        """FAISS's own selection is quick for a few queries; for many, products of the fetched rows are several times
-        quicker, since its matrix product takes no selection.
-        """
-        if len(queries) < _FETCH_FROM:
-            chosen = faiss.SearchParameters(sel=faiss.IDSelectorArray(among))  # type: ignore[call-arg]
-            scores, rows = self._cpu.search(queries, k, params=chosen)
-            return scores, rows
-        scores, rows = np.empty((len(queries), 0), dtype=np.float32), np.empty((len(queries), 0), dtype=np.int64)
-        for part in _parts(among):
-            more, places = faiss.knn(queries, self._block(part), min(k, len(part)), metric=faiss.METRIC_INNER_PRODUCT)
-            scores, rows = np.hstack((scores, more)), np.hstack((rows, part[places]))
-            by = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            scores, rows = np.take_along_axis(scores, by, axis=1), np.take_along_axis(rows, by, axis=1)
-        return scores, rows
+        return products.best_among(queries, self._aligned(), among, k)
 
-    def _in_range(self, queries: Vectors, radius: float, part: Rows | None) -> tuple[Rows, Scores, Rows]:
-        index = self._cpu
-        if part is not None:
-            index = faiss.IndexFlatIP(self.dim)
-            index.add(self._block(part))
-        limits, scores, places = index.range_search(queries, radius)
-        owners = np.repeat(np.arange(len(queries), dtype=np.int64), np.diff(limits.astype(np.int64)))
-        return owners, scores, places if part is None else part[places]
+    def _append(self, rows: Vectors) -> None:
+        if self._file is not None:
+            self._parts, self._file = self._aligned(), None
+        self._parts.append(rows)
 
-    def _block(self, rows: Rows) -> Vectors:
-        if rows[-1] - rows[0] + 1 > len(rows):
-            return self.stored(rows)
-        every: Vectors = faiss.rev_swig_ptr(self._cpu.get_xb(), len(self) * self.dim).reshape(-1, self.dim)
-        return every[rows[0] : rows[-1] + 1]
+    def _aligned(self) -> list[Vectors]:
+        """All rows, in arrays that the matrix product takes as they are."""
+        if self._file is not None and not self._parts:
+            self._parts = [self._file.read()]
+        elif len(self._parts) > _PARTS:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts
 
-    def _mirror(self) -> Any:
-        if self._gpu is None:
-            options = faiss.GpuClonerOptions()
-            options.useFloat16 = self._half
-            self._resources = faiss.StandardGpuResources()
-            self._gpu = faiss.index_cpu_to_gpu(self._resources, gpu_number(self.device), self._cpu, options)
-        return self._gpu
+    def _mirror(self) -> Mirror:
+        if self._copy is None:
+            from zsretrieve.backends import faiss_gpu
 
-
-def _parts(among: Rows) -> list[Rows]:
-    """A selection in parts small enough to be fetched."""
-    return [among[start : start + _FETCHED_ROWS] for start in range(0, len(among), _FETCHED_ROWS)]
+            numbers = gpu_numbers(self.device, faiss_gpu.count())
+            makers = [functools.partial(faiss_gpu.empty_index, self.dim, number, half=self._half) for number in numbers]
+            self._copy = faiss_gpu.Mirror(makers, self._aligned(), sharded=self._sharded)
+        return self._copy
 
 
 class FaissBackend:
-    """IndexBackend port over FAISS.
+    """IndexBackend port over flat indexes.
 
     Parameters
     ----------
     device : str
-        ``auto`` (a GPU that FAISS sees, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto`` (a GPU that FAISS can use, else the CPU), ``cpu``, ``cuda``, ``cuda:N``, several like
+        ``cuda:0,cuda:1``, or ``cuda:all``.
     half : bool
         Keep GPU copies in float16.
+    sharded : bool
+        On several GPUs, lay a part of a copy on each. Otherwise each holds all of it and answers a part of the queries.
+    memory : callable, optional
+        Gives the folder in which it is remembered how a GPU did when it was tried.
 
     Raises
     ------
     DeviceError
-        If FAISS does not see the GPU asked for.
+        If FAISS does not see the GPU asked for. If it sees it but cannot search there, that is logged, and indexes stay
+        on the CPU.
     """
 
-    def __init__(self, device: str = "auto", *, half: bool = False) -> None:
-        gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-        if device == "auto":
-            device = "cuda" if gpus else "cpu"
-        if device != "cpu" and gpu_number(device) >= gpus:
-            raise DeviceError(f"FAISS sees {gpus} GPUs, so not '{device}'", hint="Use --device cpu.")
-        self.device = device
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        half: bool = False,
+        sharded: bool = False,
+        memory: Callable[[], Path] | None = None,
+    ) -> None:
+        self.device = usable(device, memory)
         self._half = half
+        self._sharded = sharded
 
     def create(self, dim: int) -> FaissFlatIndex:
-        return FaissFlatIndex(faiss.IndexFlatIP(dim), self.device, half=self._half)
+        return self._index(dim, None, [])
 
-    def load(self, path: Path) -> FaissFlatIndex:
-        try:
-            index = faiss.read_index(str(path))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[-160:]
-            raise IntegrityError(f"'{path}' is not a FAISS index: {reason}", hint="Build the index again.") from error
-        if not isinstance(index, faiss.IndexFlat) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
-            raise IntegrityError(f"'{path}' is not a flat inner-product index", hint="Build the index again.")
-        return FaissFlatIndex(index, self.device, half=self._half)
+    def load(self, path: Path, aligned: Sequence[Vectors] = ()) -> FaissFlatIndex:
+        file = FlatFile(path)
+        fit = sum(map(len, aligned)) == len(file) and all(_multiplied_as_it_is(part, file.dim) for part in aligned)
+        return self._index(file.dim, file, aligned if fit else [])
+
+    def _index(self, dim: int, file: FlatFile | None, aligned: Sequence[Vectors]) -> FaissFlatIndex:
+        return FaissFlatIndex(dim, file, aligned, self.device, half=self._half, sharded=self._sharded)
 
 
-def gpu_number(device: str) -> int:
-    """The number in ``cuda:N``, 0 for ``cuda``. Raises DeviceError for anything else."""
-    name, _, number = device.partition(":")
-    if name != "cuda" or (number and not number.isdigit()):
-        raise DeviceError(f"'{device}' is not a device", hint="Use auto, cpu, cuda or cuda:0.")
-    return int(number or 0)
+def _multiplied_as_it_is(part: Vectors, dim: int) -> bool:
+    return part.dtype == np.float32 and part.shape[1] == dim and part.flags.aligned and part.flags.c_contiguous

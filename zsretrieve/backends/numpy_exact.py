@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ class NumpyBackend:
     def create(self, dim: int) -> NumpyIndex:
         return NumpyIndex(dim)
 
-    def load(self, path: Path) -> NumpyIndex:
+    def load(self, path: Path, aligned: Sequence[Vectors] = ()) -> NumpyIndex:  # noqa: ARG002  (no use for it)
         try:
             vectors = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:

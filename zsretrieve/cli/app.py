@@ -13,14 +13,44 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from zsretrieve.cli import classify, demo, doctor, evaluate, index, models, prompts, search
-from zsretrieve.cli.output import Verbosity, err
+from zsretrieve.cli.later import Group, Later
+from zsretrieve.cli.output import Notes, Verbosity, err
 from zsretrieve.errors import ZsRetrieveError
 
 _QUIET, _VERBOSE = frozenset({"-q", "--quiet"}), frozenset({"-v", "--verbose"})
 
+
+class _Commands(Group):
+    later = (
+        Later(
+            "demo", "demo:demo",
+            "Do the whole main job on the bundled model and generated scenes, offline, in under a minute.",
+        ),
+        Later(
+            "classify", "classify:classify",
+            "Classify images without training: the nearest class prototypes of each.",
+        ),
+        Later(
+            "search", "search:search",
+            "Search a gallery with words, pictures or both. Several queries are answered one after the other.",
+        ),
+        Later(
+            "evaluate", "evaluate:evaluate",
+            "Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.",
+        ),
+        Later(
+            "doctor", "doctor:doctor",
+            "Tell what this machine can do and what is wrong with it, each with the command that mends it.",
+        ),
+        Later("index", "index:app", "Build, keep, check and mend indexes."),
+        Later("models", "models:app", "Find models, see what they are, convert them for the CPU."),
+        Later("prompts", "prompts:app", "See the bundled class names and templates."),
+    )  # fmt: skip
+
+
 app = typer.Typer(
     name="zsretrieve",
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -29,14 +59,6 @@ app = typer.Typer(
     "Build indexes of class prototypes and of images, classify a folder, search with words, pictures or both, "
     "and report Prec@1.\n\nStart with: zsretrieve demo",
 )
-app.command("demo")(demo.demo)
-app.add_typer(index.app, name="index")
-app.command("classify")(classify.classify)
-app.command("search")(search.search)
-app.command("evaluate")(evaluate.evaluate)
-app.add_typer(models.app, name="models")
-app.add_typer(prompts.app, name="prompts")
-app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -65,6 +87,7 @@ def main() -> NoReturn:
     verbose = not _VERBOSE.isdisjoint(words)
     # Libraries log their own view of things to the root logger; ours is told below.
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    _listen(quiet=not _QUIET.isdisjoint(words))
     if not verbose:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if not sys.stderr.isatty() or not _QUIET.isdisjoint(words):
@@ -100,6 +123,14 @@ def main() -> NoReturn:
         _tell(f"unexpected {type(error).__name__}: {error}", "This is a defect; run with -v to see where it arose.")
         sys.exit(1)
     sys.exit(0)
+
+
+def _listen(*, quiet: bool) -> None:
+    """What the library itself has to say goes to people, unless they asked for quiet."""
+    ours = logging.getLogger("zsretrieve")
+    ours.propagate = False
+    ours.setLevel(logging.CRITICAL if quiet else logging.INFO)
+    ours.addHandler(Notes())
 
 
 def _globals_first(words: list[str]) -> list[str]:

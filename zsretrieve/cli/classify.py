@@ -46,8 +46,10 @@ def classify(
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
     max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Classify images without training: the nearest class prototypes of each.
@@ -64,7 +66,9 @@ def classify(
     options.check_skipped(skipped)
     gallery = options.open_gallery_at(source, device)
     options.check_where(where, gallery)
-    found = gallery if gallery is not None else options.open_source(source)
+    pictures = options.open_source(source) if gallery is None else None
+    found = pictures if pictures is not None else gallery
+    assert found is not None
 
     encoder = None
     if prototypes is not None:
@@ -74,12 +78,12 @@ def classify(
         if model is not None:
             api.check_model(model, opened.space)
         if gallery is None:
-            encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
+            encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, source=pictures)
     else:
         prompts = api.read_prompts(str(labels), templates)
         api.check_k(k, len(prompts.class_names))
         name = model or (gallery.space.model if gallery is not None else options.MODEL_DEFAULT)
-        encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
+        encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, source=pictures)
         built = api.make_prototypes(prompts, encoder, device=device)
         for line in options.prompt_notes(built):
             output.note(verbosity, line)
@@ -93,6 +97,7 @@ def classify(
             exif=exif,
             strict=strict,
             max_pixels=options.pixels(max_megapixels),
+            fast_decode=fast_decode,
             where=where,
             on_progress=on_progress,
         )

@@ -37,9 +37,11 @@ def evaluate(
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
     max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.
@@ -61,11 +63,12 @@ def evaluate(
     if gallery is not None:
         found: Source | Gallery = gallery
     else:
-        found = options.open_source([source], ground_truth)
-        api.check_labels(found, opened)
+        found = pictures = options.open_source([source], ground_truth)
+        api.check_labels(pictures, opened)
         if model is not None:
             api.check_model(model, opened.space)
-        encoder = options.load_encoder(verbosity, model or opened.space.model, device, precision, batch_size)
+        name = model or opened.space.model
+        encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, source=pictures)
     with output.progress(verbosity, "encoding images") as on_progress:
         report = api.evaluate(
             found,
@@ -74,6 +77,7 @@ def evaluate(
             exif=exif,
             strict=strict,
             max_pixels=options.pixels(max_megapixels),
+            fast_decode=fast_decode,
             where=where,
             on_progress=on_progress,
         )

@@ -7,13 +7,71 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import duplicates, exchange, keep, mend, options, output
+from zsretrieve.cli import keep, options, output
+from zsretrieve.cli.later import Group, Later
 from zsretrieve.cli.output import ReportFormat
 
-app = typer.Typer(no_args_is_help=True, help="Build, keep, check and mend indexes.")
+
+class _Commands(Group):
+    later = (
+        Later(
+            "prototypes", "index:prototypes",
+            "Build a prototype index: one vector per class, from text prompts.",
+        ),
+        Later(
+            "gallery", "index:gallery",
+            "Encode images into a gallery index, for search and for classification without encoding again.",
+        ),
+        Later(
+            "info", "index:info",
+            "Show the passport of an index: kind, model, counts, files, what was skipped.",
+        ),
+        Later(
+            "add", "keep:add",
+            "Encode what is new or changed in a source into a gallery; nothing else is encoded.",
+        ),
+        Later(
+            "sync", "keep:sync",
+            "Bring a gallery to the present state of the folders it was made from: add, change, move and remove.",
+        ),
+        Later(
+            "remove", "keep:remove",
+            "Take images out of a gallery by path, folder, glob or condition; the files themselves stay.",
+        ),
+        Later(
+            "compact", "keep:compact",
+            "Write a gallery anew as one segment, without what was removed or replaced. Ids stay.",
+        ),
+        Later(
+            "rebuild", "keep:rebuild",
+            "Encode all images of a gallery again, with another model, beside the old gallery; then swap. Ids stay.",
+        ),
+        Later(
+            "duplicates", "duplicates:duplicates",
+            "List images that a gallery holds more than once, as equal files or as near vectors.",
+        ),
+        Later(
+            "verify", "mend:verify",
+            "Check every digest, count, norm and id of an index; exit code 1 if anything is wrong.",
+        ),
+        Later(
+            "repair", "mend:repair",
+            "Mend a damaged index: make again what is derived, encode again what is damaged, say what is lost.",
+        ),
+        Later(
+            "import", "exchange:import_vectors",
+            "Make a gallery of vectors that were computed elsewhere; nothing is encoded.",
+        ),
+        Later(
+            "export", "exchange:export",
+            "Write an index for other programs. Only parquet holds all there is, to be imported again bit by bit.",
+        ),
+    )  # fmt: skip
 
 
-@app.command("prototypes")
+app = typer.Typer(name="index", cls=_Commands, no_args_is_help=True, help="Build, keep, check and mend indexes.")
+
+
 def prototypes(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
@@ -32,6 +90,7 @@ def prototypes(
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Build a prototype index: one vector per class, from text prompts.
 
@@ -42,7 +101,7 @@ def prototypes(
     verbosity = options.verbosity(context)
     prompts = api.read_prompts(classes, templates)
     api.check_output(out, force=force)
-    encoder = options.load_encoder(verbosity, model, device, precision)
+    encoder = options.load_encoder(verbosity, model, device, precision, engine)
     with output.progress(verbosity, "encoding prompts") as on_progress:
         built = api.build_prototypes(out, prompts, encoder, force=force, on_progress=on_progress)
     for line in options.prompt_notes(built):
@@ -51,7 +110,6 @@ def prototypes(
     output.note(verbosity, f"{count} classes, {_prompt_count(prompts.prompts)} prompts -> {out}")
 
 
-@app.command("gallery")
 def gallery(
     context: typer.Context,
     source: Annotated[
@@ -69,9 +127,11 @@ def gallery(
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
     max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Encode images into a gallery index, for search and for classification without encoding again.
@@ -89,17 +149,16 @@ def gallery(
     begun = api.interrupted_build(out)
     if begun is not None:
         output.note(verbosity, f"an interrupted build is there: {begun.count} images are encoded already")
-    encoder = options.load_encoder(verbosity, model, device, precision, batch_size)
+    encoder = options.load_encoder(verbosity, model, device, precision, engine, batch_size, source=found)
     with keep.told_if_interrupted(verbosity, out), output.progress(verbosity, "encoding images") as on_progress:
         built = api.build_gallery(
-            found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels), force=force,
-            on_progress=on_progress,
+            found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels),
+            fast_decode=fast_decode, force=force, on_progress=on_progress,
         )  # fmt: skip
     output.report_skipped(verbosity, built.manifest.skipped, skipped)
     output.note(verbosity, f"{len(built.items)} images -> {out}")
 
 
-@app.command("info")
 def info(
     folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")],
     form: Annotated[
@@ -128,7 +187,9 @@ def info(
         "activation": space.activation,
         "text": f"{space.text.tokenizer}, {space.text.context_length} tokens",
         "computed by": f"{manifest.encoding.engine}, {manifest.encoding.precision}, {manifest.encoding.device}",
+        "cosine to fp32": f"{cosine:.4f}" if (cosine := manifest.encoding.cosine_to_fp32) is not None else None,
         "EXIF orientation": "applied" if manifest.encoding.exif else "ignored",
+        "decoding": None if manifest.encoding.decoding == "exact" else manifest.encoding.decoding,
         "classes": manifest.classes_source,
         "templates": manifest.templates_source,
         "duplicate names": ", ".join(manifest.duplicate_names) or None,
@@ -147,18 +208,6 @@ def info(
         if value is not None:
             made.add_row(name, output.cell(value))
     output.show(made, str(folder))
-
-
-app.command("add")(keep.add)
-app.command("sync")(keep.sync)
-app.command("remove")(keep.remove)
-app.command("compact")(keep.compact)
-app.command("rebuild")(keep.rebuild)
-app.command("duplicates")(duplicates.duplicates)
-app.command("verify")(mend.verify)
-app.command("repair")(mend.repair)
-app.command("import")(exchange.import_vectors)
-app.command("export")(exchange.export)
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:

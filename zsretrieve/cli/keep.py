@@ -36,6 +36,7 @@ def add(
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Encode what is new or changed in a source into a gallery; nothing else is encoded.
@@ -52,7 +53,7 @@ def add(
     found = options.open_source([source], ground_truth)
     with told_if_interrupted(verbosity, gallery), output.progress(verbosity, "encoding images") as on_progress:
         changes = api.add(
-            gallery, found, _encoder(gallery, model, device, precision, batch_size),
+            gallery, found, _encoder(gallery, model, device, precision, engine, batch_size),
             relabel=ground_truth is not None, checksum=checksum, strict=strict,
             max_pixels=options.pixels(max_megapixels), on_progress=on_progress,
         )  # fmt: skip
@@ -71,6 +72,7 @@ def sync(
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Bring a gallery to the present state of the folders it was made from: add, change, move and remove.
@@ -85,7 +87,7 @@ def sync(
     options.check_skipped(skipped)
     with told_if_interrupted(verbosity, gallery), output.progress(verbosity, "encoding images") as on_progress:
         changes = api.sync(
-            gallery, _encoder(gallery, model, device, precision, batch_size), ground_truth=ground_truth,
+            gallery, _encoder(gallery, model, device, precision, engine, batch_size), ground_truth=ground_truth,
             checksum=checksum, strict=strict, max_pixels=options.pixels(max_megapixels), on_progress=on_progress,
         )  # fmt: skip
     _report(verbosity, changes, form, skipped)
@@ -156,6 +158,7 @@ def rebuild(
     form: Form = ReportFormat.TABLE,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
 ) -> None:
     """Encode all images of a gallery again, with another model, beside the old gallery; then swap. Ids stay.
@@ -170,7 +173,7 @@ def rebuild(
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
     name = model or passport.read(gallery).space.model
-    encoder = options.load_encoder(verbosity, name, device, precision, batch_size)
+    encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size)
     with told_if_interrupted(verbosity, gallery), output.progress(verbosity, "encoding images") as on_progress:
         built = api.rebuild(
             gallery, encoder, drop_missing=drop_missing, strict=strict, force=force,
@@ -201,7 +204,12 @@ def told_if_interrupted(verbosity: Verbosity, folder: Path) -> Iterator[None]:
 
 
 def _encoder(
-    gallery: Path, model: str | None, device: str, precision: options.Precision, batch: int | None
+    gallery: Path,
+    model: str | None,
+    device: str,
+    precision: options.Precision,
+    engine: options.Engine,
+    batch: int | None,
 ) -> Callable[[], Encoder]:
     """What loads the model once it is needed; that a model does not fit is told before anything is done."""
     from zsretrieve import api
@@ -211,7 +219,9 @@ def _encoder(
     if model is not None:
         api.check_model(model, space)
     # Not under a spinner: it is loaded while the progress of the images is shown.
-    return lambda: api.load_encoder(model or space.model, device=device, precision=precision.value, batch_size=batch)
+    return lambda: api.load_encoder(
+        model or space.model, device=device, precision=precision.value, engine=engine.value, batch_size=batch
+    )
 
 
 def _report(verbosity: Verbosity, changes: Changes, form: ReportFormat, skipped: Path | None) -> None:

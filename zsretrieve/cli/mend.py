@@ -25,6 +25,7 @@ def verify(
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Check every digest, count, norm and id of an index; exit code 1 if anything is wrong.
 
@@ -39,7 +40,7 @@ def verify(
     if deep and not problems:
         name = model or passport.read(folder).space.model
         checked = api.verify_deep(
-            folder, options.load_encoder(verbosity, name, device, precision), sample=sample, seed=seed
+            folder, options.load_encoder(verbosity, name, device, precision, engine), sample=sample, seed=seed
         )
         problems = [damage.message for damage in checked.damages]
         told += f"; {checked.n_same} of a sample encoded again agree"
@@ -63,6 +64,7 @@ def repair(
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Mend a damaged index: make again what is derived, encode again what is damaged, say what is lost.
 
@@ -76,7 +78,7 @@ def repair(
 
     def encoder() -> Encoder:
         name = model or passport.read_either(folder).space.model
-        return api.load_encoder(name, device=device, precision=precision.value)
+        return api.load_encoder(name, device=device, precision=precision.value, engine=engine.value)
 
     with output.progress(verbosity, "encoding again") as on_progress:
         done = api.repair(folder, encoder, encode=encode, on_progress=on_progress)

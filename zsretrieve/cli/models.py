@@ -8,15 +8,22 @@ from typing import Annotated
 import typer
 
 from zsretrieve.cli import options, output
+from zsretrieve.cli.later import Command, Group
 from zsretrieve.cli.output import OutputFormat, ReportFormat
 
 # Below this many columns the tokenizer's name would break the model's.
 _WIDE = 120
 
-app = typer.Typer(no_args_is_help=True, help="Find models and see what they are.")
+app = typer.Typer(
+    name="models", cls=Group, no_args_is_help=True, help="Find models, see what they are, convert them for the CPU."
+)
+cache_app = typer.Typer(
+    name="cache", cls=Group, no_args_is_help=True, help="See and empty the cache folder of converted models."
+)
+app.add_typer(cache_app)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     context: typer.Context,
     search: Annotated[list[str] | None, typer.Argument(metavar="[SEARCH]...", help="Words the name must hold.")] = None,
@@ -50,7 +57,7 @@ def list_(
     output.note(told, f"{len(models)} models; the bundled one is called demo")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")],
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
@@ -76,3 +83,84 @@ def show(
             value = " x ".join(str(v) for v in value)
         table.add_row(key.replace("_", " "), output.cell(str(value)))
     output.show(table)
+
+
+@app.command("export", cls=Command)
+def export(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")],
+    int8: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--int8", metavar="SOURCE", help="Also calibrate it for --precision int8 on up to 300 images from here."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Convert and calibrate again; keep an int8 model whatever it loses.")
+    ] = False,
+) -> None:
+    """Convert a model for the CPU now, rather than when it is first used.
+
+    Example: zsretrieve models export ViT-B-32/openai --int8 pictures/
+    """
+    from zsretrieve import api
+
+    told = options.verbosity(context)
+    source = options.open_source(int8) if int8 else None
+    with output.working(told, f"converting {name}"):
+        folder = api.export_model(name, force=force)
+    if source is not None:
+        options.calibrate(told, name, source, force=force)
+    output.out().print(output.cell(str(folder)), soft_wrap=True)
+
+
+@cache_app.command("list", cls=Command)
+def list_cache(
+    context: typer.Context,
+    form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+) -> None:
+    """List the converted models, their size and where they lie.
+
+    Example: zsretrieve models cache list
+    """
+    from datetime import UTC, datetime
+
+    from zsretrieve import api
+
+    found = api.cached_models()
+    rows = [
+        {
+            "model": entry.name,
+            "bytes": entry.bytes,
+            "made": datetime.fromtimestamp(entry.made, UTC).isoformat(timespec="seconds"),
+            "failure": entry.failure,
+            "folder": str(entry.folder),
+        }
+        for entry in found
+    ]
+    if form is not OutputFormat.TABLE:
+        output.write_rows(rows, form)
+        return
+    table = output.table("model", "size", "made", "folder", right=("size",))
+    for row in rows:
+        size = "does not convert" if row["failure"] else f"{int(str(row['bytes'])) / 1e6:,.1f} MB"
+        table.add_row(*(output.cell(str(cell)) for cell in (row["model"], size, row["made"], row["folder"])))
+    output.show(table)
+    total = sum(entry.bytes for entry in found)
+    output.note(options.verbosity(context), f"{len(found)} converted models, {total / 1e6:,.1f} MB")
+
+
+@cache_app.command("clear", cls=Command)
+def clear_cache(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="This model only (default: all).")] = None,
+) -> None:
+    """Delete converted models; they are converted again when they are used.
+
+    Example: zsretrieve models cache clear ViT-B-32/openai
+    """
+    from zsretrieve import api
+
+    gone = api.clear_cache(name)
+    freed = sum(entry.bytes for entry in gone)
+    output.out().print(f"deleted {len(gone)} converted models, {freed / 1e6:,.1f} MB")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsretrieve.cli.output import Verbosity, working
+from zsretrieve.cli.output import Verbosity, note, working
 from zsretrieve.encoders.naming import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -23,31 +23,45 @@ class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
+    INT8 = "int8"
 
 
-_ENGINE = "Model"
+class Engine(StrEnum):
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
+_MODEL = "Model"
 _SOURCE = "Images"
 
 Model = Annotated[
     str,
     typer.Option(
-        "--model", "-m", rich_help_panel=_ENGINE,
+        "--model", "-m", rich_help_panel=_MODEL,
         help="ARCH/TAG, hf-hub:org/repo, local-dir:PATH, ARCH/CHECKPOINT or demo.",
     ),
 ]  # fmt: skip
 ModelOfIndex = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", rich_help_panel=_ENGINE,
+        "--model", "-m", rich_help_panel=_MODEL,
         help="Open this model instead of the one the index names; it must be of the same space.",
     ),
 ]  # fmt: skip
-Device = Annotated[str, typer.Option("--device", rich_help_panel=_ENGINE, help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option("--device", rich_help_panel=_MODEL, help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option("--precision", rich_help_panel=_ENGINE, help="auto is bf16 on a GPU and fp32 on the CPU."),
+    typer.Option(
+        "--precision", rich_help_panel=_MODEL,
+        help="auto is bf16 where the hardware has it, and fp32 elsewhere; int8 is calibrated on your images.",
+    ),
+]  # fmt: skip
+EngineOption = Annotated[
+    Engine,
+    typer.Option("--engine", rich_help_panel=_MODEL, help="auto is torch on a GPU and openvino on the CPU."),
 ]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, rich_help_panel=_ENGINE, help="Images a batch.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, rich_help_panel=_MODEL, help="Images a batch.")]
 GroundTruth = Annotated[
     Path | None,
     typer.Option(
@@ -78,6 +92,11 @@ MaxMegapixels = Annotated[
     typer.Option("--max-megapixels", min=0.001, rich_help_panel=_SOURCE, show_default="by the free memory",
                  help="Skip larger images instead of decoding them."),
 ]  # fmt: skip
+FastDecode = Annotated[
+    bool,
+    typer.Option("--fast-decode", rich_help_panel=_SOURCE,
+                 help="Decode large JPEG files at a part of their size; vectors change a little."),
+]  # fmt: skip
 Checksum = Annotated[
     bool,
     typer.Option(
@@ -105,13 +124,37 @@ def verbosity(context: typer.Context) -> Verbosity:
 
 
 def load_encoder(
-    told: Verbosity, model: str, device: str, precision: Precision, batch_size: int | None = None
+    told: Verbosity,
+    model: str,
+    device: str,
+    precision: Precision,
+    engine: Engine = Engine.AUTO,
+    batch_size: int | None = None,
+    *,
+    source: Source | None = None,
 ) -> Encoder:
-    """Load a model under a spinner."""
+    """Load a model under a spinner; for int8 it is calibrated on the source if it is not calibrated yet."""
     from zsretrieve import api
 
+    if precision is Precision.INT8 and source is not None and not api.is_calibrated(model):
+        calibrate(told, model, source)
     with working(told, f"loading {model}"):
-        return api.load_encoder(model, device=device, precision=precision.value, batch_size=batch_size)
+        return api.load_encoder(
+            model, device=device, precision=precision.value, engine=engine.value, batch_size=batch_size
+        )
+
+
+def calibrate(told: Verbosity, model: str, source: Source, *, force: bool = False) -> None:
+    """Calibrate a model for int8 under a spinner, and tell what it costs."""
+    from zsretrieve import api
+
+    with working(told, f"calibrating {model} for int8"):
+        made = api.calibrate(model, source, force=force)
+    note(
+        told,
+        f"int8 calibrated on {made.calibrated_on} images; cosine similarity to fp32 on {made.measured_on} others: "
+        f"mean {made.mean_cosine:.4f}, least {made.least_cosine:.4f}",
+    )
 
 
 def open_source(where: list[str], ground_truth: Path | None = None) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zsretrieve.cli.later import console_class
 from zsretrieve.errors import SourceError
 
 if TYPE_CHECKING:
@@ -48,22 +50,25 @@ class Verbosity:
 
 def out() -> Console:
     """Where results for people go: stdout."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    return console_class()(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def err() -> Console:
     """Where everything else goes: stderr."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return console_class()(stderr=True, highlight=False, soft_wrap=True)
 
 
 def note(verbosity: Verbosity, text: str) -> None:
     """One line for people on stderr, unless they asked for quiet."""
     if not verbosity.quiet:
         err().print(text, markup=False)
+
+
+class Notes(logging.Handler):
+    """Tells people on stderr what the library has to say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err().print(record.getMessage(), markup=False)
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from zsretrieve.cli import output
+from zsretrieve.cli.later import Command, Group
 from zsretrieve.cli.output import OutputFormat, ReportFormat
 from zsretrieve.errors import PromptError
 
-app = typer.Typer(no_args_is_help=True, help="See the bundled class names and templates.")
+app = typer.Typer(name="prompts", cls=Group, no_args_is_help=True, help="See the bundled class names and templates.")
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
 ) -> None:
@@ -40,7 +41,7 @@ def list_(
     output.show(table)
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show(
     name: Annotated[str, typer.Argument(metavar="SET", help="A bundled set or a file of your own.")],
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,

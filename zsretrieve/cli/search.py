@@ -38,10 +38,17 @@ def search(
     literal: Annotated[
         bool, typer.Option("--literal", help="Take each query as one text, whatever signs it holds.")
     ] = False,
+    query_cache: Annotated[
+        bool,
+        typer.Option(
+            "--query-cache/--no-query-cache", help="Keep the vectors of words searched for, to use them again."
+        ),
+    ] = True,
     exif: options.QueryExif = None,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
+    engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
     """Search a gallery with words, pictures or both. Several queries are answered one after the other.
 
@@ -58,8 +65,13 @@ def search(
     if model is not None:
         api.check_model(model, opened.space)
 
+    def loaded() -> Encoder:
+        return options.load_encoder(verbosity, model or opened.space.model, device, precision, engine)
+
     def encoder() -> Encoder:
-        return options.load_encoder(verbosity, model or opened.space.model, device, precision)
+        if not query_cache:
+            return loaded()
+        return api.remembering(opened.space, loaded, device=device, precision=precision.value, engine=engine.value)
 
     answers = api.search_all(
         opened, query, encoder, k=k, literal=literal, exif=exif, where=where, dedup=dedup,

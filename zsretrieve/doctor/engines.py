@@ -104,7 +104,7 @@ def faiss_gpu(told: Told) -> Iterator[Finding]:
         yield Finding(name, Status.OK, f"{facts['gpus']} seen")
         yield _searched("FAISS search on the GPU", told.faiss, "gpu_search", _ON_CPU)
     elif not _seen_by_driver(told) and not torch_sees:
-        yield Finding(name, Status.OK, "none seen; FAISS searches on the CPU")
+        yield Finding(name, Status.OK, "none seen; indexes are searched on the CPU")
     elif _HIDING in os.environ and not torch_sees:
         yield _hidden(name)
     elif "GPU" in facts["options"]:
@@ -128,7 +128,7 @@ def automatic(told: Told) -> Iterator[Finding]:
     if index is None:
         yield _untold("engine for indexes", told.faiss, "index_device", None)
     else:
-        yield Finding("engine for indexes", Status.OK, f"auto is FAISS on {index}")
+        yield Finding("engine for indexes", Status.OK, f"auto is {'numpy' if index == 'cpu' else 'FAISS'} on {index}")
 
 
 def _hidden(name: str) -> Finding:

@@ -45,6 +45,7 @@ class HashingEncoder:
         self.head = Head(ScoreHead.SOFTMAX, 10.0)
         self.encoding = Encoding("numpy", "fp64", "cpu")
         self.batch_size = 16
+        self.concurrency = 1
 
     def prepare(self, image: Image.Image) -> Pixels:
         small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)

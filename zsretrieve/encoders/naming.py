@@ -43,6 +43,11 @@ class ModelName:
         return self.form is not NameForm.LOCAL
 
     @property
+    def in_passport(self) -> str:
+        """How a passport names the model."""
+        return f"{self.arch}/{self.rest}" if self.form is NameForm.TAG else self.written
+
+    @property
     def open_clip_name(self) -> str:
         """What open_clip calls the architecture or the place."""
         match self.form:

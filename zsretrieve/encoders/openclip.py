@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 
 from zsretrieve.encoders.hub import offline_if_unreachable, why_missing
-from zsretrieve.encoders.naming import ModelName, NameForm, tag_identity
+from zsretrieve.encoders.identity import weights_identity
+from zsretrieve.encoders.naming import ModelName, NameForm
 from zsretrieve.encoders.registry import check_tag, common_to_tags, tag_activation
 from zsretrieve.encoders.text_tower import text_tower
 from zsretrieve.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.records import Head, Preprocessing, ScoreHead, Space, TextContext
-
-_TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "added_tokens.json",
-        "special_tokens_map.json",
-        "vocab.json",
-        "vocab.txt",
-        "merges.txt",
-    }
-    | {"spiece.model", "sentencepiece.bpe.model", "tokenizer.model"}
-)
 
 
 @dataclass(frozen=True)
@@ -119,8 +104,8 @@ def _space(name: ModelName, model: Any, config: Any, tokenizer: Any) -> Space:
     kind = type(tokenizer).__name__
     clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", "")
     return Space(
-        model=name.written if name.form is not NameForm.TAG else f"{name.arch}/{name.rest}",
-        weights=_weights_identity(name),
+        model=name.in_passport,
+        weights=weights_identity(name),
         dim=_dim(model),
         activation="quick_gelu" if _uses_quick_gelu(model) else "gelu",
         preprocessing=Preprocessing(
@@ -151,34 +136,3 @@ def _head(model: Any) -> Head:
     if getattr(model, "logit_bias", None) is not None:
         return Head(ScoreHead.SIGMOID, scale, float(model.logit_bias.detach().item()))
     return Head(ScoreHead.SOFTMAX, scale)
-
-
-def _weights_identity(name: ModelName) -> str:
-    match name.form:
-        case NameForm.TAG:
-            return str(tag_identity(name))
-        case NameForm.HUB:
-            return f"hub:{name.rest}{_hub_commit(name.rest)}"
-        case NameForm.CHECKPOINT:
-            return _digest_of([Path(name.rest)], open_clip.get_model_config(name.arch))
-        case NameForm.LOCAL:
-            folder = Path(name.rest)
-            weights = Path(str(open_clip.factory._find_checkpoint_in_dir(folder)))
-            tokenizer = sorted(p for p in folder.iterdir() if p.is_file() and p.name in _TOKENIZER_FILES)
-            return _digest_of([weights, *tokenizer], open_clip.get_model_config(name.open_clip_name))
-
-
-def _hub_commit(repository: str) -> str:
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(repository, "open_clip_config.json")
-    return f"@{Path(cached).parent.name}" if isinstance(cached, str) else ""
-
-
-def _digest_of(files: list[Path], config: Any) -> str:
-    """Weights alone do not make a space: the same ones under other heads or another tokenizer give other vectors."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for path in files:
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"sha256:{digest.hexdigest()}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +12,13 @@ from PIL import Image
 
 from zsretrieve.encoders import openclip
 from zsretrieve.encoders.naming import parse_model_name
+from zsretrieve.encoders.preprocessing import prepare
 from zsretrieve.encoders.text_batches import in_batches
 from zsretrieve.encoders.text_tower import TextTower, text_tower
 from zsretrieve.encoders.tokenizing import Ids, InexactTokenizerError, TextTokenizer
-from zsretrieve.errors import DeviceError, ImageError
+from zsretrieve.encoders.torch_numerics import numerics
+from zsretrieve.encoders.torch_pictures import PictureTower
+from zsretrieve.errors import DeviceError
 from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding
 from zsretrieve.vectors import Vectors, unit_rows
@@ -25,8 +27,6 @@ PRECISIONS = ("auto", "fp32", "bf16")
 # The most texts and tokens a batch of texts holds. A CPU gains nothing by more tokens than keep its cores busy.
 _TEXT_ROWS = {"cpu": 256, "cuda": 4096}
 _TEXT_TOKENS = {"cpu": 2048, "cuda": 65536}
-# At 224 pixels this side ratio makes a picture of 30 MB on its way to the crop.
-_MAX_ASPECT = 200
 
 
 class TorchEncoder:
@@ -42,6 +42,8 @@ class TorchEncoder:
         ``fp32``, ``bf16``, or ``auto``: bf16 on CUDA, fp32 on the CPU.
     batch_size : int, optional
         Pictures a batch; 64 on the CPU and 256 on CUDA by default.
+    compiled : bool
+        Run the picture tower through ``torch.compile``, which takes a minute before the first batch.
 
     Raises
     ------
@@ -54,7 +56,13 @@ class TorchEncoder:
     """
 
     def __init__(
-        self, name: str, *, device: str = "auto", precision: str = "auto", batch_size: int | None = None
+        self,
+        name: str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | None = None,
+        compiled: bool = False,
     ) -> None:
         parsed = parse_model_name(name)
         self._device = resolve_device(device)
@@ -62,33 +70,31 @@ class TorchEncoder:
         loaded = openclip.load(parsed)
         self._model = loaded.model.to(self._device)
         self._tokenizer = loaded.tokenizer
-        config = open_clip.transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
-        self._preprocess = open_clip.transform.image_transform_v2(config, is_train=False)
         self.space, self.head = loaded.space, loaded.head
         self.encoding = Encoding("torch", self._precision, str(self._device))
-        self.batch_size = batch_size or (256 if self._device.type == "cuda" else 64)
+        cuda = self._device.type == "cuda"
+        self.batch_size = batch_size or (256 if cuda else 64)
+        # On a GPU the copies of one batch hide behind the work on another.
+        self.concurrency = 2 if cuda and not compiled else 1
+        self._pictures = PictureTower(
+            self._model, self.space.preprocessing, self._device, self._precision,
+            full_batch=self.batch_size, compiled=compiled,
+        )  # fmt: skip
 
     def prepare(self, image: Image.Image) -> Pixels:
-        """open_clip's own preprocessing: float32 of shape (3, height, width).
+        """Resize and crop as open_clip does: uint8 of shape (height, width, 3).
 
         Raises
         ------
         ImageError
             If the picture is so thin that resizing its shorter side would make it enormous.
         """
-        shorter, longer = sorted(image.size)
-        if self.space.preprocessing.resize_mode == "shortest" and longer > _MAX_ASPECT * shorter:
-            raise ImageError(f"too thin to be resized: {image.width} x {image.height} pixels")
-        pixels: Pixels = self._preprocess(image).numpy()
-        return pixels
+        return prepare(image, self.space.preprocessing)
 
     def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
         if not batch:
             return np.empty((0, self.space.dim), dtype=np.float32)
-        images = torch.from_numpy(np.stack(batch)).to(self._device)
-        with self._numerics():
-            vectors = self._model.encode_image(images)
-        return unit_rows(vectors.float().cpu().numpy())
+        return self._pictures(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         rows, words = _TEXT_ROWS[self._device.type], self._words
@@ -128,40 +134,21 @@ class TorchEncoder:
         return text_tower(self._model, self._words.pad_id if self._words else 0).eval()
 
     def _encode_tokens(self, tokens: Ids) -> Vectors:
-        with self._numerics():
+        with numerics(self._device, self._precision):
             features = self._text(torch.from_numpy(tokens).to(self._device))
         return unit_rows(features.float().cpu().numpy())
 
     def _encode_plainly(self, texts: Sequence[str]) -> Vectors:
         tokens = self._tokenizer(list(texts)).to(self._device)
-        with self._numerics():
+        with numerics(self._device, self._precision):
             features = self._model.encode_text(tokens)
         return unit_rows(features.float().cpu().numpy())
 
-    @contextlib.contextmanager
-    def _numerics(self) -> Iterator[None]:
-        """No gradients; bf16 by autocast; in fp32 no TF32, which cuDNN would otherwise use without a word.
 
-        ``no_grad`` rather than ``inference_mode``, under which autocast does not cache its casts of the weights.
-        """
-        with torch.no_grad(), contextlib.ExitStack() as stack:
-            if self._precision == "bf16":
-                stack.enter_context(torch.autocast(self._device.type, dtype=torch.bfloat16))
-            elif self._device.type == "cuda":
-                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            try:
-                yield
-            except torch.OutOfMemoryError as error:
-                raise DeviceError(
-                    f"the device '{self._device}' is out of memory",
-                    hint="Give a smaller --batch-size, or --device cpu.",
-                ) from error
-
-
-def automatic_encoding() -> Encoding:
-    """What ``auto`` for device and precision becomes on this machine."""
-    device = resolve_device("auto")
-    return Encoding("torch", _resolve_precision("auto", device), str(device))
+def planned_encoding(device: str, precision: str) -> Encoding:
+    """What device and precision become on this machine. Raises DeviceError if they are not there."""
+    resolved = resolve_device(device)
+    return Encoding("torch", _resolve_precision(precision, resolved), str(resolved))
 
 
 def resolve_device(device: str) -> torch.device:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def write_gallery(folder: Path, gallery: Gallery, part_rows: int = PART_ROWS) ->
         pq.write_table(table, folder / METADATA / f"metadata_{name}.parquet")
 
 
-def _table(gallery: Gallery, items: tuple[Item, ...]) -> pa.Table:
+def _table(gallery: Gallery, items: Sequence[Item]) -> pa.Table:
     columns = {
         "image_path": [_visible(gallery.path_of(one)) for one in items],
         "caption": [None if one.label is None else _visible(one.label) for one in items],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +55,7 @@ class Gallery:
 
     folder: Path | None
     manifest: Manifest
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     live: LiveVectors
     index: VectorIndex
 
@@ -242,7 +242,7 @@ def _index(folder: Path, manifest: Manifest, vectors: LiveVectors, backend: Inde
     try:
         if manifest.index is None:
             return index_of(vectors, shape[1], backend)
-        index = backend.load(folder / manifest.index)
+        index = backend.load(folder / manifest.index, vectors.in_order() or ())
     except (OSError, ValueError, RuntimeError, ShapeError) as error:
         raise _damaged(folder, _one_line(error)) from error
     if (len(index), index.dim) != shape:

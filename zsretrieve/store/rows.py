@@ -21,6 +21,7 @@ from zsretrieve.store import files
 from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.folder import SEGMENTS, Writer
+from zsretrieve.store.items import Items
 from zsretrieve.vectors import Rows, Vectors
 
 VECTORS = "vectors.npy"
@@ -36,7 +37,7 @@ _BLOCK_ROWS = 8192
 class Part:
     """One segment, opened. ``vectors`` are float32 of shape (rows, dim), mapped from the file; ``removed`` are ids."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     vectors: Vectors
     removed: NDArray[np.int64]
 
@@ -83,8 +84,13 @@ class LiveVectors:
 
     def mapped(self) -> Vectors | None:
         """The file of the only segment, if it holds just these rows."""
-        if len(self._parts) == 1 and np.array_equal(self._order, np.arange(len(self._parts[0]))):
-            return self._parts[0]
+        parts = self.in_order()
+        return parts[0] if parts is not None and len(parts) == 1 else None
+
+    def in_order(self) -> list[Vectors] | None:
+        """The files of the segments, if these hold just these rows, one after the other."""
+        if self._starts[-1] == len(self) and np.array_equal(self._order, np.arange(len(self))):
+            return list(self._parts)
         return None
 
     def and_then(self, more: Vectors, order: NDArray[np.int64]) -> LiveVectors:
@@ -102,7 +108,7 @@ class LiveVectors:
 class Live:
     """The table that the segments of a gallery make: items in the order of ids, row i of ``vectors`` to item i."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     vectors: LiveVectors
 
 
@@ -119,7 +125,7 @@ def write_live(writer: Writer, live: Live, removed: Sequence[int] = ()) -> Segme
 
 
 def write_blocks(
-    writer: Writer, items: tuple[Item, ...], blocks: Iterable[Vectors], dim: int, removed: Sequence[int] = ()
+    writer: Writer, items: Sequence[Item], blocks: Iterable[Vectors], dim: int, removed: Sequence[int] = ()
 ) -> Segment:
     """Write items, whose ids ascend, and their vectors as one fresh segment, and seal it.
 
@@ -184,10 +190,13 @@ def read(folder: Path, manifest: Manifest) -> Live:
 
 def joined(parts: Sequence[Part], dim: int) -> Live:
     """The table that opened segments make, oldest first."""
-    ids = [np.array([item.id for item in part.items], dtype=np.int64) for part in parts]
-    order = live_rows(ids, [part.removed for part in parts])
+    order = live_rows([item_table.ids_of(part.items) for part in parts], [part.removed for part in parts])
+    vectors = LiveVectors([part.vectors for part in parts], order, dim)
+    tables = [part.items for part in parts if isinstance(part.items, Items)]
+    if tables and len(tables) == len(parts):
+        return Live(Items.joined(tables, order), vectors)
     items = [item for part in parts for item in part.items]
-    return Live(tuple(items[place] for place in order), LiveVectors([part.vectors for part in parts], order, dim))
+    return Live(tuple(items[place] for place in order), vectors)
 
 
 def live_rows(ids: Sequence[NDArray[np.int64]], removed: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -218,7 +227,7 @@ def damaged(where: Path, what: str) -> IntegrityError:
 
 
 def _write_items(folder: Path, items: Sequence[Item]) -> None:
-    item_table.write(folder / ITEMS, tuple(items))
+    item_table.write(folder / ITEMS, items)
     shutil.copyfile(folder / ITEMS, folder / ITEMS_COPY)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -80,9 +80,7 @@ def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
             Part(kept, vectors if vectors is not None and usable else blank, nothing if removed is None else removed)
         )
         sound.append(np.full(len(kept), usable))
-    order = rows.live_rows(
-        [np.array([i.id for i in p.items], dtype=np.int64) for p in parts], [p.removed for p in parts]
-    )
+    order = rows.live_rows([item_table.ids_of(part.items) for part in parts], [part.removed for part in parts])
     every = [item for part in parts for item in part.items]
     live = Live(
         tuple(every[place] for place in order),
@@ -94,7 +92,7 @@ def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
 
 def _read_segment(
     folder: Path, segment: Segment, dim: int, bad: set[str | None]
-) -> tuple[tuple[Item, ...] | None, Vectors | None, NDArray[np.int64] | None]:
+) -> tuple[Sequence[Item] | None, Vectors | None, NDArray[np.int64] | None]:
     place = f"{SEGMENTS}/{segment.name}"
     where = folder / place
 
@@ -120,7 +118,7 @@ def ids_in(folder: Path, name: str) -> list[int]:
     """The ids in a segment that no passport names, as far as they can be read."""
     for items in (rows.ITEMS, rows.ITEMS_COPY):
         try:
-            return [item.id for item in item_table.read(folder / SEGMENTS / name / items)]
+            return [int(id_) for id_ in item_table.read(folder / SEGMENTS / name / items).ids]
         except IntegrityError:
             continue
     return []

@@ -15,6 +15,7 @@ from zsretrieve.store import files, indexes, rows
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.folder import SEGMENTS, now, writing
 from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.store.items import ids_of
 from zsretrieve.vectors import check_unit_rows
 
 _ROWS = 8192
@@ -91,7 +92,7 @@ def _each_segment(folder: Path, manifest: Manifest) -> list[Damage]:
         except IntegrityError as error:
             found.append(Damage(where, error.message))
             continue
-        ids = np.array([item.id for item in part.items], dtype=np.int64)
+        ids = ids_of(part.items)
         if (np.diff(ids) <= 0).any():
             found.append(Damage(f"{where}/{rows.ITEMS}", f"the ids of '{where}' are not strictly increasing"))
         for start in range(0, len(part.vectors), _ROWS):

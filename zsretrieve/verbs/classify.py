@@ -69,6 +69,7 @@ def classify_source(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Classification:
     """Encode and classify the pictures of a source.
@@ -83,7 +84,9 @@ def classify_source(
     check_same_space(prototypes.space, "the prototype index", encoder.space, "the encoder")
     if k is not None:
         check_k(k, len(prototypes.index), "classes")
-    encoded = encode_source(source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress)
+    encoded = encode_source(
+        source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast, on_progress=on_progress
+    )
     paths = [addresses.join(source.root, item.path) for item in encoded.items]
     labels = [item.label for item in encoded.items]
     return _classified(paths, labels, encoded.vectors, prototypes, k, encoded.skipped)

@@ -1,54 +1,27 @@
-"""Pictures to vectors: decoding runs ahead in threads while the model works, order kept, memory bounded."""
+"""Pictures to vectors: the model works on one batch while others are made ready; order kept, memory bounded."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from zsretrieve import addresses
 from zsretrieve.errors import ImageError, SkippedInputError, SourceError
-from zsretrieve.images import Content, Picture, decode, own_pixel_limit
 from zsretrieve.ports import Encoder, MakeEncoder, Pixels
 from zsretrieve.records import Item, Skipped
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.vectors import Vectors
+from zsretrieve.verbs.ahead import Ahead, Known, Reading, Ready
 
 OnProgress = Callable[[int, int], None]
 
 _TEXT_CHUNK = 512
 _MOST_KNOWN = 1024
-# Pictures read ahead before the encoder, which knows its batches, is there.
-_FIRST_AHEAD = 32
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How pictures are read.
-
-    ``exif`` turns them upright as their EXIF orientation says; ``strict`` raises at the first that cannot be used;
-    pictures of more than ``max_pixels`` are skipped (what the memory allows by default); ``workers`` decode at once
-    (as many as there are processors by default).
-    """
-
-    exif: bool = True
-    strict: bool = False
-    max_pixels: int | None = None
-    workers: int | None = None
-
-
-@dataclass(frozen=True)
-class Known:
-    """A picture that was encoded before: its size in pixels and its vector, float32 of shape (dim,)."""
-
-    width: int
-    height: int
-    vector: Vectors
 
 
 @dataclass(frozen=True)
@@ -79,17 +52,6 @@ class Encoded:
     skipped: tuple[Skipped, ...]
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A picture on its way. It is known by its digest already, or ready for the encoder, or its ``content`` waits for
-    the encoder to be made.
-    """
-
-    item: Item
-    pixels: Pixels | None = None
-    content: Content | None = None
-
-
 class Memory:
     """The vectors of one run by the digest of their pictures, so that equal files have one vector."""
 
@@ -112,6 +74,7 @@ def encode_source(
     strict: bool = False,
     max_pixels: int | None = None,
     workers: int | None = None,
+    fast: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Encoded:
     """Encode every readable picture of a source.
@@ -120,7 +83,7 @@ def encode_source(
     ----------
     source : Source
     encoder : Encoder
-    exif, strict, max_pixels, workers
+    exif, strict, max_pixels, workers, fast
         See ``Reading``.
     on_progress : callable, optional
         Called with (files done, files in all).
@@ -132,7 +95,7 @@ def encode_source(
     SourceError
         If no picture at all can be read.
     """
-    reading = Reading(exif, strict, max_pixels, workers)
+    reading = Reading(exif, strict, max_pixels, workers, fast)
     memory = Memory()
     skipped = list(unread(source, reading))
     batches = []
@@ -151,7 +114,9 @@ def encode_source(
 def unread(source: Source, reading: Reading) -> tuple[Skipped, ...]:
     """What was left out when the source was listed. Raises SkippedInputError if ``reading`` is strict."""
     for one in source.skipped:
-        _refuse_if_strict(source, one, reading)
+        refused = _refusal_if_strict(source, one, reading)
+        if refused is not None:
+            raise refused
     return source.skipped
 
 
@@ -185,64 +150,44 @@ def encode_batches(
         Gives the encoder; called once, when the first picture is to be encoded.
     reading : Reading
     known : callable
-        Gives what is known of a digest. It is called from several threads; every batch yielded should be known to it.
+        Gives what is known of a digest. It is called from several threads; every batch yielded should be known to it
+        before the next one is asked for.
 
     Raises
     ------
     SkippedInputError
         If ``reading`` is strict and a picture cannot be used.
     """
-    held = _Held()
-    waiting: list[Pixels] = []
-    place_of: dict[str, int] = {}
-    entries: list[tuple[SourceFile, Item, Known | int]] = []
-    skipped: list[Skipped] = []
-
-    def batch(done: int) -> Batch:
-        vectors = (
-            held.encoder.encode_prepared(waiting) if held.encoder and waiting else np.empty((0, 0), dtype=np.float32)
-        )
-        fresh = set(range(len(waiting)))
-        seen = []
-        for file, item, what in entries:
-            if isinstance(what, Known):
-                seen.append(Seen(file, item, what.vector, fresh=False))
-            else:
-                seen.append(Seen(file, item, vectors[what], fresh=what in fresh))
-                fresh.discard(what)
-        made = Batch(tuple(seen), tuple(skipped), done)
-        for kept in (waiting, place_of, entries, skipped):
-            kept.clear()
-        return made
-
-    with contextlib.closing(_prepared(source, files, held, reading, known)) as prepared:
-        for done, (file, outcome) in enumerate(prepared, start=1):
+    ahead = Ahead(source, files, reading, known, make_encoder)
+    refused: SkippedInputError | None = None
+    filling = _Filling()
+    # Batches that the model has or is about to get, oldest first. How many there are does not depend on time.
+    flying: deque[_Filling] = deque()
+    with contextlib.closing(ahead.pictures()) as pictures, _Model() as model:
+        for done, (file, outcome) in enumerate(pictures, start=1):
             if isinstance(outcome, ImageError):
-                skipped.append(Skipped(file.path, outcome.message))
-                _refuse_if_strict(source, skipped[-1], reading)
+                filling.skipped.append(Skipped(file.path, outcome.message))
+                refused = _refusal_if_strict(source, filling.skipped[-1], reading)
+                if refused is not None:
+                    break
                 continue
-            item = outcome.item
-            again = known(item.digest)
-            if again is not None:
-                entries.append((file, item, again))
-            else:
-                if held.encoder is None:
-                    held.encoder = make_encoder()
-                place = place_of.setdefault(item.digest, len(waiting))
-                if place == len(waiting):
-                    pixels = _pixels(outcome, held.encoder, reading)
-                    if isinstance(pixels, ImageError):
-                        del place_of[item.digest]
-                        skipped.append(Skipped(file.path, pixels.message))
-                        _refuse_if_strict(source, skipped[-1], reading)
-                        continue
-                    waiting.append(pixels)
-                entries.append((file, item, place))
-            full = held.encoder is not None and len(waiting) == held.encoder.batch_size
+            filling.add(file, outcome, known, flying)
+            full = ahead.encoder is not None and len(filling.pixels) == ahead.encoder.batch_size
             # What waits for a batch is the same however often a run was interrupted, so a constant bounds the others.
-            if full or len(entries) - len(waiting) >= _MOST_KNOWN:
-                yield batch(done)
-    yield batch(len(files))
+            if full or len(filling.entries) - len(filling.pixels) >= _MOST_KNOWN:
+                filling.done = done
+                flying.append(model.encode(filling, ahead.encoder))
+                filling = _Filling()
+                # One more than run at once, so that the model has the next at hand when it is through with one.
+                while len(flying) > model.concurrency:
+                    yield flying.popleft().finished()
+        if refused is None:
+            filling.done = len(files)
+            flying.append(model.encode(filling, ahead.encoder))
+        while flying:
+            yield flying.popleft().finished()
+    if refused is not None:
+        raise refused
 
 
 @dataclass(frozen=True)
@@ -284,96 +229,86 @@ def encode_texts_once(
     return EncodedTexts(vectors, rows, cut)
 
 
-class _Held:
-    """Where the encoder stands once it is made, for the threads to see."""
+@dataclass
+class _Filling:
+    """A batch on its way. An entry has the vector of a known picture, or its row in this batch or an earlier one."""
 
-    encoder: Encoder | None = None
+    pixels: list[Pixels] = field(default_factory=list)
+    row_of: dict[str, int] = field(default_factory=dict)
+    entries: list[tuple[SourceFile, Item, Known | tuple[_Filling, int]]] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    done: int = 0
+    vectors: Future[Vectors] | None = None
 
+    def add(
+        self, file: SourceFile, ready: Ready, known: Callable[[str], Known | None], flying: Iterable[_Filling]
+    ) -> None:
+        digest = ready.item.digest
+        again = known(digest)
+        if again is not None:
+            self.entries.append((file, ready.item, again))
+            return
+        for earlier in (*flying, self):
+            if digest in earlier.row_of:
+                self.entries.append((file, ready.item, (earlier, earlier.row_of[digest])))
+                return
+        assert ready.pixels is not None
+        self.row_of[digest] = len(self.pixels)
+        self.entries.append((file, ready.item, (self, len(self.pixels))))
+        self.pixels.append(ready.pixels)
 
-def _prepared(
-    source: Source,
-    files: Sequence[SourceFile],
-    held: _Held,
-    reading: Reading,
-    known: Callable[[str], Known | None],
-) -> Generator[tuple[SourceFile, _Prepared | ImageError], None, None]:
-    def prepare(number: int, file: SourceFile) -> _Prepared | ImageError:
-        try:
-            content = addresses.read(source.address(file))
-            before = known(content.digest)
-            if before is not None:
-                return _Prepared(_item(number, file, content, before.width, before.height))
-            picture = decode(content, exif=reading.exif, max_pixels=reading.max_pixels)
-        except ImageError as error:
-            return error
-        except MemoryError:
-            return ImageError("out of memory while reading")
-        except (OSError, ValueError, RuntimeError) as error:
-            return ImageError(f"cannot be read: {' '.join(str(error).split())}")
-        item = _item(number, file, content, picture.width, picture.height)
-        encoder = held.encoder
-        if encoder is None:
-            return _Prepared(item, content=content)
-        pixels = _resized(picture, encoder)
-        # The picture itself is let go here: only its pixels at the model's size wait for their batch.
-        return pixels if isinstance(pixels, ImageError) else _Prepared(item, pixels)
+    def vector(self, row: int) -> Vectors:
+        assert self.vectors is not None
+        found: Vectors = self.vectors.result()[row]
+        return found
 
-    workers = reading.workers or os.cpu_count() or 1
-    queue: deque[tuple[SourceFile, Future[_Prepared | ImageError]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    with own_pixel_limit():
-        try:
-            for number, file in enumerate(files):
-                queue.append((file, pool.submit(prepare, number, file)))
-                ahead = _FIRST_AHEAD if held.encoder is None else 2 * held.encoder.batch_size
-                if len(queue) >= ahead + workers:
-                    first, future = queue.popleft()
-                    yield first, future.result()
-            while queue:
-                first, future = queue.popleft()
-                yield first, future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def finished(self) -> Batch:
+        """What the model made of it, once it has; what it raised, if it did."""
+        if self.vectors is not None:
+            self.vectors.result()
+        fresh = set(range(len(self.row_of)))
+        seen = []
+        for file, item, what in self.entries:
+            if isinstance(what, Known):
+                seen.append(Seen(file, item, what.vector, fresh=False))
+                continue
+            batch, row = what
+            seen.append(Seen(file, item, batch.vector(row), fresh=batch is self and row in fresh))
+            if batch is self:
+                fresh.discard(row)
+        return Batch(tuple(seen), tuple(self.skipped), self.done)
 
 
-def _pixels(prepared: _Prepared, encoder: Encoder, reading: Reading) -> Pixels | ImageError:
-    """What the encoder sees of a picture, made now if the encoder was not there when it was read."""
-    if prepared.pixels is not None:
-        return prepared.pixels
-    assert prepared.content is not None
-    try:
-        return _resized(decode(prepared.content, exif=reading.exif, max_pixels=reading.max_pixels), encoder)
-    except ImageError as error:
-        return error
+class _Model:
+    """The threads in which the model is called, as many as it bears."""
+
+    def __init__(self) -> None:
+        self.concurrency = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> _Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def encode(self, batch: _Filling, encoder: Encoder | None) -> _Filling:
+        """Have the pixels of a batch encoded; they are let go when that is done."""
+        if encoder is None or not batch.pixels:
+            return batch
+        if self._pool is None:
+            self.concurrency = encoder.concurrency
+            self._pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="model")
+        pixels, batch.pixels = batch.pixels, []
+        batch.vectors = self._pool.submit(encoder.encode_prepared, pixels)
+        return batch
 
 
-def _resized(picture: Picture, encoder: Encoder) -> Pixels | ImageError:
-    try:
-        return encoder.prepare(picture.image)
-    except ImageError as error:
-        return error
-    except MemoryError:
-        return ImageError("out of memory while resizing")
-    except (OSError, ValueError, RuntimeError) as error:
-        return ImageError(f"cannot be prepared: {' '.join(str(error).split())}")
-
-
-def _item(number: int, file: SourceFile, content: Content, width: int, height: int) -> Item:
-    return Item(
-        id=number,
-        path=file.path,
-        label=file.label,
-        width=width,
-        height=height,
-        bytes=len(content.data),
-        mtime_ns=content.mtime_ns,
-        digest=content.digest,
+def _refusal_if_strict(source: Source, skipped: Skipped, reading: Reading) -> SkippedInputError | None:
+    if not reading.strict:
+        return None
+    return SkippedInputError(
+        f"'{addresses.join(source.root, skipped.path)}' cannot be used: {skipped.reason}",
+        hint="Repair or remove the file, or run without --strict.",
     )
-
-
-def _refuse_if_strict(source: Source, skipped: Skipped, reading: Reading) -> None:
-    if reading.strict:
-        raise SkippedInputError(
-            f"'{addresses.join(source.root, skipped.path)}' cannot be used: {skipped.reason}",
-            hint="Repair or remove the file, or run without --strict.",
-        )

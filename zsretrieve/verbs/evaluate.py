@@ -30,6 +30,7 @@ def evaluate_source(
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
+    fast: bool = False,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
     """Encode the labelled pictures of a source and score them.
@@ -45,7 +46,9 @@ def evaluate_source(
     """
     check_same_space(prototypes.space, "the prototype index", encoder.space, "the encoder")
     class_ids([file.label for file in source.files], prototypes)
-    encoded = encode_source(source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, on_progress=on_progress)
+    encoded = encode_source(
+        source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast, on_progress=on_progress
+    )
     return evaluate_vectors(encoded.vectors, [i.label for i in encoded.items], prototypes, skipped=encoded.skipped)
 
 

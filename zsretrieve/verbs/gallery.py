@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zsretrieve import addresses
-from zsretrieve.errors import ImageError, OutputExistsError, SourceError
+from zsretrieve.errors import OutputExistsError, SourceError
 from zsretrieve.ports import Encoder, IndexBackend
-from zsretrieve.records import Building, Changes, Encoding, IndexKind, Item, Manifest, Skipped
+from zsretrieve.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
-from zsretrieve.verbs.encode import OnProgress, Reading, Seen, nothing_readable, unread
+from zsretrieve.verbs.ahead import EXACT, FAST, Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, nothing_readable, unread
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 from zsretrieve.version import tool_version
 
@@ -111,7 +112,7 @@ def rebuild(
         old, before = gallery_rows(writer)
         files = tuple(SourceFile(item.path, item.label, item.id) for item in before.items)
         source = Source(old.root or "", files)
-        reading = replace(reading, exif=old.encoding.exif)
+        reading = reading.as_for(old.encoding)
         wanted = replace(_manifest(source, encoder, reading), origins=old.origins, next_id=old.next_id)
         # The gallery may have got other sources since a rebuilding that is taken up again.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
@@ -188,12 +189,11 @@ def listing_digest(source: Source) -> str:
 
 
 def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
-    made_by = encoder.encoding
     return Manifest(
         kind=IndexKind.GALLERY,
         space=encoder.space,
         head=encoder.head,
-        encoding=Encoding(made_by.engine, made_by.precision, made_by.device, reading.exif),
+        encoding=replace(encoder.encoding, exif=reading.exif, decoding=FAST if reading.fast else EXACT),
         count=0,
         factory="Flat",
         files={},
@@ -214,7 +214,7 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
     if staged is None:
         return wanted
     differences = staged.space.differences(wanted.space)
-    for name in ("engine", "precision", "exif"):
+    for name in ("engine", "precision", "exif", "cosine_to_fp32", "decoding"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
             differences.append(name)
     if (staged.root, staged.origins) != (wanted.root, wanted.origins):
@@ -255,7 +255,7 @@ def _still_to_do(
         id_ = file.id if before is None else before.id
         if before is not None:
             stale.discard(before.id)
-            if before.path == file.path and is_unchanged(source.address(file), before):
+            if before.path == file.path and addresses.is_unchanged(source.address(file), before):
                 unchanged += 1
                 growth.forget_skips([file.path])
                 if before.label != file.label:
@@ -264,12 +264,3 @@ def _still_to_do(
         todo.append(replace(file, id=place if id_ is None and same_listing else id_))
     growth.remove(stale)
     return todo, unchanged
-
-
-def is_unchanged(address: str, item: Item) -> bool:
-    """Whether size and time of a picture's file are what they were when it was encoded."""
-    try:
-        state = addresses.state(address)
-    except ImageError:
-        return False
-    return (state.bytes, state.mtime_ns) == (item.bytes, item.mtime_ns)

@@ -17,7 +17,8 @@ from zsretrieve.store import indexes, rows
 from zsretrieve.store.folder import Writer
 from zsretrieve.store.rows import Live, Part
 from zsretrieve.vectors import Vectors
-from zsretrieve.verbs.encode import Known, OnProgress, Reading, Seen, encode_batches
+from zsretrieve.verbs.ahead import Known, Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, encode_batches
 
 # What a hard death may cost: this much encoding.
 CHECKPOINT_IMAGES = 8192
@@ -124,7 +125,11 @@ class Growth:
                 (old.device, encoding.device),
             )
         )
-        self.manifest = replace(self.manifest, encoding=Encoding(engine, precision, device, old.exif))
+        cosines = [one.cosine_to_fp32 for one in (old, encoding) if one.cosine_to_fp32 is not None]
+        made = replace(
+            old, engine=engine, precision=precision, device=device, cosine_to_fp32=min(cosines, default=None)
+        )
+        self.manifest = replace(self.manifest, encoding=made)
 
     def skip(self, skipped: Skipped) -> None:
         """Note a picture that was left out."""

@@ -19,8 +19,8 @@ from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import check_same_space, gallery_rows
 from zsretrieve.store.rows import Live
-from zsretrieve.verbs.encode import OnProgress, Reading, Seen, unread
-from zsretrieve.verbs.gallery import is_unchanged
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress, Seen, unread
 from zsretrieve.verbs.grow import CHECKPOINT_IMAGES, Growth, take_in
 
 
@@ -69,7 +69,7 @@ def add(
     """
     with writing(out) as writer:
         manifest, live = gallery_rows(writer)
-        reading = replace(reading, exif=manifest.encoding.exif)
+        reading = reading.as_for(manifest.encoding)
         if source.where is not None and source.where not in manifest.origins:
             manifest = replace(manifest, origins=(*manifest.origins, source.where))
         intake = _Intake(
@@ -113,7 +113,7 @@ def sync(
     """
     with writing(out) as writer:
         manifest, live = gallery_rows(writer)
-        reading = replace(reading, exif=manifest.encoding.exif)
+        reading = reading.as_for(manifest.encoding)
         intake = _Intake(
             Growth(writer, manifest, live, backend, checkpoint), live, listed, checksum=checksum, relabel=relabel
         )
@@ -272,7 +272,7 @@ class _Intake:
             if not before:
                 todo.append(replace(file, id=None))
             for item in before:
-                if self._checksum or not is_unchanged(source.address(file), item):
+                if self._checksum or not addresses.is_unchanged(source.address(file), item):
                     todo.append(replace(file, id=item.id))
                     continue
                 self._count["unchanged"] += 1

@@ -23,7 +23,8 @@ from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
 from zsretrieve.store.salvage import Salvage, ids_in, salvage
 from zsretrieve.store.verify import verify
 from zsretrieve.vectors import Vectors
-from zsretrieve.verbs.encode import OnProgress, Reading, encode_batches, encode_texts_once
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.encode import OnProgress, encode_batches, encode_texts_once
 
 # Encoded by another engine, precision or batch the same picture has a vector this near (docs/architecture.md).
 _LEAST_COSINE = 0.999
@@ -66,6 +67,7 @@ def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, s
         cosines = _cosines(pool_prompts(texts.vectors, texts.rows), opened.vectors[chosen])
         names = [f"class '{opened.prompts.class_names[i]}'" for i in chosen]
         return DeepCheck(int((cosines >= _LEAST_COSINE).sum()), 0, _apart(names, cosines))
+    reading = Reading().as_for(opened.manifest.encoding)
     again, stored, names, changed = [], [], [], 0
     for row in chosen:
         item = opened.items[row]
@@ -73,7 +75,8 @@ def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, s
             content = addresses.read(opened.path_of(item))
             if content.digest != item.digest and item.digest:
                 raise ImageError("changed since")
-            picture = decode(content, exif=opened.manifest.encoding.exif)
+            fast_for = encoder.space.preprocessing if reading.fast else None
+            picture = decode(content, exif=reading.exif, fast_for=fast_for)
         except ImageError:
             changed += 1
             continue
@@ -164,7 +167,8 @@ def _encode_again(
     files_ = tuple(SourceFile(item.path, item.label, item.id) for item in saved.without_vector)
     source = Source(manifest.root or "", files_)
     made: dict[int, Vectors] = {}
-    for batch in encode_batches(source, files_, lambda: encoder, Reading(exif=manifest.encoding.exif), _nothing_known):
+    reading = Reading().as_for(manifest.encoding)
+    for batch in encode_batches(source, files_, lambda: encoder, reading, _nothing_known):
         for seen in batch.seen:
             if seen.file.id is not None and wanted[seen.file.id] in ("", seen.item.digest):
                 made[seen.file.id] = seen.vector

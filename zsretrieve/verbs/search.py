@@ -17,7 +17,6 @@ from zsretrieve.ranking import check_k, check_near
 from zsretrieve.records import Hit
 from zsretrieve.store.indexes import Gallery, check_same_space
 from zsretrieve.vectors import Rows, Scores, Vectors
-from zsretrieve.verbs.gallery import is_unchanged
 from zsretrieve.verbs.selecting import selected
 
 DEFAULT_K = 10
@@ -192,7 +191,7 @@ class _Resolver:
 
     def _unchanged(self, path: str, row: int) -> bool:
         same_policy = self._gallery.manifest.encoding.exif == self._exif
-        return same_policy and is_unchanged(path, self._gallery.items[row])
+        return same_policy and addresses.is_unchanged(path, self._gallery.items[row])
 
     def _loaded(self) -> Encoder:
         if self._encoder is None:

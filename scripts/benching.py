@@ -1,0 +1,336 @@
+"""What the benchmarks share: the machine, whole processes measured in turn, models with random weights, a report.
+
+A benchmark measures the plain way and ours in one run, one after the other again and again: a machine that others use
+as well is slow for minutes and quick for minutes, and only the ratio of two figures from one run says much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "zsretrieve", "numpy", "torch", "open_clip_torch", "openvino", "faiss-gpu", "faiss-cpu", "tokenizers", "pyarrow",
+    "pillow",
+)  # fmt: skip
+_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
+# Of these units more is better; of all others less.
+_RATES = frozenset({"img/s", "prompts/s", "queries/s", "rows/s", "TFLOP/s", "GB/s"})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One whole process. ``peak_bytes`` is the most memory it had resident."""
+
+    seconds: float
+    peak_bytes: int
+    stdout: str
+
+
+@dataclass
+class Row:
+    """One line of a report: what was measured several times, against what, and what is wanted of it."""
+
+    what: str
+    figures: list[float]
+    unit: str
+    median: float
+    peak_bytes: int | None = None
+    against: str | None = None
+    ratio: float | None = None
+    wanted: str | None = None
+    met: bool | None = None
+
+
+@dataclass
+class Report:
+    """What a benchmark found.
+
+    Parameters
+    ----------
+    title : str
+    settings : dict
+        What was measured: sizes, model, options.
+    """
+
+    title: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        what: str,
+        figures: Sequence[float],
+        unit: str = "s",
+        *,
+        against: str | None = None,
+        ratio_at_least: float | None = None,
+        at_most: float | None = None,
+        at_least: float | None = None,
+        peak_bytes: int | None = None,
+    ) -> Row:
+        """Add a line.
+
+        Parameters
+        ----------
+        what : str
+            Its name, by which later lines may refer to it.
+        figures : sequence of float
+            One for each repetition.
+        unit : str
+            ``img/s``, ``prompts/s``, ``queries/s``, ``rows/s``, ``TFLOP/s``, ``GB/s``: more is better. Any other:
+            less is better.
+        against : str, optional
+            The line it is compared with. The ratio tells how many times better this one is.
+        ratio_at_least, at_most, at_least : float, optional
+            What is wanted of the ratio, or of the median.
+        peak_bytes : int, optional
+        """
+        median = statistics.median(figures)
+        row = Row(what, list(figures), unit, median, peak_bytes, against)
+        if against is not None:
+            other = next(row for row in self.rows if row.what == against)
+            row.ratio = median / other.median if unit in _RATES else other.median / median
+        wanted = []
+        if ratio_at_least is not None and row.ratio is not None:
+            wanted.append((f"at least {ratio_at_least:g} times", row.ratio >= ratio_at_least))
+        if at_most is not None:
+            wanted.append((f"at most {at_most:g} {unit}", median <= at_most))
+        if at_least is not None:
+            wanted.append((f"at least {at_least:g} {unit}", median >= at_least))
+        if wanted:
+            row.wanted = ", ".join(words for words, _ in wanted)
+            row.met = all(met for _, met in wanted)
+        self.rows.append(row)
+        return row
+
+    def finish(self, file: Path | None = None) -> None:
+        """Print the report, and write it as JSON."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        known = machine()
+        console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+        console.print(self.title, style="bold", markup=False)
+        for name, value in {**known, **self.settings}.items():
+            console.print(f"  {name}: {value}", markup=False, soft_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("what", "median", "of", "least", "most", "peak memory", "times better", "wanted"):
+            table.add_column(column, justify="left" if column in ("what", "wanted") else "right", overflow="fold")
+        for row in self.rows:
+            table.add_row(
+                row.what,
+                f"{row.median:.4g} {row.unit}",
+                str(len(row.figures)),
+                f"{min(row.figures):.4g}",
+                f"{max(row.figures):.4g}",
+                "" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f} MB",
+                "" if row.ratio is None else f"{row.ratio:.2f} x {row.against}",
+                "" if row.wanted is None else f"{row.wanted}: {'yes' if row.met else 'NO'}",
+            )
+        console.print(table)
+        for note in self.notes:
+            console.print(note, markup=False, soft_wrap=True)
+        if file is not None:
+            content = {**asdict(self), "machine": known}
+            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def arguments(doc: str | None, *, repeats: int = 7, model: str = "ViT-B-32") -> argparse.ArgumentParser:
+    """The options that every benchmark has; each adds its own."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=repeats, metavar="N", help="how often each side is measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    parser.add_argument(
+        "--model", default=model, metavar="NAME",
+        help="an architecture, which gets random weights, or the name of any model (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep what is generated here, to use it again")
+    return parser
+
+
+@contextlib.contextmanager
+def work_folder(given: Path | None) -> Iterator[Path]:
+    """The folder for generated things: the one given, which stays, or a temporary one."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="zsretrieve-bench-") as made:
+        yield Path(made)
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    cpuinfo = _text("/proc/cpuinfo").split("\n\n")[0]
+    entries = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
+    entries = {key.strip(): value.strip() for key, value in entries.items()}
+    flags = entries.get("flags", "").split()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "CPU": f"{entries.get('model name') or platform.machine()}, {cores} cores, "
+        f"{' '.join(name for name in _FEATURES if name in flags)}",
+        "memory": f"{memory / 1e9:.0f} GB",
+        "load": " ".join(f"{value:.1f}" for value in os.getloadavg()),
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+    }
+    if gpus := _gpus():
+        found["GPU"] = gpus
+    versions = []
+    for package in _PACKAGES:
+        try:
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {**found, "packages": ", ".join(versions)}
+
+
+def process(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Run:
+    """Run a program and measure all of it, from its start to its end. Exits if it fails.
+
+    It is started by a small process of its own (``_launch``): the peak that the system tells of a process is at least
+    that of the one it was started from.
+    """
+    words = [str(word) for word in command]
+    told = subprocess.run(
+        [sys.executable, "-I", "-S", __file__, *words],
+        env={**os.environ, **(env or {})}, cwd=cwd, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    head, _, rest = told.stderr.rpartition("\n")
+    if told.returncode != 0:
+        sys.exit(f"{' '.join(words)}\nended with {told.returncode}: {head[-2000:]}")
+    seconds, peak = json.loads(rest)
+    return Run(seconds, peak, told.stdout)
+
+
+def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, *, warm_ups: int = 1) -> dict[str, list[Any]]:
+    """Call every side once, then every side again, and so on; what each returned, without the first ``warm_ups``."""
+    found: dict[str, list[Any]] = {name: [] for name in sides}
+    for number in range(warm_ups + repeats):
+        for name, side in sides.items():
+            returned = side()
+            if number >= warm_ups:
+                found[name].append(returned)
+    return found
+
+
+def seconds(work: Callable[[], object]) -> Callable[[], float]:
+    """A side for ``in_turn`` that tells how long something takes in this process."""
+
+    def timed() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return timed
+
+
+def model_name(given: str, work: Path) -> str:
+    """The model to measure: a name as it is, an architecture as a model of random weights, made if need be."""
+    if given == "demo" or any(sign in given for sign in "/,:"):
+        return given
+    return f"local-dir:{random_model(given, work / f'model-{given}')}"
+
+
+def random_model(arch: str, folder: Path, seed: int = 0) -> Path:
+    """Write an open_clip architecture with random weights as a ``local-dir:`` model, unless it is there already.
+
+    It is made in a process of its own, so that torch does not count among what this one has in memory.
+    """
+    if not (folder / "open_clip_model.safetensors").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        code = f"import benching; benching._write_model({arch!r}, {str(folder)!r}, {seed})"
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True)
+    return folder
+
+
+def _write_model(arch: str, place: str, seed: int) -> None:
+    import logging
+
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    logging.disable(logging.WARNING)  # that the weights are random
+    folder = Path(place)
+    config = open_clip.get_model_config(arch)
+    if config is None:
+        sys.exit(f"open_clip has no architecture '{arch}'")
+    preprocessing: dict[str, Any] = {}
+    if "hf_tokenizer_name" in config["text_cfg"]:
+        _write_tokenizer(folder, config["text_cfg"]["vocab_size"])
+        preprocessing = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    written = {"model_cfg": config, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(written, indent=1))
+    torch.manual_seed(seed)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    beside = folder / "open_clip_model.safetensors.beside"
+    save_file(weights, beside)
+    beside.rename(folder / "open_clip_model.safetensors")
+
+
+def _write_tokenizer(folder: Path, vocabulary: int) -> None:
+    """In place of a tokenizer that would have to be fetched: a token for each byte, closed and padded with </s>."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    signs = ["<unk>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    assert len(signs) <= vocabulary
+    tokenizer = Tokenizer(models.BPE({sign: i for i, sign in enumerate(signs)}, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", pad_token="</s>"
+    ).save_pretrained(folder)
+
+
+def _gpus() -> str:
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        return "; ".join(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")).strip(
+            "; "
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _launch(command: Sequence[str]) -> int:
+    """Start a program, wait for it, and tell its seconds and its peak as the last line of stderr."""
+    start = time.perf_counter()
+    child = subprocess.Popen(command)
+    _, status, used = os.wait4(child.pid, 0)
+    took = time.perf_counter() - start
+    # Linux counts in KiB, macOS in bytes.
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    sys.stderr.write(f"\n{json.dumps([took, peak])}")
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(_launch(sys.argv[1:]))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+
+from zsretrieve import wiring
+from zsretrieve.backends import faiss_gpu, gpu_probe
+from zsretrieve.backends.devices import gpu_numbers
+from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.encoders import gpus
+from zsretrieve.errors import DeviceError
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DeviceError, match="GPUs"):
+        FaissBackend("cuda:99")
+
+
+def test_names_of_gpus() -> None:
+    for device, numbers in {
+        "cuda": [0], "cuda:1": [1], "cuda:0,cuda:2": [0, 2], "cuda:2, cuda": [2, 0], "cuda:all": [0, 1, 2],
+    }.items():  # fmt: skip
+        assert gpu_numbers(device, 3) == numbers
+    for device, said in {
+        "tpu": "not a device", "cuda:x": "not a device", "cuda:-1": "not a device", "cuda:all,cuda:0": "not a device",
+        "cuda:0,": "not a device", "cuda:3": "sees 3 GPUs", "cuda:0,cuda": "twice",
+    }.items():  # fmt: skip
+        with pytest.raises(DeviceError, match=said):
+            gpu_numbers(device, 3)
+    with pytest.raises(DeviceError, match="sees 0 GPUs"):
+        gpu_numbers("cuda:all", 0)
+
+
+def test_an_index_stays_on_the_cpu_where_the_gpu_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str | None] = []
+    monkeypatch.setattr(gpu_probe, "_tried", lambda command: asked.pop())
+    monkeypatch.setattr(gpu_probe, "_failure", functools.cache(gpu_probe._failure.__wrapped__))
+    monkeypatch.setattr(gpus, "there_may_be_one", lambda: True)
+    monkeypatch.setattr(faiss_gpu, "count", lambda: 2)
+    monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path))
+    asked += ["SIGABRT: no kernel image", None]
+    for device in ("auto", "cuda", "cuda:0"):
+        assert FaissBackend(device).device == ("cuda" if device == "auto" else device)
+    for device in ("cuda:1", "cuda:all", "cuda:0,cuda:1"):
+        caplog.clear()
+        assert FaissBackend(device).device == "cpu"
+        assert "on GPU 1 (SIGABRT: no kernel image), so" in caplog.text
+    asked += [None, None]
+    assert wiring.automatic_index_device() == "cuda"
+    assert wiring.index_backend("cuda:1").create(4).device == "cuda:1"
+    assert len(json.loads((tmp_path / "faiss-gpus.json").read_text())) == 2
+
+
+def test_where_faiss_sees_none_the_cpu_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(faiss_gpu, "count", lambda: 0)
+    assert FaissBackend("auto").device == "cpu"
+    assert caplog.text == ""
+
+
+def test_without_a_driver_faiss_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "there_may_be_one", lambda: False)
+    monkeypatch.setattr(faiss_gpu, "count", lambda: pytest.fail("FAISS was asked"))
+    assert wiring.automatic_index_device() == "cpu"
+    assert wiring.index_backend().create(4).device == "cpu"

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zsretrieve.backends import faiss_gpu, gpu_probe
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    gpu_probe._failure.cache_clear()
+    yield
+    gpu_probe._failure.cache_clear()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """What the process that tries finds, from the last to the first."""
+    answers: list[str | None] = []
+    monkeypatch.setattr(gpu_probe, "_tried", lambda command: answers.pop())
+    return answers
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_how_a_process_ends_is_told() -> None:
+    assert gpu_probe._tried(python("pass")) is None
+    assert gpu_probe._tried(python("import os; os.abort()")) == "SIGABRT"
+    said = gpu_probe._tried(python("import sys; print('CUDA error 209', file=sys.stderr); sys.exit(3)"))
+    assert said == "exit code 3: CUDA error 209"
+    assert gpu_probe._tried(python("import time; time.sleep(60)"), 0.5) == "no answer within 0.5 s"
+    said = gpu_probe._tried(["no such program"])
+    assert said is not None
+    assert said.startswith("it cannot be tried")
+
+
+@pytest.mark.skipif(bool(faiss_gpu.count()), reason="FAISS sees a GPU on this machine")
+def test_the_process_that_tries_fails_without_a_gpu() -> None:
+    found = gpu_probe._tried([sys.executable, "-P", "-m", "zsretrieve.backends.gpu_probe", "0"])
+    assert found is not None
+    assert "No module named" not in found
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not faiss_gpu.count(), reason="FAISS sees no GPU on this machine")
+def test_the_process_that_tries_searches_on_a_gpu(tmp_path: Path) -> None:
+    assert gpu_probe.failure(0, tmp_path) is None
+    assert "null" in (tmp_path / "faiss-gpus.json").read_text()
+
+
+def test_it_is_remembered_in_this_process_and_for_later_ones(tmp_path: Path, asked: list[str | None]) -> None:
+    asked += ["SIGABRT", None]
+    folder = tmp_path / "not" / "there"
+    assert [gpu_probe.failure(0, folder), gpu_probe.failure(1, folder)] == [None, "SIGABRT"]
+    assert [gpu_probe.failure(0, folder), gpu_probe.failure(1, folder)] == [None, "SIGABRT"]
+    gpu_probe._failure.cache_clear()
+    assert [gpu_probe.failure(0, folder), gpu_probe.failure(1, folder)] == [None, "SIGABRT"]
+    assert [path.name for path in folder.iterdir()] == ["faiss-gpus.json"]
+
+
+def test_a_failure_is_tried_again_after_a_while(
+    tmp_path: Path, asked: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked += [None, "out of memory"]
+    assert gpu_probe.failure(0, tmp_path) == "out of memory"
+    gpu_probe._failure.cache_clear()
+    monkeypatch.setattr(gpu_probe, "_FAILURE_HOLDS_S", 0.0)
+    assert gpu_probe.failure(0, tmp_path) is None
+
+
+def test_another_faiss_or_driver_is_tried_anew(
+    tmp_path: Path, asked: list[str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked += [None, "SIGABRT"]
+    assert gpu_probe.failure(0, tmp_path) == "SIGABRT"
+    gpu_probe._failure.cache_clear()
+    (tmp_path / "version").write_text("NVRM version: another\nGCC version: 13\n")
+    monkeypatch.setattr(gpu_probe, "_DRIVER", tmp_path)
+    assert gpu_probe._circumstances()[-1] == "NVRM version: another"
+    assert gpu_probe.failure(0, tmp_path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[1]", b'{"a": 1}', b'{"a": [null]}', b'{"a": [1, "x"]}'])
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, asked: list[str | None], content: bytes) -> None:
+    asked.append("SIGABRT")
+    (tmp_path / "faiss-gpus.json").write_bytes(content)
+    assert gpu_probe.failure(0, tmp_path) == "SIGABRT"
+    assert len(json.loads((tmp_path / "faiss-gpus.json").read_text())) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path, asked: list[str | None]) -> None:
+    asked.append("SIGABRT")
+    (tmp_path / "file").touch()
+    assert gpu_probe.failure(0, tmp_path / "file") == "SIGABRT"
+
+
+def test_the_search_that_is_tried_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Index:
+        found: Any = (np.array([[1.0]]), np.array([[3]]))
+
+        def add(self, vectors: np.ndarray) -> None:
+            assert vectors.shape == (8, 32)
+
+        def search(self, queries: np.ndarray, k: int) -> Any:
+            return self.found
+
+    monkeypatch.setattr(faiss_gpu, "empty_index", lambda dim, number, half: Index())
+    gpu_probe._search(0)
+    for wrong in ((np.array([[1.0]]), np.array([[2]])), (np.array([[np.nan]]), np.array([[3]]))):
+        monkeypatch.setattr(Index, "found", wrong)
+        with pytest.raises(SystemExit, match="wrong answer"):
+            gpu_probe._search(0)

@@ -1,0 +1,52 @@
+"""What the library says of a slower way it took."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kits.pictures import pictures
+
+from zsretrieve import api
+from zsretrieve.encoders.hashing import HashingEncoder
+
+# A machine whose GPU FAISS sees, but cannot use.
+BROKEN_GPU = """
+import sys
+from zsretrieve.backends import faiss_gpu, gpu_probe
+from zsretrieve.encoders import gpus
+gpus._NODES = (sys.executable,)
+faiss_gpu.count = lambda: 1
+gpu_probe._tried = lambda command: "SIGABRT: no kernel image"
+from zsretrieve.cli.app import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("world")
+    api.build_gallery(pictures(root / "photos", 5), root / "gallery", HashingEncoder())
+    return root
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_gpu_that_faiss_cannot_use_is_told_in_one_line(world: Path, quiet: bool) -> None:
+    query = next((world / "photos").rglob("*.png"))
+    words = ["search", "gallery", str(query), "--format", "json", *(["--quiet"] if quiet else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_GPU, *words],
+        cwd=world, env={**os.environ, "ZSRETRIEVE_CACHE": str(world / "cache")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 4
+    told = (
+        "FAISS cannot search on GPU 0 (SIGABRT: no kernel image), so the index stays on the CPU; "
+        "what mends it is told by: zsretrieve doctor"
+    )
+    assert done.stderr.splitlines() == ([] if quiet else [told])

@@ -1,0 +1,248 @@
+"""The cache of query vectors: exact, bounded, private, shared by processes, and never in the way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import sqlite3
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kits.processes import as_nobody, in_process
+from typer.testing import CliRunner
+
+from zsretrieve import api
+from zsretrieve.cli.app import app
+from zsretrieve.encoders import remembered
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.encoders.remembered import RememberingEncoder
+from zsretrieve.errors import SpaceMismatchError
+from zsretrieve.ports import Encoder
+from zsretrieve.records import Space
+from zsretrieve.version import tool_version
+
+TEXTS = ["a dog", "a cat", "Ein Hünd 🐕", "\udcff", ""]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "queries.sqlite3"
+
+
+@pytest.fixture
+def space(hashing_encoder: HashingEncoder) -> Space:
+    return hashing_encoder.space
+
+
+def no_model() -> Encoder:
+    raise AssertionError("the model is not needed")
+
+
+def fill(space: Space, load: Callable[[], Encoder]) -> None:
+    RememberingEncoder(space, "here", load).encode_texts(TEXTS[:3])
+
+
+def test_a_hit_needs_no_model_and_has_the_same_bits(hashing_encoder: HashingEncoder, space: Space) -> None:
+    fresh = [hashing_encoder.encode_texts([text])[0] for text in TEXTS[:3]]
+    first = RememberingEncoder(space, "here", lambda: hashing_encoder).encode_texts(TEXTS[:3])
+    again = RememberingEncoder(space, "here", no_model).encode_texts(TEXTS[2::-1])
+    for row, vector in enumerate(fresh):
+        assert vector.tobytes() == first[row].tobytes() == again[2 - row].tobytes()
+    assert again.dtype == np.float32
+    assert RememberingEncoder(space, "here", no_model).encode_texts([]).shape == (0, space.dim)
+    assert remembered.size()[0] == 3
+
+
+def test_pictures_and_the_rest_come_from_the_model(hashing_encoder: HashingEncoder, space: Space) -> None:
+    encoder = RememberingEncoder(space, "here", lambda: hashing_encoder)
+    assert (encoder.head, encoder.encoding) == (hashing_encoder.head, hashing_encoder.encoding)
+    assert (encoder.batch_size, encoder.concurrency) == (hashing_encoder.batch_size, hashing_encoder.concurrency)
+    assert encoder.token_counts(["a b"]) == hashing_encoder.token_counts(["a b"])
+    assert remembered.size() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("other", "made_by"),
+    [
+        (lambda space: replace(space, weights="sha256:other"), "here"),
+        (lambda space: replace(space, activation="other"), "here"),
+        (lambda space: replace(space, text=replace(space.text, context_length=5)), "here"),
+        (lambda space: space, "there"),
+    ],
+)
+def test_what_makes_other_vectors_is_kept_apart(
+    hashing_encoder: HashingEncoder, space: Space, other: Callable[[Space], Space], made_by: str
+) -> None:
+    fill(space, lambda: hashing_encoder)
+    with pytest.raises(AssertionError, match="not needed"):
+        RememberingEncoder(other(space), made_by, no_model).encode_texts(["a dog"])
+
+
+def test_another_version_does_not_use_what_this_one_kept(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(space, lambda: hashing_encoder)
+    monkeypatch.setattr(remembered, "tool_version", lambda: "another")
+    with pytest.raises(AssertionError, match="not needed"):
+        RememberingEncoder(space, "here", no_model).encode_texts(["a dog"])
+
+
+def test_the_same_weights_in_another_place_are_the_same(hashing_encoder: HashingEncoder, space: Space) -> None:
+    fill(space, lambda: hashing_encoder)
+    RememberingEncoder(replace(space, model="local-dir:elsewhere"), "here", no_model).encode_texts(["a dog"])
+
+
+def test_a_model_of_another_space_is_refused(space: Space) -> None:
+    encoder = RememberingEncoder(space, "here", lambda: HashingEncoder(seed=9))
+    with pytest.raises(SpaceMismatchError):
+        encoder.encode_texts(["a dog"])
+    assert remembered.size()[0] == 0
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "random", "bits", "table", "folder"])
+def test_a_damaged_file_is_only_not_used(
+    hashing_encoder: HashingEncoder, space: Space, cache: Path, damage: str
+) -> None:
+    fill(space, lambda: hashing_encoder)
+    content = cache.read_bytes()
+    rng = random.Random(1)
+    cache.unlink()
+    match damage:
+        case "empty":
+            cache.touch()
+        case "text":
+            cache.write_text("no database at all, but long enough for a header " * 100)
+        case "cut":
+            cache.write_bytes(content[: len(content) // 2])
+        case "random":
+            cache.write_bytes(content[:100] + rng.randbytes(len(content) - 100))
+        case "bits":
+            cache.write_bytes(bytes(byte ^ (rng.random() < 0.01) for byte in content))
+        case "table":
+            with sqlite3.connect(cache) as table:
+                table.execute("CREATE TABLE queries (key BLOB PRIMARY KEY, vector TEXT, used TEXT)")
+            table.close()
+        case "folder":
+            cache.mkdir()
+    for _ in range(2):
+        found = RememberingEncoder(space, "here", lambda: hashing_encoder).encode_texts(TEXTS)
+        for row, text in enumerate(TEXTS):
+            assert found[row].tobytes() == hashing_encoder.encode_texts([text])[0].tobytes()
+    if damage not in ("bits", "table", "folder"):
+        RememberingEncoder(space, "here", no_model).encode_texts(TEXTS)
+
+
+def test_a_changed_bit_of_a_vector_is_noticed(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
+    fill(space, lambda: hashing_encoder)
+    with sqlite3.connect(cache) as table:
+        rows = table.execute("SELECT key, vector FROM queries").fetchall()
+        for key, vector in rows:
+            table.execute("UPDATE queries SET vector = ? WHERE key = ?", (bytes([vector[0] ^ 1]) + vector[1:], key))
+    table.close()
+    with pytest.raises(AssertionError, match="not needed"):
+        fill(space, no_model)
+    fill(space, lambda: hashing_encoder)
+    fill(space, no_model)
+
+
+def test_the_number_is_bounded_and_the_longest_unused_go_first(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "MOST", 20)
+    monkeypatch.setattr(remembered, "_HOUR_NS", 0)
+    encoder = RememberingEncoder(space, "here", lambda: hashing_encoder)
+    for number in range(100):
+        encoder.encode_texts([f"query {number}", "asked again and again"])
+        assert remembered.size()[0] <= 20
+    RememberingEncoder(space, "here", no_model).encode_texts(["query 99", "asked again and again"])
+    with pytest.raises(AssertionError, match="not needed"):
+        RememberingEncoder(space, "here", no_model).encode_texts(["query 0"])
+
+
+def _many(space: Space, number: int) -> None:
+    encoder = RememberingEncoder(space, "here", HashingEncoder)
+    for round_ in range(40):
+        text = f"query {round_ * (number % 2 + 1)}"
+        assert encoder.encode_texts([text])[0].tobytes() == HashingEncoder().encode_texts([text])[0].tobytes()
+
+
+def test_processes_share_it(space: Space) -> None:
+    context = multiprocessing.get_context("forkserver")
+    processes = [context.Process(target=_many, args=(space, number)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    RememberingEncoder(space, "here", no_model).encode_texts(["query 39", "query 78"])
+
+
+def test_one_that_another_process_holds_is_not_waited_for_long(
+    hashing_encoder: HashingEncoder, space: Space, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(space, lambda: hashing_encoder)
+    monkeypatch.setattr(remembered, "_WAIT_S", 0.01)
+    holder = sqlite3.connect(cache, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    fill(space, lambda: hashing_encoder)
+    with pytest.raises(AssertionError, match="not needed"):
+        fill(space, no_model)
+    holder.execute("ROLLBACK")
+    holder.close()
+    fill(space, no_model)
+
+
+def _read_only(space: Space) -> None:
+    tool_version()
+    as_nobody(fill, space, HashingEncoder)
+
+
+def test_a_home_that_may_not_be_written_is_no_error(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZSRETRIEVE_CACHE", "/proc/nothing/can/be/made/here")
+    assert in_process(_read_only, space) == ""
+    assert remembered.size() == (0, 0)
+    remembered.clear()
+
+
+def test_it_is_the_users_own_and_holds_no_words(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
+    RememberingEncoder(space, "here", lambda: hashing_encoder).encode_texts(["my secret wish"])
+    assert stat.S_IMODE(os.stat(cache).st_mode) == 0o600
+    assert b"secret" not in cache.read_bytes()
+    assert remembered.size() == (1, cache.stat().st_size)
+    remembered.clear()
+    assert remembered.size() == (0, 0)
+    assert not cache.exists()
+
+
+def test_a_search_is_remembered_but_not_with_an_encoder_given(
+    small_gallery: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = api.search(small_gallery, "a red circle", hashing_encoder)
+    assert remembered.size()[0] == 0
+    monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model: hashing_encoder)
+    assert api.search(small_gallery, "a red circle") == given
+    assert remembered.size()[0] == 1
+    monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model: no_model())
+    assert api.search(small_gallery, "a red circle") == given
+    assert api.search(small_gallery, "a red circle + a red circle") == given
+
+
+def test_the_command_line_remembers_unless_told_not_to(
+    small_gallery: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
+    ask = ["search", str(small_gallery), "a red circle", "--format", "json"]
+    fresh = CliRunner().invoke(app, [*ask, "--no-query-cache"])
+    assert (fresh.exit_code, remembered.size()[0]) == (0, 0), fresh.output
+    first = CliRunner().invoke(app, ask)
+    assert remembered.size()[0] == 1
+    monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: no_model())
+    assert fresh.stdout == first.stdout == CliRunner().invoke(app, ask).stdout
+    other = CliRunner().invoke(app, [*ask, "--precision", "fp32"])
+    assert isinstance(other.exception, AssertionError), "another precision is another vector"

@@ -1,0 +1,180 @@
+"""The way from files to vectors: what overlaps, what is kept in order, what is let go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kits.pictures import Counting, picture, pictures
+from PIL import Image
+
+from zsretrieve import api
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.encoders.replicas import Replicas
+from zsretrieve.errors import OutputExistsError, SkippedInputError
+from zsretrieve.ports import Encoder, Pixels
+from zsretrieve.vectors import Vectors
+from zsretrieve.verbs.ahead import Known, Reading
+from zsretrieve.verbs.encode import Batch, Memory, encode_batches
+
+
+def batches_of(photos: Path, encoder: Encoder, reading: Reading | None = None, *, first: int = 0) -> list[Batch]:
+    source = api.open_source([photos])
+    memory = Memory()
+    made = []
+    for batch in encode_batches(source, source.files[first:], lambda: encoder, reading or Reading(), memory.get):
+        memory.note(batch)
+        made.append(batch)
+    return made
+
+
+def paths(batch: Batch) -> list[str]:
+    return [seen.file.path for seen in batch.seen]
+
+
+class Waiting(HashingEncoder):
+    """Is through with its first batch only when pictures of the one after the next have been prepared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared = 0
+        self._enough = threading.Event()
+        self._count = threading.Lock()
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        with self._count:
+            self.prepared += 1
+            if self.prepared > 2 * self.batch_size:
+                self._enough.set()
+        return super().prepare(image)
+
+    def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+        assert self._enough.wait(60), "nothing is made ready while the model works"
+        return super().encode_prepared(batch)
+
+
+def test_pictures_are_made_ready_while_the_model_works(tmp_path: Path) -> None:
+    photos = pictures(tmp_path, 80)
+    made = batches_of(photos, Waiting())
+    assert [len(batch.seen) for batch in made] == [16, 16, 16, 16, 16, 0]
+
+
+def test_what_is_ahead_is_bounded(tmp_path: Path) -> None:
+    class Slow(Waiting):
+        def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+            most.append(self.prepared)
+            return HashingEncoder.encode_prepared(self, batch)
+
+    most: list[int] = []
+    photos = pictures(tmp_path, 200)
+    batches_of(photos, Slow(), Reading(workers=2))
+    # One batch with the model, one at hand, one being put together, one decoded ahead, and what the threads hold.
+    for call, prepared in enumerate(most):
+        assert prepared <= 16 * (call + 4) + 4 * 2
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_batches_and_their_order_do_not_depend_on_how_many_run_at_once(tmp_path: Path, concurrency: int) -> None:
+    photos = pictures(tmp_path, 50)
+    picture(photos / "class 1" / "0030 again.png", 4)  # equal pictures: of the same batch, and of one in flight
+    picture(photos / "class 0" / "0003 again.png", 3)
+    (photos / "class 0" / "0006.png").write_bytes(b"no picture")
+    expected = batches_of(photos, HashingEncoder())
+    encoder = Replicas([HashingEncoder() for _ in range(concurrency)])
+    made = batches_of(photos, encoder)
+    assert [paths(batch) for batch in made] == [paths(batch) for batch in expected]
+    assert [batch.skipped for batch in made] == [batch.skipped for batch in expected]
+    assert [batch.done for batch in made] == [batch.done for batch in expected]
+    for one, other in zip(made, expected, strict=True):
+        assert [(s.item, s.fresh) for s in one.seen] == [(s.item, s.fresh) for s in other.seen]
+        for mine, theirs in zip(one.seen, other.seen, strict=True):
+            np.testing.assert_array_equal(mine.vector, theirs.vector)
+    assert sum(seen.fresh for batch in made for seen in batch.seen) == 49
+
+
+def test_a_run_taken_up_again_has_the_same_batches(tmp_path: Path) -> None:
+    photos = pictures(tmp_path, 60)
+    picture(photos / "class 2" / "0002 again.png", 2)
+    whole = batches_of(photos, HashingEncoder())
+    rest = batches_of(photos, HashingEncoder(), first=whole[0].done)
+    assert [paths(batch) for batch in rest] == [paths(batch) for batch in whole[1:]]
+
+
+def test_batches_that_the_model_had_are_given_before_a_strict_refusal(tmp_path: Path) -> None:
+    photos = pictures(tmp_path, 40)
+    (photos / "class 2" / "9999.png").write_bytes(b"no picture")
+    source = api.open_source([photos])
+    given: list[Batch] = []
+    with pytest.raises(SkippedInputError, match=r"9999\.png"):
+        given.extend(encode_batches(source, source.files, HashingEncoder, Reading(strict=True), lambda _: None))
+    assert [len(batch.seen) for batch in given] == [16, 16]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_the_model_raises_ends_the_threads(tmp_path: Path, error: type[BaseException]) -> None:
+    class Failing(HashingEncoder):
+        def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+            raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        batches_of(pictures(tmp_path, 40), Failing())
+    assert not [one.name for one in threading.enumerate() if one.name.startswith(("decode", "model"))]
+
+
+def test_a_run_that_is_given_up_ends_the_threads(tmp_path: Path) -> None:
+    source = api.open_source([pictures(tmp_path, 60)])
+    for _ in encode_batches(source, source.files, HashingEncoder, Reading(), lambda _: None):
+        break
+    assert not [one.name for one in threading.enumerate() if one.name.startswith(("decode", "model"))]
+
+
+def test_the_encoder_is_made_once_and_only_for_a_readable_picture_that_is_not_known(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> HashingEncoder:
+        made.append(1)
+        return HashingEncoder()
+
+    known = Known(7, 9, np.ones(32, dtype=np.float32))
+    source = api.open_source([pictures(tmp_path / "known", 40)])
+    for batch in encode_batches(source, source.files, make, Reading(), lambda _: known):
+        assert not any(seen.fresh for seen in batch.seen)
+    (tmp_path / "bad").mkdir()
+    for number in range(40):
+        (tmp_path / "bad" / f"{number}.jpg").write_bytes(b"no picture")
+    bad = api.open_source([tmp_path / "bad"])
+    assert sum(len(b.skipped) for b in encode_batches(bad, bad.files, make, Reading(), lambda _: None)) == 40
+    assert not made
+    encoded = list(encode_batches(source, source.files, make, Reading(), lambda _: None))
+    assert sum(len(batch.seen) for batch in encoded) == 40
+    assert len(made) == 1
+
+
+def test_fast_decoding_is_kept_in_the_passport_and_by_what_is_added(tmp_path: Path) -> None:
+    coarse = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        coarse = coarse[::-1]
+        Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC).save(tmp_path / name / f"{name}.jpg")
+    exact = api.build_gallery(tmp_path / "one", tmp_path / "exact", HashingEncoder())
+    fast = api.build_gallery(tmp_path / "one", tmp_path / "fast", HashingEncoder(), fast_decode=True)
+    assert (exact.manifest.encoding.decoding, fast.manifest.encoding.decoding) == ("exact", "fast")
+    assert fast.items == exact.items
+    assert not np.array_equal(fast.vectors, exact.vectors)
+    assert (fast.vectors * exact.vectors).sum(axis=1).min() > 0.99
+    api.add(tmp_path / "fast", tmp_path / "two", HashingEncoder())
+    both = api.build_gallery(tmp_path / "two", tmp_path / "other", HashingEncoder(), fast_decode=True)
+    grown = api.open_gallery(tmp_path / "fast")
+    np.testing.assert_array_equal(grown.vectors[1], both.vectors[0])
+    assert grown.manifest.encoding.decoding == "fast"
+
+
+def test_an_interrupted_fast_build_is_not_gone_on_with_exactly(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 40)
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(photos, tmp_path / "out", Counting(16), fast_decode=True, checkpoint=1)
+    with pytest.raises(OutputExistsError, match="differs in decoding"):
+        api.build_gallery(photos, tmp_path / "out", HashingEncoder())

@@ -1,0 +1,64 @@
+"""Calibrating a model's int8 picture tower."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zsretrieve import wiring
+from zsretrieve.errors import SourceError
+from zsretrieve.sources import Source
+from zsretrieve.verbs.ahead import Reading
+from zsretrieve.verbs.sampling import sample
+
+if TYPE_CHECKING:
+    from zsretrieve.encoders.converted import Quantised
+
+_CALIBRATED_ON, _MEASURED_ON = 300, 100
+_LEAST_PICTURES = 16
+
+
+def calibrate(
+    model: str, source: Source, *, exif: bool = True, max_pixels: int | None = None, force: bool = False
+) -> Quantised:
+    """Calibrate a model's int8 picture tower on up to 300 pictures of a source, and measure it on up to 100 others.
+
+    It is kept with the converted model, and used by ``precision="int8"`` from then on.
+
+    Parameters
+    ----------
+    model : str
+    source : Source
+    exif, max_pixels
+        See ``Reading``.
+    force : bool
+        Keep it although it loses more than it should.
+
+    Raises
+    ------
+    SourceError
+        If too few pictures can be read.
+    OptionalDependencyError, ConversionError, CacheError
+        See ``zsretrieve.encoders.quantising.calibrate``.
+    """
+    wiring.check_int8()
+    encoder = wiring.load_encoder(model, device="cpu", engine="openvino", precision="fp32")
+    reading = Reading(exif, max_pixels=max_pixels)
+    pictures = sample(source, encoder, reading, _CALIBRATED_ON + _MEASURED_ON)
+    if len(pictures) < _LEAST_PICTURES:
+        raise SourceError(
+            f"int8 needs {_LEAST_PICTURES} pictures to be calibrated on, and {len(pictures)} can be read",
+            hint="Calibrate it on a larger folder: zsretrieve models export MODEL --int8 FOLDER, or use bf16.",
+        )
+    measured = max(1, min(_MEASURED_ON, len(pictures) // 4))
+    # Every so many are held out, so that both parts are of the whole source.
+    held_out = set(np.linspace(0, len(pictures) - 1, measured).round().astype(int).tolist())
+    others = [one for place, one in enumerate(pictures) if place in held_out]
+    own = [one for place, one in enumerate(pictures) if place not in held_out]
+    return wiring.quantise(model, own, others, force=force)
+
+
+def is_calibrated(model: str) -> bool:
+    """Whether a model has its int8 picture tower."""
+    return wiring.is_quantised(model)

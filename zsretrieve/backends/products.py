@@ -1,0 +1,236 @@
+"""Inner products of queries with many stored rows, and the best of them: blocks of a matrix product, each searched in
+part only.
+
+numpy's matrix product uses every core, and for one query it reads the rows as fast as the memory gives them. What comes
+out is as exact as float32 is; ``ranking.settle`` does the rest. Rows may lie in several arrays, one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from zsretrieve.vectors import Rows, Scores, Vectors
+
+# All of this was measured on 50,000 x 512, 768 and 1024; docs/decisions/0006-flat-search.md has the figures.
+# Scores that are in memory at once, 16 MiB: they stay in the cache while they are searched.
+_BLOCK_SCORES = 1 << 22
+# The product of so many queries and the rows of a block is as quick as a larger one.
+_BLOCK_QUERIES = 512
+# Up to here a product with each query for itself, which only waits for the memory, is quicker than one with all.
+_ONE_BY_ONE = 2
+# While one thread picks out of its block, the product of another goes on.
+_WORKERS = 2
+# Lists of candidates are cut to the best before they outgrow the scores they were picked from.
+_LISTS = 16
+# A selection is copied to be multiplied; but where it has more than this share of all rows, and the queries are few,
+# the product with all rows is quicker. It is quicker still one by one.
+_SHARE_ONE_BY_ONE, _SHARE_OF_FEW = 1 / 6, 1 / 2
+_FEW = 64
+_COPIED_ROWS = 1 << 14
+
+
+def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Rows]:
+    """The k rows of greatest inner product for each query, best first, equals in any order.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim)
+    parts : sequence of float32 arrays of shape (m_i, dim)
+        Rows are numbered through all of them.
+    k : int
+        From 1 to the number of rows.
+
+    Returns
+    -------
+    scores : float32 of shape (n, k)
+    rows : int64 of shape (n, k)
+    """
+
+    def of_block(block: Vectors) -> tuple[Scores, Rows]:
+        return merged((_picked(scores, k, start) for start, scores in _products(block, parts)), k)
+
+    blocks = [queries[start : start + _BLOCK_QUERIES] for start in range(0, len(queries), _BLOCK_QUERIES)]
+    if len(blocks) == 1:
+        return of_block(queries)
+    from concurrent.futures import ThreadPoolExecutor  # a search for one query is over sooner than this is imported
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        found = list(pool.map(of_block, blocks))
+    return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
+
+
+def best_among(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) -> tuple[Scores, Rows]:
+    """As ``best``, among the rows ``among``, which ascend strictly."""
+    run = _run(parts, among)
+    if run is not None:
+        scores, rows = best(queries, run, k)
+        return scores, rows + among[0]
+    share = _SHARE_ONE_BY_ONE if len(queries) <= _ONE_BY_ONE else _SHARE_OF_FEW
+    if len(queries) < _FEW and len(among) > share * sum(map(len, parts)):
+        return _best_of_all(queries, parts, among, k)
+
+    lists = []
+    for part, copied in _copied(parts, among):
+        scores, places = best(queries, [copied], min(k, len(part)))
+        lists.append((scores, part[places]))
+    return merged(lists, k)
+
+
+def reached(
+    queries: Vectors, parts: Sequence[Vectors], radius: float, among: Rows | None = None
+) -> tuple[Rows, Scores, Rows]:
+    """Every pair whose inner product is at least ``radius``.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim)
+    parts : sequence of float32 arrays of shape (m_i, dim)
+    radius : float
+    among : int64 of shape (m,), optional
+        Only these rows, which ascend strictly.
+
+    Returns
+    -------
+    queries, scores, rows : int64, float32, int64, each of shape (pairs,)
+    """
+    if among is None:
+        return _reached(queries, parts, radius)
+    run = _run(parts, among)
+    if run is not None:
+        owners, scores, rows = _reached(queries, run, radius)
+        return owners, scores, rows + among[0]
+    found = []
+    for part, copied in _copied(parts, among):
+        owners, scores, places = _reached(queries, [copied], radius)
+        found.append((owners, scores, part[places]))
+    return _end_to_end(found)
+
+
+def gathered(parts: Sequence[Vectors], rows: Rows, dim: int) -> Vectors:
+    """The rows of these numbers, float32 of shape (len(rows), dim)."""
+    if len(parts) == 1:
+        only: Vectors = parts[0][rows]
+        return only
+    found = np.empty((len(rows), dim), dtype=np.float32)
+    ends = np.cumsum([len(part) for part in parts])
+    part_of = np.searchsorted(ends, rows, side="right")
+    for number in np.unique(part_of):
+        mine = part_of == number
+        found[mine] = parts[number][rows[mine] - (ends[number] - len(parts[number]))]
+    return found
+
+
+def _products(queries: Vectors, parts: Sequence[Vectors]) -> Iterator[tuple[int, Scores]]:
+    """Scores of all queries with a block of rows, and the number of its first row. The next block overwrites them."""
+    step = max(1, _BLOCK_SCORES // max(1, len(queries)))
+    room = np.empty(len(queries) * min(step, max(map(len, parts), default=0)), dtype=np.float32)
+    first = 0
+    for part in parts:
+        for start in range(0, len(part), step):
+            block = part[start : start + step]
+            scores = room[: len(queries) * len(block)].reshape(len(queries), len(block))
+            if len(queries) <= _ONE_BY_ONE:
+                for query, mine in zip(queries, scores, strict=True):
+                    np.dot(block, query, out=mine)
+            else:
+                np.matmul(queries, block.T, out=scores)
+            yield first + start, scores
+        first += len(part)
+
+
+def _picked(scores: Scores, k: int, start: int) -> tuple[Scores, Rows]:
+    """The k best of each list of scores in any order, or all where there are fewer, as scores and rows.
+
+    Columns are dealt to groups. The k groups of greatest maxima hold k best scores: what lies outside of them is no
+    greater than any of those k maxima. So a pass for the maxima does, then little is left to be sorted out.
+    """
+    n, size = scores.shape
+    if k >= size:
+        return scores.copy(), np.broadcast_to(np.arange(start, start + size), scores.shape)
+    deep = math.isqrt(size // k)  # what is left are size / deep maxima and k * deep scores: about the same
+    if deep < 4:
+        columns = np.argpartition(scores, size - k, axis=1)[:, size - k :]
+        return np.take_along_axis(scores, columns, axis=1), columns + start
+    groups = size // deep
+    greatest = scores[:, : deep * groups].reshape(n, deep, groups).max(axis=1)
+    chosen = np.argpartition(greatest, groups - k, axis=1)[:, groups - k :]
+    members = (chosen[:, None, :] + groups * np.arange(deep)[None, :, None]).reshape(n, -1)
+    left_over = np.broadcast_to(np.arange(deep * groups, size), (n, size - deep * groups))
+    members = np.hstack((members, left_over))
+    found, places = _cut(np.take_along_axis(scores, members, axis=1), members, k)
+    return found, places + start
+
+
+def _cut(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
+    """The k best of each list, in any order."""
+    if scores.shape[1] <= k:
+        return scores, rows
+    by = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
+    return np.take_along_axis(scores, by, axis=1), np.take_along_axis(rows, by, axis=1)
+
+
+def merged(lists: Iterable[tuple[Scores, Rows]], k: int) -> tuple[Scores, Rows]:
+    """The k best from several lists of candidates for each query, best first."""
+    waiting: list[tuple[Scores, Rows]] = []
+    for one in lists:
+        waiting.append(one)
+        if len(waiting) == _LISTS:
+            waiting = [_cut(*_beside(waiting), k)]
+    scores, rows = _cut(*_beside(waiting), k)
+    by = np.argsort(-scores, axis=1)
+    return np.take_along_axis(scores, by, axis=1), np.take_along_axis(rows, by, axis=1)
+
+
+def _best_of_all(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) -> tuple[Scores, Rows]:
+    """Products with every row, of which the selected ones are looked at."""
+
+    def lists() -> Iterator[tuple[Scores, Rows]]:
+        for start, scores in _products(queries, parts):
+            mine = among[np.searchsorted(among, start) : np.searchsorted(among, start + scores.shape[1])]
+            if len(mine):
+                found, places = _picked(scores[:, mine - start], k, 0)
+                yield found, mine[places]
+
+    return merged(lists(), k)
+
+
+def _beside(lists: Sequence[tuple[Scores, Rows]]) -> tuple[Scores, Rows]:
+    return np.hstack([scores for scores, _ in lists]), np.hstack([rows for _, rows in lists])
+
+
+def _reached(queries: Vectors, parts: Sequence[Vectors], radius: float) -> tuple[Rows, Scores, Rows]:
+    found = []
+    for first in range(0, len(queries), _BLOCK_QUERIES):
+        for start, scores in _products(queries[first : first + _BLOCK_QUERIES], parts):
+            owners, columns = np.nonzero(scores >= np.float32(radius))
+            found.append((owners + first, scores[owners, columns], columns + start))
+    return _end_to_end(found)
+
+
+def _end_to_end(found: Sequence[tuple[Rows, Scores, Rows]]) -> tuple[Rows, Scores, Rows]:
+    if not found:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), np.empty(0, dtype=np.int64)
+    owners, scores, rows = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    return owners, scores, rows
+
+
+def _run(parts: Sequence[Vectors], among: Rows) -> list[Vectors] | None:
+    """The selected rows where they lie, if they follow one another."""
+    if among[-1] - among[0] + 1 > len(among):
+        return None
+    run, first = [], 0
+    for part in parts:
+        mine = part[max(0, among[0] - first) : max(0, among[-1] + 1 - first)]
+        run += [mine] if len(mine) else []
+        first += len(part)
+    return run
+
+
+def _copied(parts: Sequence[Vectors], among: Rows) -> Iterator[tuple[Rows, Vectors]]:
+    """A selection and its rows, in pieces small enough to be copied."""
+    for start in range(0, len(among), _COPIED_ROWS):
+        part = among[start : start + _COPIED_ROWS]
+        yield part, gathered(parts, part, parts[0].shape[1])

@@ -1,0 +1,64 @@
+"""The user's cache folder: what can be made again, and is kept because making it takes long."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+
+from zsretrieve.errors import CacheError
+
+ENVIRONMENT = "ZSRETRIEVE_CACHE"
+
+
+def cache_folder() -> Path:
+    """``$ZSRETRIEVE_CACHE``, or the place this system has for caches. It need not exist."""
+    given = os.environ.get(ENVIRONMENT)
+    return Path(given).expanduser().absolute() if given else platformdirs.user_cache_path("zsretrieve")
+
+
+@contextlib.contextmanager
+def writing(what: str = "the cache") -> Iterator[None]:
+    """Turn what the file system refuses into a CacheError."""
+    try:
+        yield
+    except OSError as error:
+        where = f"'{error.filename}'" if error.filename else f"'{cache_folder()}'"
+        raise CacheError(
+            f"{what} cannot be written: {where}: {(error.strerror or str(error)).lower()}",
+            hint=f"Free some space, or name another folder: {ENVIRONMENT}=FOLDER.",
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` alone; waits while another process holds it. The lock of a dead process is free."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside and rename it, so that a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below a folder; those that vanish meanwhile do not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -1,0 +1,136 @@
+"""From an open_clip model to a converted one: both towers as OpenVINO graphs, the tokenizer, and a check of all."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zsretrieve.encoders import converted, openclip
+from zsretrieve.encoders.converted import IMAGE, TEXT, Converted
+from zsretrieve.encoders.naming import ModelName
+from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
+from zsretrieve.encoders.openvino_runtime import convert_model, openvino
+from zsretrieve.encoders.text_tower import text_tower
+from zsretrieve.encoders.tokenizing import InexactTokenizerError, TextTokenizer
+from zsretrieve.errors import CacheError
+from zsretrieve.records import Preprocessing
+from zsretrieve.vectors import unit_rows
+
+_log = logging.getLogger("zsretrieve")
+
+# What conversion may cost in float32; measured over the families it is below 1e-6.
+_LEAST_COSINE = 0.99999
+_SPARE_BYTES = 20_000_000
+_TEXTS = ("", "a photo of a dog.", "Ünïcode, 日本語 and 🙂!", "a red circle left of a blue square, " * 30)
+
+
+def convert_once(name: ModelName) -> Converted:
+    """The converted model; made now if it is not there. One that cannot be converted is remembered as such.
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError
+        See ``openclip.load``.
+    CacheError
+        If the cache folder cannot be written.
+    """
+    return converted.make_once(name, lambda folder: _convert(name, folder))
+
+
+def _convert(name: ModelName, folder: Path) -> Converted:
+    _log.info(f"preparing {name.written} for this machine, once ...")
+    loaded = openclip.load(name)
+    _refuse_if_full(loaded, folder)
+    try:
+        made = _write(loaded, name, folder)
+        _check(loaded, made)
+    except (OSError, MemoryError, CacheError):
+        raise  # of this moment, not of the model
+    except Exception as error:  # the converter, the compiler and timm's towers raise errors of many libraries
+        shutil.rmtree(folder)
+        folder.mkdir()
+        return Converted(folder, name.written, failure=" ".join(str(error).split())[:300] or type(error).__name__)
+    return made
+
+
+def _refuse_if_full(loaded: openclip.OpenClipModel, folder: Path) -> None:
+    """Raise CacheError if the towers will not fit the disk: OpenVINO does not tell that from other failures."""
+    needed = _SPARE_BYTES + sum(p.numel() * 4 for p in loaded.model.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CacheError(
+            f"the converted model needs {needed / 1e6:,.0f} MB, and '{folder.parent}' has {free / 1e6:,.0f} MB free",
+            hint="Free some space, empty the cache (zsretrieve models cache clear), or use --engine torch.",
+        )
+
+
+def _write(loaded: openclip.OpenClipModel, name: ModelName, folder: Path) -> Converted:
+    try:
+        tokenizer = TextTokenizer.from_openclip(loaded.tokenizer)
+    except InexactTokenizerError as error:
+        raise RuntimeError(f"its tokenizer: {error}") from error
+    height, width = loaded.space.preprocessing.size
+    text = text_tower(loaded.model, tokenizer.pad_id).eval()
+    image = _ImageTower(loaded.model, loaded.space.preprocessing).eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer remarks on every shape it takes for a constant
+        graph = convert_model(image, example_input=torch.zeros((2, height, width, 3), dtype=torch.uint8))
+        graph.reshape([-1, height, width, 3])
+        openvino.save_model(graph, str(folder / IMAGE), compress_to_fp16=False)
+        context = tokenizer.context_length
+        # A width below the context, so that no slice is taken for the whole.
+        width_of_text = 8 if text.causal else context
+        tokens = torch.from_numpy(tokenizer.padded(tokenizer.ids(["a", "b c"]), width_of_text))
+        graph = convert_model(text, example_input=tokens)
+        graph.reshape([-1, -1 if text.causal else context])
+        openvino.save_model(graph, str(folder / TEXT), compress_to_fp16=False)
+    tokenizer.save(folder)
+    return Converted(folder, name.written, loaded.space, loaded.head, bool(text.causal))
+
+
+class _ImageTower(torch.nn.Module):
+    """uint8 pictures of shape (n, height, width, 3) to features of shape (n, dim)."""
+
+    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.model = model
+        self.mean = torch.nn.Buffer(torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
+        self.std = torch.nn.Buffer(torch.tensor(preprocessing.std).view(1, 3, 1, 1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        pixels = pictures.permute(0, 3, 1, 2).to(torch.float32) / 255
+        features: torch.Tensor = self.model.encode_image((pixels - self.mean) / self.std)
+        return features
+
+
+def _check(loaded: openclip.OpenClipModel, made: Converted) -> None:
+    """Compare both towers and the tokenizer with open_clip's own. Raises RuntimeError where they differ."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (3, *loaded.space.preprocessing.size, 3), dtype=np.uint8)
+    with torch.no_grad():
+        tower = _ImageTower(loaded.model, loaded.space.preprocessing).eval()
+        images = tower(torch.from_numpy(pictures)).numpy()
+        texts = loaded.model.encode_text(loaded.tokenizer(list(_TEXTS))).numpy()
+    for _ in range(2):  # the second one takes the text tower from the cache of compiled models
+        encoder = OpenVinoEncoder(made, precision="fp32")
+        alone = np.concatenate([encoder.encode_texts([text]) for text in _TEXTS])
+        for what, ours, theirs in (
+            ("image", encoder.encode_prepared(list(pictures)), images),
+            ("text", encoder.encode_texts(_TEXTS), texts),
+            ("text", alone, texts),
+        ):
+            cosine = float(_cosines(ours, unit_rows(theirs)).min())
+            if not cosine >= _LEAST_COSINE:
+                raise RuntimeError(f"the converted {what} tower differs: cosine {cosine:.6f}")
+
+
+def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
+    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64))
+    return cosines

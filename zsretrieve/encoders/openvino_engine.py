@@ -1,0 +1,162 @@
+"""The Encoder port over OpenVINO: a converted model on the CPU, without torch or open_clip."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zsretrieve.encoders import preprocessing
+from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted, Quantised
+from zsretrieve.encoders.openvino_runtime import openvino
+from zsretrieve.encoders.precision import cpu_best, cpu_name
+from zsretrieve.encoders.text_batches import in_batches
+from zsretrieve.encoders.tokenizing import Ids, TextTokenizer
+from zsretrieve.errors import DeviceError
+from zsretrieve.ports import Pixels
+from zsretrieve.records import Encoding
+from zsretrieve.vectors import Vectors, unit_rows
+
+# What is not quantised is computed in float32: with it, int8 loses nothing more and is not slower.
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+_BATCH = 32
+_TEXT_ROWS, _TEXT_TOKENS = 128, 2048
+
+
+class OpenVinoEncoder:
+    """A converted model behind the Encoder port.
+
+    Parameters
+    ----------
+    model : Converted
+        A model that was converted without failure.
+    precision : str
+        ``fp32``, ``bf16``, or ``int8`` for the picture tower.
+    batch_size : int, optional
+        Pictures a batch; 32 by default.
+    quantised : Quantised, optional
+        The picture tower in int8. Texts are few, and stay as they are.
+
+    Raises
+    ------
+    DeviceError
+        If OpenVINO cannot run it on this machine.
+    """
+
+    concurrency = 1
+
+    def __init__(
+        self, model: Converted, *, precision: str, batch_size: int | None = None, quantised: Quantised | None = None
+    ) -> None:
+        assert model.space is not None
+        assert model.head is not None
+        self.space, self.head = model.space, model.head
+        self.encoding = Encoding(
+            "openvino", precision, "cpu", cosine_to_fp32=quantised.mean_cosine if quantised is not None else None
+        )
+        self.batch_size = batch_size or _BATCH
+        self._causal = model.causal
+        self._folder = model.folder
+        self._tokenizer = TextTokenizer.load(model.folder)
+        # A search from a shell waits for the text tower; a picture tower has more to do than to be compiled.
+        self._image = _Tower((quantised or model).folder / IMAGE, precision, cached=False)
+        for_texts = precision if quantised is None else cpu_best()
+        self._text = _Tower(model.folder / TEXT, for_texts, cached=True)
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """The picture at the model's size: uint8 of shape (height, width, 3). Raises ImageError if it is too thin."""
+        return preprocessing.prepare(image, self.space.preprocessing)
+
+    def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+        if not batch:
+            return np.empty((0, self.space.dim), dtype=np.float32)
+        return unit_rows(self._image(np.stack(batch)))
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        if not texts:
+            return np.empty((0, self.space.dim), dtype=np.float32)
+        return in_batches(
+            self._tokenizer,
+            self._tokenizer.ids(texts),
+            self._encode_tokens,
+            dim=self.space.dim,
+            causal=self._causal,
+            most_tokens=_TEXT_TOKENS,
+            most_rows=_TEXT_ROWS,
+        )
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        return self._tokenizer.counts(texts)
+
+    def _encode_tokens(self, tokens: Ids) -> Vectors:
+        return unit_rows(self._text(tokens))
+
+
+class _Tower:
+    """One tower, compiled when it is first called; several threads may call it at once."""
+
+    def __init__(self, path: Path, precision: str, *, cached: bool) -> None:
+        self._path = path
+        self._precision = precision
+        self._cached = cached
+        self._lock = threading.Lock()
+        self._compiled: Any = None
+        self._local = threading.local()
+
+    def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Features of shape (n, dim), not normalised; they belong to the caller."""
+        try:
+            with self._lock:
+                if self._compiled is None:
+                    self._compiled = _compile(self._path, self._precision, cached=self._cached)
+            request = getattr(self._local, "request", None)
+            if request is None:
+                request = self._local.request = self._compiled.create_infer_request()
+            return np.array(request.infer([batch], share_inputs=True)[0], dtype=np.float32)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"OpenVINO cannot run the model: {' '.join(str(error).split())[-200:]}",
+                hint="Use --engine torch, or clear the cache: zsretrieve models cache clear.",
+            ) from error
+
+
+def _compile(path: Path, precision: str, *, cached: bool) -> Any:
+    """Compile a tower, where ``cached`` through OpenVINO's own cache of compiled models.
+
+    OpenVINO writes that cache in place; so it is made in a folder beside and renamed when it is whole. Each precision
+    has its own, because OpenVINO does not tell them apart. The weights are kept with it: its smaller form, which
+    refers to those of the graph, fails for some graphs of dynamic shape (seen in OpenVINO 2026.4 with CoCa).
+    """
+    core = openvino.Core()
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    if not cached:
+        return core.compile_model(str(path), "CPU", options)
+    machine = hashlib.sha256(f"{cpu_name()} {openvino.__version__}".encode()).hexdigest()[:8]
+    place = path.parent / COMPILED / f"{path.stem}-{precision}-{machine}"
+    if place.is_dir():
+        return core.compile_model(str(path), "CPU", {**options, "CACHE_DIR": str(place)})
+    beside = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
+    try:
+        beside.mkdir(parents=True)
+    except OSError:
+        return core.compile_model(str(path), "CPU", options)
+    try:
+        compiled = core.compile_model(str(path), "CPU", {**options, "CACHE_DIR": str(beside)})
+        os.rename(beside, place)
+    except OSError:
+        return core.compile_model(str(path), "CPU", options)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return compiled
