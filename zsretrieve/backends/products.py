@@ -8,6 +8,7 @@ out is as exact as float32 is; ``ranking.settle`` does the rest. Rows may lie in
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -17,12 +18,12 @@ from zsretrieve.vectors import Rows, Scores, Vectors
 # All of this was measured on 50,000 x 512, 768 and 1024; docs/decisions/0006-flat-search.md has the figures.
 # Scores that are in memory at once, 16 MiB: they stay in the cache while they are searched.
 _BLOCK_SCORES = 1 << 22
-# The product of so many queries and the rows of a block is as quick as a larger one.
+# So many queries at once, or more where the rows are few: smaller products wait too often for all cores to be done.
 _BLOCK_QUERIES = 512
 # Up to here a product with each query for itself, which only waits for the memory, is quicker than one with all.
 _ONE_BY_ONE = 2
-# While one thread picks out of its block, the product of another goes on.
-_WORKERS = 2
+# While one thread picks out of its block, the products of others go on.
+_WORKERS = 4
 # Lists of candidates are cut to the best before they outgrow the scores they were picked from.
 _LISTS = 16
 # A selection is copied to be multiplied; but where it has more than this share of all rows, and the queries are few,
@@ -52,12 +53,12 @@ def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Ro
     def of_block(block: Vectors) -> tuple[Scores, Rows]:
         return merged((_picked(scores, k, start) for start, scores in _products(block, parts)), k)
 
-    blocks = [queries[start : start + _BLOCK_QUERIES] for start in range(0, len(queries), _BLOCK_QUERIES)]
-    if len(blocks) == 1:
+    blocks = _blocks(queries, parts)
+    if len(blocks) < 2:
         return of_block(queries)
     from concurrent.futures import ThreadPoolExecutor  # a search for one query is over sooner than this is imported
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
         found = list(pool.map(of_block, blocks))
     return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
 
@@ -121,6 +122,11 @@ def gathered(parts: Sequence[Vectors], rows: Rows, dim: int) -> Vectors:
         mine = part_of == number
         found[mine] = parts[number][rows[mine] - (ends[number] - len(parts[number]))]
     return found
+
+
+def _blocks(queries: Vectors, parts: Sequence[Vectors]) -> list[Vectors]:
+    size = max(_BLOCK_QUERIES, _BLOCK_SCORES // max(1, sum(map(len, parts))))
+    return [queries[start : start + size] for start in range(0, len(queries), size)]
 
 
 def _products(queries: Vectors, parts: Sequence[Vectors]) -> Iterator[tuple[int, Scores]]:
@@ -203,10 +209,12 @@ def _beside(lists: Sequence[tuple[Scores, Rows]]) -> tuple[Scores, Rows]:
 
 def _reached(queries: Vectors, parts: Sequence[Vectors], radius: float) -> tuple[Rows, Scores, Rows]:
     found = []
-    for first in range(0, len(queries), _BLOCK_QUERIES):
-        for start, scores in _products(queries[first : first + _BLOCK_QUERIES], parts):
+    first = 0
+    for block in _blocks(queries, parts):
+        for start, scores in _products(block, parts):
             owners, columns = np.nonzero(scores >= np.float32(radius))
             found.append((owners + first, scores[owners, columns], columns + start))
+        first += len(block)
     return _end_to_end(found)
 
 
