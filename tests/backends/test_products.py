@@ -52,6 +52,7 @@ def test_the_worst_order_of_rows_and_equal_scores() -> None:
 
 def test_a_selection_goes_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_COPIED_ROWS", 64)
+    monkeypatch.setattr(products, "_COPIED_FOR_FEW", 40)
     stored = vectors(1000, 16, 7)
     parts = split(stored, 0, 333, 600)
     rng = np.random.default_rng(8)

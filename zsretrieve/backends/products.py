@@ -28,9 +28,10 @@ _WORKERS = 4
 _LISTS = 16
 # A selection is copied to be multiplied; but where it has more than this share of all rows, and the queries are few,
 # the product with all rows is quicker. It is quicker still one by one.
-_SHARE_ONE_BY_ONE, _SHARE_OF_FEW = 1 / 6, 1 / 2
+_SHARE_ONE_BY_ONE, _SHARE_OF_FEW = 1 / 5, 1 / 2
 _FEW = 64
-_COPIED_ROWS = 1 << 14
+# Rows are copied so many at a time: for few queries into room that stays in the cache, for many into larger products.
+_COPIED_FOR_FEW, _COPIED_ROWS = 1 << 9, 1 << 14
 
 
 def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Rows]:
@@ -70,9 +71,10 @@ def best_among(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) 
         scores, rows = best(queries, run, k)
         return scores, rows + among[0]
     share = _SHARE_ONE_BY_ONE if len(queries) <= _ONE_BY_ONE else _SHARE_OF_FEW
-    if len(queries) < _FEW and len(among) > share * sum(map(len, parts)):
-        return _best_of_all(queries, parts, among, k)
-
+    if len(queries) < _FEW:
+        every = len(among) > share * sum(map(len, parts))
+        found = (_products_with_all if every else _products_with_copies)(queries, parts, among)
+        return merged(((best_of, some[at]) for some, scores in found for best_of, at in [_picked(scores, k, 0)]), k)
     lists = []
     for part, copied in _copied(parts, among):
         scores, places = best(queries, [copied], min(k, len(part)))
@@ -110,12 +112,14 @@ def reached(
     return _end_to_end(found)
 
 
-def gathered(parts: Sequence[Vectors], rows: Rows, dim: int) -> Vectors:
-    """The rows of these numbers, float32 of shape (len(rows), dim)."""
-    if len(parts) == 1:
+def gathered(parts: Sequence[Vectors], rows: Rows, dim: int, out: Vectors | None = None) -> Vectors:
+    """The rows of these numbers, float32 of shape (len(rows), dim), in ``out`` if it is given."""
+    if len(parts) == 1 and out is None:
         only: Vectors = parts[0][rows]
         return only
-    found = np.empty((len(rows), dim), dtype=np.float32)
+    found = np.empty((len(rows), dim), dtype=np.float32) if out is None else out
+    if len(parts) == 1:
+        return np.take(parts[0], rows, axis=0, out=found, mode="clip")  # which copies once, other modes twice
     ends = np.cumsum([len(part) for part in parts])
     part_of = np.searchsorted(ends, rows, side="right")
     for number in np.unique(part_of):
@@ -138,13 +142,17 @@ def _products(queries: Vectors, parts: Sequence[Vectors]) -> Iterator[tuple[int,
         for start in range(0, len(part), step):
             block = part[start : start + step]
             scores = room[: len(queries) * len(block)].reshape(len(queries), len(block))
-            if len(queries) <= _ONE_BY_ONE:
-                for query, mine in zip(queries, scores, strict=True):
-                    np.dot(block, query, out=mine)
-            else:
-                np.matmul(queries, block.T, out=scores)
+            _multiply(queries, block, scores)
             yield first + start, scores
         first += len(part)
+
+
+def _multiply(queries: Vectors, block: Vectors, out: Scores) -> None:
+    if len(queries) <= _ONE_BY_ONE:
+        for query, mine in zip(queries, out, strict=True):
+            np.dot(block, query, out=mine)
+    else:
+        np.matmul(queries, block.T, out=out)
 
 
 def _picked(scores: Scores, k: int, start: int) -> tuple[Scores, Rows]:
@@ -190,17 +198,26 @@ def merged(lists: Iterable[tuple[Scores, Rows]], k: int) -> tuple[Scores, Rows]:
     return np.take_along_axis(scores, by, axis=1), np.take_along_axis(rows, by, axis=1)
 
 
-def _best_of_all(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) -> tuple[Scores, Rows]:
-    """Products with every row, of which the selected ones are looked at."""
+def _products_with_all(queries: Vectors, parts: Sequence[Vectors], among: Rows) -> Iterator[tuple[Rows, Scores]]:
+    """Selected rows and their scores, from products with every row."""
+    for start, scores in _products(queries, parts):
+        some = among[np.searchsorted(among, start) : np.searchsorted(among, start + scores.shape[1])]
+        if len(some):
+            yield some, scores[:, some - start]
 
-    def lists() -> Iterator[tuple[Scores, Rows]]:
-        for start, scores in _products(queries, parts):
-            mine = among[np.searchsorted(among, start) : np.searchsorted(among, start + scores.shape[1])]
-            if len(mine):
-                found, places = _picked(scores[:, mine - start], k, 0)
-                yield found, mine[places]
 
-    return merged(lists(), k)
+def _products_with_copies(queries: Vectors, parts: Sequence[Vectors], among: Rows) -> Iterator[tuple[Rows, Scores]]:
+    """Selected rows and their scores, from products with copies of these rows."""
+    room = np.empty((min(len(among), _COPIED_FOR_FEW), queries.shape[1]), dtype=np.float32)
+    step = max(1, _BLOCK_SCORES // max(1, len(queries)))
+    for start in range(0, len(among), step):
+        some = among[start : start + step]
+        scores = np.empty((len(queries), len(some)), dtype=np.float32)
+        for first in range(0, len(some), len(room)):
+            rows = some[first : first + len(room)]
+            block = gathered(parts, rows, queries.shape[1], out=room[: len(rows)])
+            _multiply(queries, block, scores[:, first : first + len(rows)])
+        yield some, scores
 
 
 def _beside(lists: Sequence[tuple[Scores, Rows]]) -> tuple[Scores, Rows]:
