@@ -180,7 +180,10 @@ def test_processes_share_it(space: Space) -> None:
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    RememberingEncoder(space, "here", no_model).encode_texts(["query 39", "query 78"])
+    # On a busy machine one may have waited too long for another, and kept nothing.
+    assert 1 <= remembered.size()[0] <= 60
+    fill(space, HashingEncoder)
+    fill(space, no_model)
 
 
 def test_one_that_another_process_holds_is_not_waited_for_long(
