@@ -16,6 +16,7 @@ from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
 from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
+from zsretrieve.records import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
-    from zsretrieve.records import Encoding, Space
+    from zsretrieve.records import Space
 
 __all__ = [
     "DEFAULT_MODEL",

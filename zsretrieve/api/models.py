@@ -21,6 +21,7 @@ def load_encoder(
     precision: str = "auto",
     engine: str = "auto",
     batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Encoder:
     """Load a model.
 
@@ -37,6 +38,8 @@ def load_encoder(
         when it is first used, and kept in the user's cache folder.
     batch_size : int, optional
         Pictures a batch.
+    compiled : bool
+        Run the picture tower of the torch engine through ``torch.compile``: a minute that pays in long jobs on a GPU.
 
     Raises
     ------
@@ -47,7 +50,9 @@ def load_encoder(
     DeviceError
         If the device or precision is not there.
     """
-    return wiring.load_encoder(model, device=device, precision=precision, engine=engine, batch_size=batch_size)
+    return wiring.load_encoder(
+        model, device=device, precision=precision, engine=engine, batch_size=batch_size, compiled=compiled
+    )
 
 
 def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> Path:
