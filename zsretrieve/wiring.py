@@ -130,8 +130,10 @@ def remembering(
     device, precision, engine
         As for ``load_encoder``.
     """
-    from zsretrieve.encoders.remembered import RememberingEncoder
-
+    try:
+        from zsretrieve.encoders.remembered import RememberingEncoder
+    except ImportError:  # a Python that was built without SQLite
+        return load()
     # Words that mean the same are kept apart: what they become may take torch to find out.
     gpu = "with" if gpus.there_may_be_one() else "without"
     return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
