@@ -187,10 +187,13 @@ def cached_models() -> list[CacheEntry]:
 
 
 def clear_cached_models(model: str | None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all. Raises CacheError."""
-    from zsretrieve.encoders import converted
+    """Delete the converted models of a name, or all, and the remembered queries with them. Raises CacheError."""
+    from zsretrieve.encoders import converted, remembered
 
-    return converted.clear(None if model is None else parse_model_name(model).written)
+    if model is None:
+        remembered.clear()
+        return converted.clear()
+    return converted.clear(parse_model_name(model).written)
 
 
 def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False) -> Quantised:

@@ -155,7 +155,7 @@ def clear_cache(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="This model only (default: all).")] = None,
 ) -> None:
-    """Delete converted models; they are converted again when they are used.
+    """Delete converted models, and without a name the vectors of past searches; all are made again when needed.
 
     Example: zsretrieve models cache clear ViT-B-32/openai
     """
