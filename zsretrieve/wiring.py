@@ -186,6 +186,13 @@ def cached_models() -> list[CacheEntry]:
     return converted.entries()
 
 
+def remembered_queries() -> tuple[int, int]:
+    """How many vectors of queries are kept in the cache folder, and their bytes on the disk."""
+    from zsretrieve.encoders import remembered
+
+    return remembered.size()
+
+
 def clear_cached_models(model: str | None) -> list[CacheEntry]:
     """Delete the converted models of a name, or all, and the remembered queries with them. Raises CacheError."""
     from zsretrieve.encoders import converted, remembered
