@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zsretrieve.encoders import gpus
-from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
@@ -83,14 +82,14 @@ def load_encoder(
         if encoder is not None:
             return encoder
     try:
-        from zsretrieve.encoders.torch_openclip import TorchEncoder
+        from zsretrieve.encoders.torch_openclip import TorchEncoder, torch_devices
     except ImportError as error:
         raise OptionalDependencyError(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
     made = [
         TorchEncoder(model, device=one, precision=precision, batch_size=batch_size, compiled=compiled)
-        for one in device_list(device)
+        for one in torch_devices(device)
     ]
     if len(made) == 1:
         return made[0]
@@ -103,9 +102,9 @@ def planned_encoding(device: str = "auto", precision: str = "auto", engine: str 
     """Engine, precision and device that these become on this machine, for a model that converts."""
     if _engine(engine, device) == "openvino":
         return Encoding("openvino", _cpu_precision(precision), "cpu")
-    from zsretrieve.encoders.torch_openclip import planned_encoding
+    from zsretrieve.encoders.torch_openclip import planned_encoding, torch_devices
 
-    planned = [planned_encoding(one, precision) for one in device_list(device)]
+    planned = [planned_encoding(one, precision) for one in torch_devices(device)]
     return replace(planned[0], device=",".join(one.device for one in planned))
 
 
