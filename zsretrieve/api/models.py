@@ -78,7 +78,10 @@ def cached_models() -> list[CacheEntry]:
 
 
 def clear_cache(model: str | None = None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all; what was deleted. Raises CacheError."""
+    """Delete the converted models of a name, or all, and with all the vectors of queries; the models deleted.
+
+    Raises CacheError.
+    """
     return wiring.clear_cached_models(model)
 
 
