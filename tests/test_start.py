@@ -13,6 +13,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from zsretrieve import api
 from zsretrieve.cli.app import app
 from zsretrieve.cli.later import Later
 from zsretrieve.encoders.hashing import HashingEncoder
@@ -27,7 +28,7 @@ NOT_FOR_HELP = (
     "zsretrieve.api", "zsretrieve.wiring", "zsretrieve.store", "zsretrieve.verbs",
 )  # fmt: skip
 NOT_FOR_SEARCH = (
-    *(name for name in HEAVY if name not in ("pyarrow", "faiss")), "pyarrow.dataset", "pydantic", "attr",
+    *(name for name in HEAVY if name != "pyarrow"), "pyarrow.dataset", "pydantic", "attr",
     "rich.markdown", "rich.traceback", "zsretrieve.verbs.encode", "zsretrieve.verbs.classify", "zsretrieve.exchange",
     "zsretrieve.sources",
 )  # fmt: skip
@@ -97,6 +98,15 @@ def test_a_search_that_is_remembered_needs_no_model(
         ask = ["search", str(small_gallery), "a red circle", "--format", form]
         assert CliRunner().invoke(app, ask).exit_code == 0
         assert loaded(running(ask), NOT_FOR_SEARCH, cache) == set()
+
+
+def test_a_search_with_a_converted_model_loads_no_model_library(tmp_path: Path, scene_folder: Path) -> None:
+    api.export_model("demo")
+    (tmp_path / "list").write_text("".join(f"{path}\n" for path in sorted(scene_folder.rglob("*.png"))[:2]))
+    api.build_gallery(f"@{tmp_path}/list", tmp_path / "gallery", api.load_encoder("demo", device="cpu"))
+    ask = ["search", str(tmp_path / "gallery"), "a red circle", "--no-query-cache", "--device", "cpu"]
+    needed = ("openvino", "tokenizers")
+    assert loaded(running(ask), tuple(name for name in NOT_FOR_SEARCH if name not in needed)) == set()
 
 
 def test_the_names_promised_are_there() -> None:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zsretrieve.encoders import gpus
-from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
 from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
+from zsretrieve.records import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
-    from zsretrieve.records import Encoding, Space
+    from zsretrieve.records import Space
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -82,14 +82,14 @@ def load_encoder(
         if encoder is not None:
             return encoder
     try:
-        from zsretrieve.encoders.torch_openclip import TorchEncoder
+        from zsretrieve.encoders.torch_openclip import TorchEncoder, torch_devices
     except ImportError as error:
         raise OptionalDependencyError(
             f"the model engine cannot be imported: {error}", hint="Install zsretrieve again with its dependencies."
         ) from error
     made = [
         TorchEncoder(model, device=one, precision=precision, batch_size=batch_size, compiled=compiled)
-        for one in device_list(device)
+        for one in torch_devices(device)
     ]
     if len(made) == 1:
         return made[0]
@@ -102,9 +102,9 @@ def planned_encoding(device: str = "auto", precision: str = "auto", engine: str 
     """Engine, precision and device that these become on this machine, for a model that converts."""
     if _engine(engine, device) == "openvino":
         return Encoding("openvino", _cpu_precision(precision), "cpu")
-    from zsretrieve.encoders.torch_openclip import planned_encoding
+    from zsretrieve.encoders.torch_openclip import planned_encoding, torch_devices
 
-    planned = [planned_encoding(one, precision) for one in device_list(device)]
+    planned = [planned_encoding(one, precision) for one in torch_devices(device)]
     return replace(planned[0], device=",".join(one.device for one in planned))
 
 
@@ -129,8 +129,10 @@ def remembering(
     device, precision, engine
         As for ``load_encoder``.
     """
-    from zsretrieve.encoders.remembered import RememberingEncoder
-
+    try:
+        from zsretrieve.encoders.remembered import RememberingEncoder
+    except ImportError:  # a Python that was built without SQLite
+        return load()
     # Words that mean the same are kept apart: what they become may take torch to find out.
     gpu = "with" if gpus.there_may_be_one() else "without"
     return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
@@ -183,11 +185,21 @@ def cached_models() -> list[CacheEntry]:
     return converted.entries()
 
 
-def clear_cached_models(model: str | None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all. Raises CacheError."""
-    from zsretrieve.encoders import converted
+def remembered_queries() -> tuple[int, int]:
+    """How many vectors of queries are kept in the cache folder, and their bytes on the disk."""
+    from zsretrieve.encoders import remembered
 
-    return converted.clear(None if model is None else parse_model_name(model).written)
+    return remembered.size()
+
+
+def clear_cached_models(model: str | None) -> list[CacheEntry]:
+    """Delete the converted models of a name, or all, and the remembered queries with them. Raises CacheError."""
+    from zsretrieve.encoders import converted, remembered
+
+    if model is None:
+        remembered.clear()
+        return converted.clear()
+    return converted.clear(parse_model_name(model).written)
 
 
 def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False) -> Quantised:

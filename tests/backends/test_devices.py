@@ -8,8 +8,8 @@ import pytest
 
 from zsretrieve import wiring
 from zsretrieve.backends import faiss_gpu, gpu_probe
-from zsretrieve.backends.devices import gpu_numbers
 from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.devices import gpu_numbers
 from zsretrieve.encoders import gpus
 from zsretrieve.errors import DeviceError
 
@@ -23,15 +23,15 @@ def test_names_of_gpus() -> None:
     for device, numbers in {
         "cuda": [0], "cuda:1": [1], "cuda:0,cuda:2": [0, 2], "cuda:2, cuda": [2, 0], "cuda:all": [0, 1, 2],
     }.items():  # fmt: skip
-        assert gpu_numbers(device, 3) == numbers
+        assert gpu_numbers(device, 3, "FAISS") == numbers
     for device, said in {
         "tpu": "not a device", "cuda:x": "not a device", "cuda:-1": "not a device", "cuda:all,cuda:0": "not a device",
         "cuda:0,": "not a device", "cuda:3": "sees 3 GPUs", "cuda:0,cuda": "twice",
     }.items():  # fmt: skip
         with pytest.raises(DeviceError, match=said):
-            gpu_numbers(device, 3)
+            gpu_numbers(device, 3, "FAISS")
     with pytest.raises(DeviceError, match="sees 0 GPUs"):
-        gpu_numbers("cuda:all", 0)
+        gpu_numbers("cuda:all", 0, "FAISS")
 
 
 def test_an_index_stays_on_the_cpu_where_the_gpu_fails(

@@ -37,8 +37,9 @@ def test_blocks_of_queries_and_rows_come_together(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(products, "_BLOCK_SCORES", 1000)
     monkeypatch.setattr(products, "_BLOCK_QUERIES", 10)
     stored, queries = vectors(3000, 16, 3), vectors(35, 16, 4)
-    for k in (1, 12, 400):  # of fewer, as many and more than the 100 or 200 rows of a block
+    for k in (1, 12, 400):  # fewer and more than the 100 or 200 rows of a block
         check_best(queries, stored, k, products.best(queries, split(stored, 1234), k))
+    check_best(queries, stored[:40], 3, products.best(queries, [stored[:40]], 3))  # few rows, so 25 queries at once
 
 
 def test_the_worst_order_of_rows_and_equal_scores() -> None:
@@ -51,6 +52,7 @@ def test_the_worst_order_of_rows_and_equal_scores() -> None:
 
 def test_a_selection_goes_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_COPIED_ROWS", 64)
+    monkeypatch.setattr(products, "_COPIED_FOR_FEW", 40)
     stored = vectors(1000, 16, 7)
     parts = split(stored, 0, 333, 600)
     rng = np.random.default_rng(8)

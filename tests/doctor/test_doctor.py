@@ -15,6 +15,7 @@ from conftest import Run
 from zsretrieve.doctor import engines
 from zsretrieve.doctor.finding import Diagnosis, Finding, Status, anonymous, guarded
 from zsretrieve.doctor.running import Outcome, Probe, Told
+from zsretrieve.encoders.precision import cpu_best
 
 STATUSES = {"ok", "warning", "problem", "unknown"}
 GOOD_TORCH = {"torch": "2.15.0", "cuda": None, "gpus": [], "step": "engine"}
@@ -55,7 +56,7 @@ def test_this_machine_is_examined(diagnosis: dict[str, object]) -> None:
         assert findings["engine for models"]["found"].endswith("on cuda")
         assert findings["GPU of torch"]["status"] == "ok"
     else:
-        assert findings["engine for models"]["found"] == "auto is torch in fp32 on cpu"
+        assert findings["engine for models"]["found"] == f"auto is openvino in {cpu_best()} on cpu"
 
 
 def test_what_auto_chooses_is_what_models_get(diagnosis: dict[str, object]) -> None:

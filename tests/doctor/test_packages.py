@@ -165,9 +165,13 @@ def test_the_script_on_path(alone: Path, monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "has no script" in status(other)[1]
 
 
+def missing(name: str) -> None:
+    raise metadata.PackageNotFoundError(name)
+
+
 def test_commands_are_for_the_installer_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/opt/my env/bin/python")
-    monkeypatch.setattr(mending.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(mending.importlib.metadata, "distribution", missing)
     tool = tmp_path / "uv"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)

@@ -2,6 +2,7 @@ import contextlib
 import io
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -213,3 +214,18 @@ def test_threads_that_come_and_go_leave_the_switch_of_tf32_as_it_was() -> None:
         assert not torch.backends.cudnn.allow_tf32, "one thread is still inside"
         inside.__exit__()
         assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU on this machine")
+@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bf16_on_a_gpu_stays_close(models: dict[str, Path], name: str, compiled: bool) -> None:
+    exact = TorchEncoder(f"local-dir:{models[name]}", device="cpu", precision="fp32")
+    fast = TorchEncoder(f"local-dir:{models[name]}", device="cuda", batch_size=8, compiled=compiled)
+    assert (fast.encoding.precision, fast.concurrency) == ("bf16", 1 if compiled else 2)
+    prepared = [exact.prepare(i) for i in pictures()[:-2]]
+    expected = exact.encode_prepared(prepared)
+    with ThreadPoolExecutor(fast.concurrency) as pool:
+        for vectors in pool.map(fast.encode_prepared, [prepared] * 6):
+            assert (vectors * expected).sum(axis=1).min() >= 0.999

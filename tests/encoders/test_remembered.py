@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -165,22 +166,26 @@ def test_the_number_is_bounded_and_the_longest_unused_go_first(
         RememberingEncoder(space, "here", no_model).encode_texts(["query 0"])
 
 
-def _many(space: Space, number: int) -> None:
+def _many(space: Space, number: int, folder: Path) -> None:
+    os.environ["ZSRETRIEVE_CACHE"] = str(folder)  # the fork server was started with another
     encoder = RememberingEncoder(space, "here", HashingEncoder)
     for round_ in range(40):
         text = f"query {round_ * (number % 2 + 1)}"
         assert encoder.encode_texts([text])[0].tobytes() == HashingEncoder().encode_texts([text])[0].tobytes()
 
 
-def test_processes_share_it(space: Space) -> None:
+def test_processes_share_it(space: Space, cache: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    processes = [context.Process(target=_many, args=(space, number)) for number in range(4)]
+    processes = [context.Process(target=_many, args=(space, number, cache.parent)) for number in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    RememberingEncoder(space, "here", no_model).encode_texts(["query 39", "query 78"])
+    # On a busy machine one may have waited too long for another, and kept nothing.
+    assert 1 <= remembered.size()[0] <= 60
+    fill(space, HashingEncoder)
+    fill(space, no_model)
 
 
 def test_one_that_another_process_holds_is_not_waited_for_long(
@@ -198,16 +203,25 @@ def test_one_that_another_process_holds_is_not_waited_for_long(
     fill(space, no_model)
 
 
-def _read_only(space: Space) -> None:
+def _read_only(space: Space, folder: str) -> None:
+    os.environ["ZSRETRIEVE_CACHE"] = folder
     tool_version()
     as_nobody(fill, space, HashingEncoder)
 
 
-def test_a_home_that_may_not_be_written_is_no_error(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZSRETRIEVE_CACHE", "/proc/nothing/can/be/made/here")
-    assert in_process(_read_only, space) == ""
+def test_a_home_that_may_not_be_written_is_no_error(space: Space, cache: Path) -> None:
+    for folder in ("/proc/nothing/can/be/made/here", str(cache.parent)):
+        assert in_process(_read_only, space, folder) == ""
     assert remembered.size() == (0, 0)
     remembered.clear()
+
+
+def test_a_python_without_sqlite_searches_all_the_same(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    monkeypatch.delitem(sys.modules, "zsretrieve.encoders.remembered")
+    assert api.remembering(space, lambda: hashing_encoder) is hashing_encoder
 
 
 def test_it_is_the_users_own_and_holds_no_words(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from kits.encoder_kit import check_encoder, pictures
 
-from zsretrieve.encoders.devices import device_list
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.encoders.replicas import Replicas
+from zsretrieve.encoders.torch_openclip import torch_devices
 from zsretrieve.errors import DeviceError
 from zsretrieve.ports import Pixels
 from zsretrieve.vectors import Vectors
@@ -73,13 +73,13 @@ def test_replicas_are_of_one_space_and_name_their_devices() -> None:
 
 def test_lists_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert device_list("auto") == ("auto",)
-    assert device_list("cuda:1") == ("cuda:1",)
-    assert device_list("cuda:0, cuda:2") == ("cuda:0", "cuda:2")
-    assert device_list("cuda:all") == ("cuda:0", "cuda:1", "cuda:2")
+    assert torch_devices("auto") == ["auto"]
+    assert torch_devices("cuda:1") == ["cuda:1"]
+    assert torch_devices("cuda:0, cuda:2") == ["cuda:0", "cuda:2"]
+    assert torch_devices("cuda:all") == ["cuda:0", "cuda:1", "cuda:2"]
     for wrong in ("cuda:0,cpu", "cuda:0,cuda:0", "cuda:0,", "cuda:all,cuda:0"):
         with pytest.raises(DeviceError):
-            device_list(wrong)
+            torch_devices(wrong)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(DeviceError, match="no GPU"):
-        device_list("cuda:all")
+    with pytest.raises(DeviceError, match="sees 0 GPUs"):
+        torch_devices("cuda:all")

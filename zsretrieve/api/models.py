@@ -21,6 +21,7 @@ def load_encoder(
     precision: str = "auto",
     engine: str = "auto",
     batch_size: int | None = None,
+    compiled: bool = False,
 ) -> Encoder:
     """Load a model.
 
@@ -37,6 +38,8 @@ def load_encoder(
         when it is first used, and kept in the user's cache folder.
     batch_size : int, optional
         Pictures a batch.
+    compiled : bool
+        Run the picture tower of the torch engine through ``torch.compile``: a minute that pays in long jobs on a GPU.
 
     Raises
     ------
@@ -47,7 +50,9 @@ def load_encoder(
     DeviceError
         If the device or precision is not there.
     """
-    return wiring.load_encoder(model, device=device, precision=precision, engine=engine, batch_size=batch_size)
+    return wiring.load_encoder(
+        model, device=device, precision=precision, engine=engine, batch_size=batch_size, compiled=compiled
+    )
 
 
 def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> Path:
@@ -73,7 +78,10 @@ def cached_models() -> list[CacheEntry]:
 
 
 def clear_cache(model: str | None = None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all; what was deleted. Raises CacheError."""
+    """Delete the converted models of a name, or all, and with all the vectors of queries; the models deleted.
+
+    Raises CacheError.
+    """
     return wiring.clear_cached_models(model)
 
 

@@ -6,40 +6,9 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from zsretrieve.errors import DeviceError
+from zsretrieve.devices import gpu_numbers
 
 _log = logging.getLogger("zsretrieve")
-
-
-def gpu_numbers(device: str, count: int) -> list[int]:
-    """The GPUs that a device names.
-
-    Parameters
-    ----------
-    device : str
-        ``cuda``, ``cuda:N``, several of these after commas, or ``cuda:all``.
-    count : int
-        How many there are.
-
-    Raises
-    ------
-    DeviceError
-        If it is no such name, or names a GPU that is not there, or one twice.
-    """
-    names = device.split(",")
-    numbers: list[int] = []
-    for name in names:
-        kind, _, number = name.strip().partition(":")
-        if kind != "cuda" or not (number == "" or number.isdecimal() or device == "cuda:all"):
-            raise DeviceError(
-                f"'{device}' is not a device", hint="Use auto, cpu, cuda, cuda:0, cuda:0,cuda:1 or cuda:all."
-            )
-        numbers += range(count) if number == "all" else [int(number or 0)]
-    if not numbers or max(numbers) >= count:
-        raise DeviceError(f"FAISS sees {count} GPUs, so not '{device}'", hint="Use --device cpu.")
-    if len(set(numbers)) < len(numbers):
-        raise DeviceError(f"'{device}' names a GPU twice", hint="Name each once.")
-    return numbers
 
 
 def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
@@ -56,7 +25,7 @@ def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
         if not count:
             return "cpu"
         device = "cuda"
-    for number in gpu_numbers(device, count):
+    for number in gpu_numbers(device, count, "FAISS"):
         failure = gpu_probe.failure(number, None if memory is None else memory())
         if failure is not None:
             _log.warning(

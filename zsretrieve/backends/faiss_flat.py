@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.backends import flat_file, products
-from zsretrieve.backends.devices import gpu_numbers, usable
+from zsretrieve.backends.devices import usable
 from zsretrieve.backends.flat_file import FlatFile
+from zsretrieve.devices import gpu_numbers
 from zsretrieve.ranking import check_k, check_rows, check_threshold, float32_score_error, settle, settle_range
 from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 
@@ -158,7 +159,7 @@ class FaissFlatIndex:
         if self._copy is None:
             from zsretrieve.backends import faiss_gpu
 
-            numbers = gpu_numbers(self.device, faiss_gpu.count())
+            numbers = gpu_numbers(self.device, faiss_gpu.count(), "FAISS")
             makers = [functools.partial(faiss_gpu.empty_index, self.dim, number, half=self._half) for number in numbers]
             self._copy = faiss_gpu.Mirror(makers, self._aligned(), sharded=self._sharded)
         return self._copy

@@ -8,6 +8,7 @@ out is as exact as float32 is; ``ranking.settle`` does the rest. Rows may lie in
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -17,19 +18,20 @@ from zsretrieve.vectors import Rows, Scores, Vectors
 # All of this was measured on 50,000 x 512, 768 and 1024; docs/decisions/0006-flat-search.md has the figures.
 # Scores that are in memory at once, 16 MiB: they stay in the cache while they are searched.
 _BLOCK_SCORES = 1 << 22
-# The product of so many queries and the rows of a block is as quick as a larger one.
+# So many queries at once, or more where the rows are few: smaller products wait too often for all cores to be done.
 _BLOCK_QUERIES = 512
 # Up to here a product with each query for itself, which only waits for the memory, is quicker than one with all.
 _ONE_BY_ONE = 2
-# While one thread picks out of its block, the product of another goes on.
-_WORKERS = 2
+# While one thread picks out of its block, the products of others go on.
+_WORKERS = 4
 # Lists of candidates are cut to the best before they outgrow the scores they were picked from.
 _LISTS = 16
 # A selection is copied to be multiplied; but where it has more than this share of all rows, and the queries are few,
 # the product with all rows is quicker. It is quicker still one by one.
-_SHARE_ONE_BY_ONE, _SHARE_OF_FEW = 1 / 6, 1 / 2
+_SHARE_ONE_BY_ONE, _SHARE_OF_FEW = 1 / 5, 1 / 2
 _FEW = 64
-_COPIED_ROWS = 1 << 14
+# Rows are copied so many at a time: for few queries into room that stays in the cache, for many into larger products.
+_COPIED_FOR_FEW, _COPIED_ROWS = 1 << 9, 1 << 14
 
 
 def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Rows]:
@@ -52,12 +54,12 @@ def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Ro
     def of_block(block: Vectors) -> tuple[Scores, Rows]:
         return merged((_picked(scores, k, start) for start, scores in _products(block, parts)), k)
 
-    blocks = [queries[start : start + _BLOCK_QUERIES] for start in range(0, len(queries), _BLOCK_QUERIES)]
-    if len(blocks) == 1:
+    blocks = _blocks(queries, parts)
+    if len(blocks) < 2:
         return of_block(queries)
     from concurrent.futures import ThreadPoolExecutor  # a search for one query is over sooner than this is imported
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
         found = list(pool.map(of_block, blocks))
     return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
 
@@ -69,9 +71,10 @@ def best_among(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) 
         scores, rows = best(queries, run, k)
         return scores, rows + among[0]
     share = _SHARE_ONE_BY_ONE if len(queries) <= _ONE_BY_ONE else _SHARE_OF_FEW
-    if len(queries) < _FEW and len(among) > share * sum(map(len, parts)):
-        return _best_of_all(queries, parts, among, k)
-
+    if len(queries) < _FEW:
+        every = len(among) > share * sum(map(len, parts))
+        found = (_products_with_all if every else _products_with_copies)(queries, parts, among)
+        return merged(((best_of, some[at]) for some, scores in found for best_of, at in [_picked(scores, k, 0)]), k)
     lists = []
     for part, copied in _copied(parts, among):
         scores, places = best(queries, [copied], min(k, len(part)))
@@ -109,18 +112,25 @@ def reached(
     return _end_to_end(found)
 
 
-def gathered(parts: Sequence[Vectors], rows: Rows, dim: int) -> Vectors:
-    """The rows of these numbers, float32 of shape (len(rows), dim)."""
-    if len(parts) == 1:
+def gathered(parts: Sequence[Vectors], rows: Rows, dim: int, out: Vectors | None = None) -> Vectors:
+    """The rows of these numbers, float32 of shape (len(rows), dim), in ``out`` if it is given."""
+    if len(parts) == 1 and out is None:
         only: Vectors = parts[0][rows]
         return only
-    found = np.empty((len(rows), dim), dtype=np.float32)
+    found = np.empty((len(rows), dim), dtype=np.float32) if out is None else out
+    if len(parts) == 1:
+        return np.take(parts[0], rows, axis=0, out=found, mode="clip")  # which copies once, other modes twice
     ends = np.cumsum([len(part) for part in parts])
     part_of = np.searchsorted(ends, rows, side="right")
     for number in np.unique(part_of):
         mine = part_of == number
         found[mine] = parts[number][rows[mine] - (ends[number] - len(parts[number]))]
     return found
+
+
+def _blocks(queries: Vectors, parts: Sequence[Vectors]) -> list[Vectors]:
+    size = max(_BLOCK_QUERIES, _BLOCK_SCORES // max(1, sum(map(len, parts))))
+    return [queries[start : start + size] for start in range(0, len(queries), size)]
 
 
 def _products(queries: Vectors, parts: Sequence[Vectors]) -> Iterator[tuple[int, Scores]]:
@@ -132,13 +142,17 @@ def _products(queries: Vectors, parts: Sequence[Vectors]) -> Iterator[tuple[int,
         for start in range(0, len(part), step):
             block = part[start : start + step]
             scores = room[: len(queries) * len(block)].reshape(len(queries), len(block))
-            if len(queries) <= _ONE_BY_ONE:
-                for query, mine in zip(queries, scores, strict=True):
-                    np.dot(block, query, out=mine)
-            else:
-                np.matmul(queries, block.T, out=scores)
+            _multiply(queries, block, scores)
             yield first + start, scores
         first += len(part)
+
+
+def _multiply(queries: Vectors, block: Vectors, out: Scores) -> None:
+    if len(queries) <= _ONE_BY_ONE:
+        for query, mine in zip(queries, out, strict=True):
+            np.dot(block, query, out=mine)
+    else:
+        np.matmul(queries, block.T, out=out)
 
 
 def _picked(scores: Scores, k: int, start: int) -> tuple[Scores, Rows]:
@@ -184,17 +198,26 @@ def merged(lists: Iterable[tuple[Scores, Rows]], k: int) -> tuple[Scores, Rows]:
     return np.take_along_axis(scores, by, axis=1), np.take_along_axis(rows, by, axis=1)
 
 
-def _best_of_all(queries: Vectors, parts: Sequence[Vectors], among: Rows, k: int) -> tuple[Scores, Rows]:
-    """Products with every row, of which the selected ones are looked at."""
+def _products_with_all(queries: Vectors, parts: Sequence[Vectors], among: Rows) -> Iterator[tuple[Rows, Scores]]:
+    """Selected rows and their scores, from products with every row."""
+    for start, scores in _products(queries, parts):
+        some = among[np.searchsorted(among, start) : np.searchsorted(among, start + scores.shape[1])]
+        if len(some):
+            yield some, scores[:, some - start]
 
-    def lists() -> Iterator[tuple[Scores, Rows]]:
-        for start, scores in _products(queries, parts):
-            mine = among[np.searchsorted(among, start) : np.searchsorted(among, start + scores.shape[1])]
-            if len(mine):
-                found, places = _picked(scores[:, mine - start], k, 0)
-                yield found, mine[places]
 
-    return merged(lists(), k)
+def _products_with_copies(queries: Vectors, parts: Sequence[Vectors], among: Rows) -> Iterator[tuple[Rows, Scores]]:
+    """Selected rows and their scores, from products with copies of these rows."""
+    room = np.empty((min(len(among), _COPIED_FOR_FEW), queries.shape[1]), dtype=np.float32)
+    step = max(1, _BLOCK_SCORES // max(1, len(queries)))
+    for start in range(0, len(among), step):
+        some = among[start : start + step]
+        scores = np.empty((len(queries), len(some)), dtype=np.float32)
+        for first in range(0, len(some), len(room)):
+            rows = some[first : first + len(room)]
+            block = gathered(parts, rows, queries.shape[1], out=room[: len(rows)])
+            _multiply(queries, block, scores[:, first : first + len(rows)])
+        yield some, scores
 
 
 def _beside(lists: Sequence[tuple[Scores, Rows]]) -> tuple[Scores, Rows]:
@@ -203,10 +226,12 @@ def _beside(lists: Sequence[tuple[Scores, Rows]]) -> tuple[Scores, Rows]:
 
 def _reached(queries: Vectors, parts: Sequence[Vectors], radius: float) -> tuple[Rows, Scores, Rows]:
     found = []
-    for first in range(0, len(queries), _BLOCK_QUERIES):
-        for start, scores in _products(queries[first : first + _BLOCK_QUERIES], parts):
+    first = 0
+    for block in _blocks(queries, parts):
+        for start, scores in _products(block, parts):
             owners, columns = np.nonzero(scores >= np.float32(radius))
             found.append((owners + first, scores[owners, columns], columns + start))
+        first += len(block)
     return _end_to_end(found)
 
 

@@ -133,6 +133,7 @@ def gallery(
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
+    compiled: options.Compile = False,
 ) -> None:
     """Encode images into a gallery index, for search and for classification without encoding again.
 
@@ -149,7 +150,9 @@ def gallery(
     begun = api.interrupted_build(out)
     if begun is not None:
         output.note(verbosity, f"an interrupted build is there: {begun.count} images are encoded already")
-    encoder = options.load_encoder(verbosity, model, device, precision, engine, batch_size, source=found)
+    encoder = options.load_encoder(
+        verbosity, model, device, precision, engine, batch_size, source=found, compiled=compiled
+    )
     with keep.told_if_interrupted(verbosity, out), output.progress(verbosity, "encoding images") as on_progress:
         built = api.build_gallery(
             found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels),

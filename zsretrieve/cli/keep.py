@@ -160,6 +160,7 @@ def rebuild(
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
+    compiled: options.Compile = False,
 ) -> None:
     """Encode all images of a gallery again, with another model, beside the old gallery; then swap. Ids stay.
 
@@ -173,7 +174,7 @@ def rebuild(
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
     name = model or passport.read(gallery).space.model
-    encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size)
+    encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, compiled=compiled)
     with told_if_interrupted(verbosity, gallery), output.progress(verbosity, "encoding images") as on_progress:
         built = api.rebuild(
             gallery, encoder, drop_missing=drop_missing, strict=strict, force=force,

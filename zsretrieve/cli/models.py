@@ -125,7 +125,7 @@ def list_cache(
     """
     from datetime import UTC, datetime
 
-    from zsretrieve import api
+    from zsretrieve import api, wiring
 
     found = api.cached_models()
     rows = [
@@ -147,7 +147,11 @@ def list_cache(
         table.add_row(*(output.cell(str(cell)) for cell in (row["model"], size, row["made"], row["folder"])))
     output.show(table)
     total = sum(entry.bytes for entry in found)
-    output.note(options.verbosity(context), f"{len(found)} converted models, {total / 1e6:,.1f} MB")
+    queries, taken = wiring.remembered_queries()
+    output.note(
+        options.verbosity(context),
+        f"{len(found)} converted models, {total / 1e6:,.1f} MB; {queries} past searches, {taken / 1e6:,.1f} MB",
+    )
 
 
 @cache_app.command("clear", cls=Command)
@@ -155,7 +159,7 @@ def clear_cache(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="This model only (default: all).")] = None,
 ) -> None:
-    """Delete converted models; they are converted again when they are used.
+    """Delete converted models, and without a name the vectors of past searches; all are made again when needed.
 
     Example: zsretrieve models cache clear ViT-B-32/openai
     """

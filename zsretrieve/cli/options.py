@@ -49,7 +49,12 @@ ModelOfIndex = Annotated[
         help="Open this model instead of the one the index names; it must be of the same space.",
     ),
 ]  # fmt: skip
-Device = Annotated[str, typer.Option("--device", rich_help_panel=_MODEL, help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", rich_help_panel=_MODEL, help="auto, cpu, cuda, cuda:N, or several GPUs: cuda:0,cuda:1 or cuda:all."
+    ),
+]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
@@ -62,6 +67,11 @@ EngineOption = Annotated[
     typer.Option("--engine", rich_help_panel=_MODEL, help="auto is torch on a GPU and openvino on the CPU."),
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, rich_help_panel=_MODEL, help="Images a batch.")]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile/--no-compile", rich_help_panel=_MODEL,
+                 help="Compile the model by torch.compile first: a minute that pays on a GPU for long jobs."),
+]  # fmt: skip
 GroundTruth = Annotated[
     Path | None,
     typer.Option(
@@ -132,6 +142,7 @@ def load_encoder(
     batch_size: int | None = None,
     *,
     source: Source | None = None,
+    compiled: bool = False,
 ) -> Encoder:
     """Load a model under a spinner; for int8 it is calibrated on the source if it is not calibrated yet."""
     from zsretrieve import api
@@ -140,8 +151,9 @@ def load_encoder(
         calibrate(told, model, source)
     with working(told, f"loading {model}"):
         return api.load_encoder(
-            model, device=device, precision=precision.value, engine=engine.value, batch_size=batch_size
-        )
+            model, device=device, precision=precision.value, engine=engine.value, batch_size=batch_size,
+            compiled=compiled,
+        )  # fmt: skip
 
 
 def calibrate(told: Verbosity, model: str, source: Source, *, force: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import shlex
 import shutil
 import sys
@@ -26,7 +26,13 @@ def replace(unwanted: Sequence[str], wanted: str) -> str:
 
 
 def _by_uv() -> bool:
-    return importlib.util.find_spec("pip") is None and shutil.which("uv") is not None
+    if shutil.which("uv") is None:
+        return False
+    try:
+        importlib.metadata.distribution("pip")
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
 
 
 def _pip(verb: str, words: Sequence[str]) -> str:

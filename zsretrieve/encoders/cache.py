@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
 from zsretrieve.errors import CacheError
 
 ENVIRONMENT = "ZSRETRIEVE_CACHE"
@@ -19,7 +17,11 @@ ENVIRONMENT = "ZSRETRIEVE_CACHE"
 def cache_folder() -> Path:
     """``$ZSRETRIEVE_CACHE``, or the place this system has for caches. It need not exist."""
     given = os.environ.get(ENVIRONMENT)
-    return Path(given).expanduser().absolute() if given else platformdirs.user_cache_path("zsretrieve")
+    if given:
+        return Path(given).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("zsretrieve")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import open_clip
 import torch
 from PIL import Image
 
+from zsretrieve.devices import ALL_GPUS, gpu_numbers
 from zsretrieve.encoders import openclip
 from zsretrieve.encoders.naming import parse_model_name
 from zsretrieve.encoders.preprocessing import prepare
@@ -149,6 +150,13 @@ def planned_encoding(device: str, precision: str) -> Encoding:
     """What device and precision become on this machine. Raises DeviceError if they are not there."""
     resolved = resolve_device(device)
     return Encoding("torch", _resolve_precision(precision, resolved), str(resolved))
+
+
+def torch_devices(device: str) -> list[str]:
+    """The devices that an option names, each as ``resolve_device`` takes it. Raises DeviceError."""
+    if "," not in device and device != ALL_GPUS:
+        return [device]
+    return [f"cuda:{number}" for number in gpu_numbers(device, torch.cuda.device_count(), "torch")]
 
 
 def resolve_device(device: str) -> torch.device:

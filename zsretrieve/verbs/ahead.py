@@ -143,27 +143,34 @@ class Ahead:
         before = self._known(read.content.digest)
         if before is not None:
             return Ready(_item(read.number, file, read.content, before.width, before.height), None)
+        if self.encoder is None:
+            # Loading a model for files that are no pictures would be a pity.
+            picture = self._picture(read.content, None)
+            if isinstance(picture, ImageError):
+                return picture
+            self.encoder = self._make_encoder()
         return self._decoded(read.number, file, read.content, self.encoder)
 
-    def _decoded(self, number: int, file: SourceFile, content: Content, encoder: Encoder | None) -> Ready | ImageError:
+    def _decoded(self, number: int, file: SourceFile, content: Content, encoder: Encoder) -> Ready | ImageError:
+        picture = self._picture(content, encoder)
+        if isinstance(picture, ImageError):
+            return picture
+        pixels = _resized(picture, encoder)
+        if isinstance(pixels, ImageError):
+            return pixels
+        return Ready(_item(number, file, content, picture.width, picture.height), pixels)
+
+    def _picture(self, content: Content, encoder: Encoder | None) -> Picture | ImageError:
         reading = self._reading
+        fast_for = encoder.space.preprocessing if encoder is not None and reading.fast else None
         try:
-            if encoder is None:
-                # Loading a model for files that are no pictures would be a pity.
-                decode(content, exif=reading.exif, max_pixels=reading.max_pixels)
-                encoder = self.encoder = self._make_encoder()
-            fast_for = encoder.space.preprocessing if reading.fast else None
-            picture = decode(content, exif=reading.exif, max_pixels=reading.max_pixels, fast_for=fast_for)
+            return decode(content, exif=reading.exif, max_pixels=reading.max_pixels, fast_for=fast_for)
         except ImageError as error:
             return error
         except MemoryError:
             return ImageError("out of memory while decoding")
         except (OSError, ValueError, RuntimeError) as error:
             return ImageError(f"cannot be read: {' '.join(str(error).split())}")
-        pixels = _resized(picture, encoder)
-        if isinstance(pixels, ImageError):
-            return pixels
-        return Ready(_item(number, file, content, picture.width, picture.height), pixels)
 
 
 def _resized(picture: Picture, encoder: Encoder) -> Pixels | ImageError:

@@ -79,6 +79,8 @@ def encode_source(
 ) -> Encoded:
     """Encode every readable picture of a source.
 
+    All vectors and items are kept in memory, some 5 kB for a picture at 512 dimensions; a gallery keeps them on disk.
+
     Parameters
     ----------
     source : Source

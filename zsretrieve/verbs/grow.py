@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,18 @@ from zsretrieve.verbs.encode import OnProgress, Seen, encode_batches
 # What a hard death may cost: this much encoding.
 CHECKPOINT_IMAGES = 8192
 _CHECKPOINT_S = 20.0
+
+
+class _Written(NamedTuple):
+    """A picture whose vector is row ``row`` of a segment's; there is one of these for each, so it is small."""
+
+    width: int
+    height: int
+    vectors: Vectors
+    row: int
+
+    def known(self) -> Known:
+        return Known(self.width, self.height, self.vectors[self.row])
 
 
 class Growth:
@@ -58,7 +71,7 @@ class Growth:
         self._live = live
         self._row_of = {item.id: row for row, item in enumerate(live.items)}
         self._place: dict[str, int] = {}
-        self._brought: dict[str, tuple[Item, Vectors]] = {}
+        self._brought: dict[str, Known | _Written] = {}
         for row, item in enumerate(live.items):
             if item.digest and item.width:  # imported pictures may be known by less
                 self._place.setdefault(item.digest, row)
@@ -70,7 +83,7 @@ class Growth:
             item = self._live.items[row]
             return Known(item.width, item.height, self._vector(row))
         found = self._brought.get(digest)
-        return None if found is None else Known(found[0].width, found[0].height, found[1])
+        return found.known() if isinstance(found, _Written) else found
 
     @property
     def count(self) -> int:
@@ -103,7 +116,7 @@ class Growth:
         self._ids.add(item.id)
         self._skipped.pop(item.path, None)
         if item.digest:
-            self._brought.setdefault(item.digest, (item, vector))
+            self._brought.setdefault(item.digest, Known(item.width, item.height, vector))
 
     def relabel(self, item: Item, label: str | None) -> None:
         """Give a picture of the live rows another label."""
@@ -210,7 +223,7 @@ class Growth:
         part = rows.read_part(self._writer.out, self.manifest, segment)
         for row, item in enumerate(part.items):
             if item.digest:
-                self._brought[item.digest] = (item, part.vectors[row])
+                self._brought[item.digest] = _Written(item.width, item.height, part.vectors, row)
         return segment
 
     def _complete(self, segments: tuple[Segment, ...], index: str | None) -> Manifest:
