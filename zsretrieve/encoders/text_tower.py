@@ -87,20 +87,42 @@ class _Causal(TextTower):
         self._transformer, self._norm = text.transformer, text.ln_final
         self._projection = text.text_projection
         self._pooling, self._end_id = _pooling(text), _end_id(text)
+        blocks = list(text.transformer.resblocks)
+        known = type(blocks[-1]).__name__ == "ResidualAttentionBlock"
+        self._before, self._last = nn.ModuleList(blocks[:-1]), blocks[-1] if known else None
         self.register_buffer("_mask", text.attn_mask, persistent=False)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         width = tokens.shape[1]
         dtype = self._transformer.get_cast_dtype()
         x = self._embedding(tokens).to(dtype) + self._positions[:width].to(dtype)
-        x = self._transformer(x, attn_mask=self._mask[:width, :width])
-        return _projected(self._norm(self._pooled(x, tokens)), self._projection)
+        mask = self._mask[:width, :width]
+        place = self._place(tokens)
+        row = torch.arange(x.shape[0], device=x.device)
+        if self._last is None:
+            x = self._transformer(x, attn_mask=mask)[row, place]
+        else:
+            for block in self._before:
+                x = block(x, attn_mask=mask)
+            x = self._last_block(x, x[row, place], mask[place])
+        return _projected(self._norm(x), self._projection)
 
-    def _pooled(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    def _last_block(self, x: torch.Tensor, pooled: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The last block for the pooled token alone: nobody reads the others after it."""
+        block: Any = self._last
+        seen = block.ln_1(x)
+        mask = mask[:, None, None].expand(-1, block.attn.num_heads, -1, -1).flatten(0, 1)
+        query = pooled[:, None]
+        query = query + block.ls_1(block.attention(block.ln_1(query), seen, seen, attn_mask=mask))
+        ended: torch.Tensor = query + block.ls_2(block.mlp(block.ln_2(query)))
+        return ended[:, 0]
+
+    def _place(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Where the token stands that the text is pooled at: int64 of shape (n,)."""
         if self._pooling == "first":
-            return x[:, 0]
+            return torch.zeros_like(tokens[:, 0])
         marks = tokens if self._pooling == "argmax" else (tokens == self._end_id).int()
-        return x[torch.arange(x.shape[0], device=x.device), marks.argmax(dim=-1)]
+        return marks.argmax(dim=-1)
 
 
 class _WithClassToken(TextTower):
