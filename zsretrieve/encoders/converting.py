@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from zsretrieve.encoders import converted, openclip
 from zsretrieve.encoders.converted import IMAGE, TEXT, Converted
@@ -25,8 +26,8 @@ from zsretrieve.vectors import unit_rows
 
 _log = logging.getLogger("zsretrieve")
 
-# What conversion may cost in float32; measured over the families it is below 1e-6.
-_LEAST_COSINE = 0.99999
+# How far an element of a unit vector may be off in float32; over the families it is below 1e-5.
+_MOST_OFF = 1e-4
 _SPARE_BYTES = 20_000_000
 _TEXTS = ("", "a photo of a dog.", "Ünïcode, 日本語 and 🙂!", "a red circle left of a blue square, " * 30)
 
@@ -79,7 +80,7 @@ def _write(loaded: openclip.OpenClipModel, name: ModelName, folder: Path) -> Con
     height, width = loaded.space.preprocessing.size
     text = text_tower(loaded.model, tokenizer.pad_id).eval()
     image = _ImageTower(loaded.model, loaded.space.preprocessing).eval()
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _traceable_attention():
         warnings.simplefilter("ignore")  # the tracer remarks on every shape it takes for a constant
         graph = convert_model(image, example_input=torch.zeros((2, height, width, 3), dtype=torch.uint8))
         graph.reshape([-1, height, width, 3])
@@ -93,6 +94,17 @@ def _write(loaded: openclip.OpenClipModel, name: ModelName, folder: Path) -> Con
         openvino.save_model(graph, str(folder / TEXT), compress_to_fp16=False)
     tokenizer.save(folder)
     return Converted(folder, name.written, loaded.space, loaded.head, bool(text.causal))
+
+
+@contextlib.contextmanager
+def _traceable_attention() -> Iterator[None]:
+    """Without torch's fused attention layers, which the converter does not know and the tracer takes by chance."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class _ImageTower(torch.nn.Module):
@@ -126,11 +138,6 @@ def _check(loaded: openclip.OpenClipModel, made: Converted) -> None:
             ("text", encoder.encode_texts(_TEXTS), texts),
             ("text", alone, texts),
         ):
-            cosine = float(_cosines(ours, unit_rows(theirs)).min())
-            if not cosine >= _LEAST_COSINE:
-                raise RuntimeError(f"the converted {what} tower differs: cosine {cosine:.6f}")
-
-
-def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
-    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64))
-    return cosines
+            off = float(np.abs(ours - unit_rows(theirs)).max())
+            if not off <= _MOST_OFF:
+                raise RuntimeError(f"the converted {what} tower differs by {off:.1e}")
