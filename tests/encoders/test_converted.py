@@ -16,8 +16,8 @@ import pytest
 from kits.models import write_model
 
 from zsretrieve import api
-from zsretrieve.encoders import converted
-from zsretrieve.encoders.naming import parse_model_name
+from zsretrieve.encoders import converted, identity
+from zsretrieve.encoders.naming import ModelName, parse_model_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError
 
 KILLED_WHILE = """
@@ -123,27 +123,130 @@ def test_a_conversion_that_was_killed_leaves_nothing_in_use(cache: Path, model: 
     assert [path.name for path in (cache / "models").iterdir() if path.is_dir()] == [key]
 
 
-@pytest.mark.parametrize(("file", "how"), [("image.bin", "cut"), ("text.json", "gone"), ("model.json", "cut")])
+@pytest.mark.parametrize(
+    ("file", "how"), [("image.bin", "flipped"), ("text.json", "gone"), ("text.xml", "flipped"), ("model.json", "cut")]
+)
 def test_a_damaged_model_is_converted_again(cache: Path, model: str, file: str, how: str) -> None:
     before = api.load_encoder(model, engine="openvino", precision="fp32").encode_texts(["a"])
     path = api.export_model(model) / file
     if how == "cut":
         os.truncate(path, path.stat().st_size // 2)
+    elif how == "flipped":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0x40
+        path.write_bytes(content)
     else:
         path.unlink()
     after = api.load_encoder(model, engine="openvino", precision="fp32").encode_texts(["a"])
     np.testing.assert_array_equal(before, after)
 
 
-def test_a_damaged_cache_of_compiled_models_does_no_harm(cache: Path, model: str) -> None:
+@pytest.mark.parametrize("content", [None, b"", b"no graph"])
+def test_a_damaged_cache_of_compiled_models_does_no_harm(
+    cache: Path, model: str, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zsretrieve.encoders import converting
+
     before = api.load_encoder(model, engine="openvino", precision="fp32").encode_texts(["a"])
     blobs = list((api.export_model(model) / "compiled").rglob("*.blob"))
     assert blobs
     for blob in blobs:
         blob.chmod(0o644)
-        os.truncate(blob, blob.stat().st_size // 2)
+        if content is None:
+            os.truncate(blob, blob.stat().st_size // 2)
+        else:
+            blob.write_bytes(content)
+    monkeypatch.setattr(converting, "_convert", lambda *arguments: pytest.fail("it was converted again"))
     after = api.load_encoder(model, engine="openvino", precision="fp32").encode_texts(["a"])
     np.testing.assert_array_equal(before, after)
+
+
+def test_what_was_compiled_is_found_again(cache: Path, model: str) -> None:
+    folder = api.export_model(model)
+    kept = sorted((folder / "compiled").rglob("*.blob"))
+    assert len(kept) == 1  # in the precision that is the best here, compiled where the graph lies
+    (kept[0].parent.with_name(f"{kept[0].parent.name}.dead")).mkdir()
+    encoder = api.load_encoder(model, engine="openvino")
+    encoder.encode_texts(["a"])
+    assert sorted((folder / "compiled").rglob("*.blob")) == kept
+    other = "fp32" if encoder.encoding.precision == "bf16" else "bf16"
+    (folder / "compiled" / kept[0].parent.name.replace(encoder.encoding.precision, other)).with_suffix(".dead").mkdir()
+    api.load_encoder(model, engine="openvino", precision=other).encode_texts(["a"])
+    assert len(list((folder / "compiled").rglob("*.blob"))) == 2
+    assert not list((folder / "compiled").glob(f"*{other}*.dead"))
+
+
+def test_weights_that_change_meanwhile_are_not_kept_under_the_name_of_the_old(
+    cache: Path, tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zsretrieve.encoders import converting, openclip
+
+    load, loads = openclip.load, []
+
+    def replaced_first(name: ModelName) -> openclip.OpenClipModel:
+        loads.append(name)
+        if len(loads) == 1:
+            write_model("vit-quickgelu", tmp_path / "model", seed=1)
+        return load(name)
+
+    monkeypatch.setattr(converting.openclip, "load", replaced_first)
+    encoder = api.load_encoder(model, engine="openvino", precision="fp32")
+    assert len(loads) == 2
+    assert encoder.space.weights == identity.weights_identity(parse_model_name(model))
+    plain = api.load_encoder(model, engine="torch", device="cpu")
+    np.testing.assert_allclose(encoder.encode_texts(["a"]), plain.encode_texts(["a"]), atol=1e-5)
+    monkeypatch.setattr(converting.openclip, "load", load)
+    assert [entry.name for entry in api.cached_models()] == [model]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), CacheError),
+        (RuntimeError("Exception from file.cpp: No space left on device"), CacheError),
+        (ImportError("No module named 'tokenizers'"), ImportError),
+    ],
+)
+def test_what_passes_is_not_remembered(
+    cache: Path, model: str, error: Exception, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zsretrieve.encoders import converting
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(converting, "_write", fail)
+        with pytest.raises(raised):
+            api.export_model(model)
+        assert api.load_encoder(model).encoding.engine == "torch"
+    assert api.cached_models() == []
+    assert api.load_encoder(model).encoding.engine == "openvino"
+
+
+def test_a_failure_is_tried_again_the_next_day(cache: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from zsretrieve.encoders import converting
+
+    with monkeypatch.context() as patch:
+        patch.setattr(converting, "_write", lambda *arguments: 1 / 0)
+        assert api.load_encoder(model).encoding.engine == "torch"
+    assert api.load_encoder(model).encoding.engine == "torch"
+    description = next((cache / "models").glob("*/model.json"))
+    content = json.loads(description.read_text())
+    description.write_text(json.dumps({**content, "made": time.time() - 25 * 3600}))
+    assert api.load_encoder(model).encoding.engine == "openvino"
+
+
+def test_what_older_packages_made_goes_when_it_is_made_anew(
+    cache: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(converted, "_versions", lambda: {"openvino": "2025.0"})
+        old = api.export_model(model)
+    new = api.export_model(model)
+    assert new != old
+    assert not old.exists()
+    assert [entry.folder for entry in api.cached_models()] == [new]
 
 
 def test_what_does_not_convert_runs_in_torch_and_is_not_tried_again(

@@ -8,6 +8,7 @@ and renamed, so that there is all of it or nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from zsretrieve.encoders.cache import cache_folder, locked, size_of, writing
-from zsretrieve.encoders.identity import config_bytes, weights_identity
-from zsretrieve.encoders.naming import ModelName
+from zsretrieve.encoders.identity import config_bytes, digest_of_file, weights_identity
+from zsretrieve.encoders.naming import ModelName, NameForm
+from zsretrieve.errors import CacheError
 from zsretrieve.records import Head, Preprocessing, ScoreHead, Space, TextContext
 
 MODELS = "models"
@@ -33,8 +35,11 @@ INT8 = "int8"
 # Raised whenever a converted model of an older version of this package must not be used any more.
 _FORMAT = 1
 # The packages whose version decides what a conversion gives.
-_MADE_BY = ("open_clip_torch", "openvino", "timm", "tokenizers")
+_MADE_BY = ("open_clip_torch", "openvino", "timm", "tokenizers", "torch", "transformers", "zsretrieve")
 _PART = ".part-"
+_ATTEMPTS = 3
+# What made a conversion fail may have passed.
+_FAILURE_HOLDS_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -80,20 +85,16 @@ def key_of(name: ModelName) -> str:
 
     Raises WeightsUnavailableError if the files of a model on disk cannot be read.
     """
-    config = config_bytes(name)
-    content = {
-        "weights": weights_identity(name),
-        "config": hashlib.sha256(config).hexdigest() if config is not None else None,
-        "arch": name.arch,
-        "format": _FORMAT,
-        **{package: _version(package) for package in _MADE_BY},
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+    return _key(name, weights_identity(name))
 
 
 def find(name: ModelName) -> Converted | None:
-    """The converted model, or None if there is none or it is damaged."""
-    return _read(cache_folder() / MODELS / key_of(name), name)
+    """The converted model, or None if there is none, it is damaged, or it did not convert some days ago.
+
+    Raises WeightsUnavailableError if the files of a model on disk cannot be read.
+    """
+    weights = weights_identity(name)
+    return _read(cache_folder() / MODELS / _key(name, weights), name, weights)
 
 
 def make_once(name: ModelName, make: Callable[[Path], Converted]) -> Converted:
@@ -108,33 +109,64 @@ def make_once(name: ModelName, make: Callable[[Path], Converted]) -> Converted:
     Raises
     ------
     CacheError
-        If the cache folder cannot be written.
+        If the cache folder cannot be written, or it cannot be told which weights were converted.
     """
+    for _ in range(_ATTEMPTS):
+        made = _make(name, make)
+        if made is not None:
+            return made
+    raise CacheError(
+        f"the weights of '{name.written}' changed while they were converted", hint="Run it again when they are whole."
+    )
+
+
+def _make(name: ModelName, make: Callable[[Path], Converted]) -> Converted | None:
+    """One conversion; None if the weights were others afterwards."""
     place = cache_folder() / MODELS
-    key = key_of(name)
+    before = weights_identity(name)
+    key = _key(name, before)
     with contextlib.ExitStack() as held:
         with writing():
             held.enter_context(locked(place / f"{key}.lock"))
-        found = _read(place / key, name)
+        found = _read(place / key, name, before)
         if found is not None:
             return found
         with writing():
             # Whoever made these is dead, since this process holds the lock.
             for left in place.glob(f"{key}{_PART}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            shutil.rmtree(place / key, ignore_errors=True)
             part = place / f"{key}{_PART}{secrets.token_hex(4)}"
             part.mkdir()
-            try:
-                _describe(make(part), part)
-                _sync(part)
-                part.rename(place / key)
-            except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
-        made = _read(place / key, name)
-    assert made is not None, "what was just written can be read"
-    return made
+        try:
+            return _put(make(part), name, part, before)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _put(made: Converted, name: ModelName, part: Path, before: str) -> Converted | None:
+    """Put a conversion in its place; None if it is not of the weights that the name stands for."""
+    weights = weights_identity(name)
+    # The commit of a model of the hub is known once it is fetched; of others nothing may have changed.
+    if weights != before and name.form is not NameForm.HUB:
+        return None
+    if made.space is not None and made.space.weights != weights:
+        return None
+    if name.form is NameForm.HUB and "@" not in weights:
+        raise CacheError(
+            f"it cannot be told which commit of '{name.rest}' is in the hub's cache, so its conversion cannot be kept",
+            hint="Use --engine torch.",
+        )
+    with writing():
+        _describe(made, part, weights)
+        _sync(part)
+        folder = part.with_name(_key(name, weights))
+        aside = part.with_name(f"{part.name}-old")
+        if folder.exists():
+            folder.rename(aside)
+        part.rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        _drop_older(name, weights)
+    return _read(folder, name, weights)
 
 
 def forget(name: ModelName) -> None:
@@ -200,7 +232,7 @@ def entries() -> list[CacheEntry]:
 def clear(name: str | None = None) -> list[CacheEntry]:
     """Delete the converted models of a name, or all; what was deleted. Raises CacheError.
 
-    A process that has one open keeps its files until it ends.
+    A process that has encoded with one keeps its files until it ends; one that has it loaded and not used may miss it.
     """
     gone = [entry for entry in entries() if name in (None, entry.name)]
     place = cache_folder() / MODELS
@@ -230,20 +262,23 @@ def _folders() -> Iterator[Path]:
                 yield folder
 
 
-def _read(folder: Path, name: ModelName) -> Converted | None:
+def _read(folder: Path, name: ModelName, weights: str) -> Converted | None:
     try:
         content = _content(folder)
         if content.get("failure") is not None:
-            return Converted(folder, name.written, failure=str(content["failure"]))
-        if any((folder / file).stat().st_size != size for file, size in content["files"].items()):
+            fresh = abs(time.time() - float(content["made"])) < _FAILURE_HOLDS_S
+            return Converted(folder, name.written, failure=str(content["failure"])) if fresh else None
+        if any(digest_of_file(folder / file) != digest for file, digest in content["files"].items()):
             return None
         space, head = content["space"], content["head"]
+        if space["weights"] != weights:
+            return None
         shape = {**space["preprocessing"]}
         for key in ("size", "mean", "std"):
             shape[key] = tuple(shape[key])
         opened = Space(
             name.in_passport,
-            space["weights"],
+            weights,
             space["dim"],
             space["activation"],
             Preprocessing(**shape),
@@ -260,6 +295,28 @@ def _read(folder: Path, name: ModelName) -> Converted | None:
         return None  # not there, damaged, or of another version: it is made again
 
 
+def _key(name: ModelName, weights: str) -> str:
+    config = config_bytes(name)
+    content = {
+        "weights": weights,
+        "config": hashlib.sha256(config).hexdigest() if config is not None else None,
+        "arch": name.arch,
+        "format": _FORMAT,
+        "versions": _versions(),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _drop_older(name: ModelName, weights: str) -> None:
+    """Delete what other versions of the packages made of the same weights."""
+    for folder in _folders():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads((folder / DESCRIPTION).read_bytes())
+            same = content["name"] == name.written and content["weights"] == weights
+            if same and content["versions"] != _versions():
+                _delete([folder.name])
+
+
 def _content(folder: Path) -> dict[str, Any]:
     content = json.loads((folder / DESCRIPTION).read_bytes())
     if content["format"] != _FORMAT:
@@ -267,17 +324,19 @@ def _content(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _describe(made: Converted, folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def _describe(made: Converted, folder: Path, weights: str) -> None:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
     content = {
         "format": _FORMAT,
         "name": made.name,
+        "weights": weights,
+        "versions": _versions(),
         "made": time.time(),
         "failure": made.failure,
         "causal": made.causal,
         "space": asdict(made.space) if made.space is not None else None,
         "head": asdict(made.head) if made.head is not None else None,
-        "files": {str(path.relative_to(folder)): path.stat().st_size for path in files},
+        "files": {path.name: digest_of_file(path) for path in files},
     }
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -291,8 +350,10 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+@functools.cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _MADE_BY:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

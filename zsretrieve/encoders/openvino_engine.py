@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zsretrieve.encoders import preprocessing
+from zsretrieve.encoders.cache import locked
 from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted, Quantised
 from zsretrieve.encoders.openvino_runtime import openvino
 from zsretrieve.encoders.precision import cpu_best, cpu_name
@@ -46,6 +47,9 @@ class OpenVinoEncoder:
     quantised : Quantised, optional
         The picture tower in int8. Texts are few, and stay as they are.
 
+    keep_compiled : bool
+        Keep the compiled text tower in the cache folder, or take it from there.
+
     Raises
     ------
     DeviceError
@@ -55,7 +59,13 @@ class OpenVinoEncoder:
     concurrency = 1
 
     def __init__(
-        self, model: Converted, *, precision: str, batch_size: int | None = None, quantised: Quantised | None = None
+        self,
+        model: Converted,
+        *,
+        precision: str,
+        batch_size: int | None = None,
+        quantised: Quantised | None = None,
+        keep_compiled: bool = True,
     ) -> None:
         assert model.space is not None
         assert model.head is not None
@@ -70,7 +80,7 @@ class OpenVinoEncoder:
         # A search from a shell waits for the text tower; a picture tower has more to do than to be compiled.
         self._image = _Tower((quantised or model).folder / IMAGE, precision, cached=False)
         for_texts = precision if quantised is None else cpu_best()
-        self._text = _Tower(model.folder / TEXT, for_texts, cached=True)
+        self._text = _Tower(model.folder / TEXT, for_texts, cached=keep_compiled)
 
     def prepare(self, image: Image.Image) -> Pixels:
         """The picture at the model's size: uint8 of shape (height, width, 3). Raises ImageError if it is too thin."""
@@ -145,18 +155,29 @@ def _compile(path: Path, precision: str, *, cached: bool) -> Any:
         return core.compile_model(str(path), "CPU", options)
     machine = hashlib.sha256(f"{cpu_name()} {openvino.__version__}".encode()).hexdigest()[:8]
     place = path.parent / COMPILED / f"{path.stem}-{precision}-{machine}"
-    if place.is_dir():
-        return core.compile_model(str(path), "CPU", {**options, "CACHE_DIR": str(place)})
+
+    def compile_with(folder: Path) -> Any:
+        return core.compile_model(str(path), "CPU", {**options, "CACHE_DIR": str(folder)})
+
+    try:
+        with locked(path.parent.with_name(f"{path.parent.name}.lock")):
+            if not place.is_dir():
+                return _compile_into(place, compile_with)
+    except OSError:  # a cache that cannot be written is only slower
+        if not place.is_dir():
+            return core.compile_model(str(path), "CPU", options)
+    return compile_with(place)
+
+
+def _compile_into(place: Path, compile_with: Callable[[Path], Any]) -> Any:
+    place.parent.mkdir(exist_ok=True)
+    for left in place.parent.glob(f"{place.name}.*"):  # of a process that was killed: this one holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     beside = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
+    beside.mkdir()
     try:
-        beside.mkdir(parents=True)
-    except OSError:
-        return core.compile_model(str(path), "CPU", options)
-    try:
-        compiled = core.compile_model(str(path), "CPU", {**options, "CACHE_DIR": str(beside)})
+        compiled = compile_with(beside)
         os.rename(beside, place)
-    except OSError:
-        return core.compile_model(str(path), "CPU", options)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return compiled
