@@ -19,7 +19,11 @@ from PIL import Image
 # No test may wait for a hub: what is not on this machine must fail at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Converted models are kept for this run alone, and shared by all processes of it.
-os.environ["ZSRETRIEVE_CACHE"] = tempfile.mkdtemp(prefix="zsretrieve-cache-")
+os.environ["ZSRETRIEVE_CACHE"] = (
+    os.environ["ZSRETRIEVE_CACHE"]
+    if "PYTEST_XDIST_WORKER" in os.environ
+    else tempfile.mkdtemp(prefix="zsretrieve-cache-")
+)
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from zsretrieve import api
@@ -33,7 +37,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_sessionfinish() -> None:
-    shutil.rmtree(os.environ["ZSRETRIEVE_CACHE"], ignore_errors=True)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["ZSRETRIEVE_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
