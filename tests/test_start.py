@@ -93,6 +93,7 @@ def test_a_search_that_is_remembered_needs_no_model(
 ) -> None:
     cache = {"ZSRETRIEVE_CACHE": str(tmp_path / "cache")}
     monkeypatch.setenv("ZSRETRIEVE_CACHE", cache["ZSRETRIEVE_CACHE"])
+    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
     for form in ("table", "json"):
         ask = ["search", str(small_gallery), "a red circle", "--format", form]

@@ -33,8 +33,8 @@ __all__ = [
     "automatic_index_device",
     "describe_model",
     "export_model",
-    "identity_by_name",
     "index_backend",
+    "known_identity",
     "known_models",
     "load_encoder",
     "planned_encoding",
@@ -133,9 +133,17 @@ def remembering(
         from zsretrieve.encoders.remembered import RememberingEncoder
     except ImportError:  # a Python that was built without SQLite
         return load()
+
+
+    def as_planned(encoding: Encoding) -> bool:
+        # What OpenVINO was to do, and torch did in its place, would be taken for OpenVINO's when that works again.
+        planned = planned_encoding(device, precision, engine)
+        return (encoding.engine, encoding.device) == (planned.engine, planned.device)
+
     # Words that mean the same are kept apart: what they become may take torch to find out.
     gpu = "with" if gpus.there_may_be_one() else "without"
-    return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
+    asked = f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU"
+    return RememberingEncoder(space, asked, load, as_planned)
 
 
 def export_model(model: str, *, force: bool = False) -> Converted:
@@ -309,11 +317,22 @@ def _cache_folder() -> Path:
     return cache_folder()
 
 
-def identity_by_name(model: str) -> str | None:
-    """What identifies the weights of a model, where its name alone tells; None where files must be read."""
-    from zsretrieve.encoders.naming import tag_identity
+def known_identity(model: str) -> str | None:
+    """What identifies the weights of a model, told without loading it; None for one of the hub that is not fetched yet.
 
-    return tag_identity(parse_model_name(model))
+    Raises
+    ------
+    ModelNameError
+        If the name cannot be read.
+    WeightsUnavailableError
+        If the files of a model on disk cannot be read.
+    """
+    from zsretrieve.encoders.identity import weights_identity
+    from zsretrieve.encoders.naming import NameForm
+
+    name = parse_model_name(model)
+    identity = weights_identity(name)
+    return None if name.form is NameForm.HUB and "@" not in identity else identity
 
 
 def known_models(search: str = "") -> list[ModelInfo]:

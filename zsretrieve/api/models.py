@@ -85,14 +85,30 @@ def clear_cache(model: str | None = None) -> list[CacheEntry]:
     return wiring.clear_cached_models(model)
 
 
-def check_model(model: str, space: Space) -> None:
-    """Raise SpaceMismatchError, before anything is loaded or fetched, if the model's name alone rules it out."""
-    identity = wiring.identity_by_name(model)
-    if identity is not None and identity != space.weights:
+def check_model(model: str, space: Space) -> bool:
+    """Compare a model's weights with those of a space, before anything is loaded or fetched.
+
+    Returns
+    -------
+    bool
+        True if they are the same; False for a model of the hub that is not fetched yet, of which loading will tell.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If they are others.
+    ModelNameError, WeightsUnavailableError
+        If the name, or the files of a model on disk, cannot be read.
+    """
+    identity = wiring.known_identity(model)
+    if identity is None:
+        return False
+    if identity != space.weights:
         raise SpaceMismatchError(
             f"the index is of the space of '{space.model}', not of '{model}'",
             hint=f"Leave out --model, or build the index again with --model {model}",
         )
+    return True
 
 
 def remembering(
