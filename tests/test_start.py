@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from zsretrieve import api
+from zsretrieve import api, wiring
 from zsretrieve.cli.app import app
 from zsretrieve.cli.later import Later
 from zsretrieve.encoders.hashing import HashingEncoder
@@ -93,6 +93,7 @@ def test_a_search_that_is_remembered_needs_no_model(
 ) -> None:
     cache = {"ZSRETRIEVE_CACHE": str(tmp_path / "cache")}
     monkeypatch.setenv("ZSRETRIEVE_CACHE", cache["ZSRETRIEVE_CACHE"])
+    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
     for form in ("table", "json"):
         ask = ["search", str(small_gallery), "a red circle", "--format", form]
@@ -109,6 +110,12 @@ def test_a_search_with_a_converted_model_loads_no_model_library(tmp_path: Path, 
     assert loaded(running(ask), tuple(name for name in NOT_FOR_SEARCH if name not in needed)) == set()
 
 
+def test_what_wiring_offers_is_listed() -> None:
+    own = {name for name, one in vars(wiring).items() if getattr(one, "__module__", None) == wiring.__name__}
+    assert {name for name in own if not name.startswith("_")} <= set(wiring.__all__)
+    assert all(hasattr(wiring, name) for name in wiring.__all__)
+
+
 def test_the_names_promised_are_there() -> None:
     import zsretrieve
 
@@ -116,6 +123,7 @@ def test_the_names_promised_are_there() -> None:
     for name in zsretrieve.__all__:
         assert getattr(zsretrieve, name) is not None
         assert name in dir(zsretrieve)
+    assert {"cached_models", "calibrate", "clear_cache", "export_model"} <= set(zsretrieve.__all__)
     # The verbs' modules must not hide the functions of the same name.
     assert callable(zsretrieve.classify)
     assert callable(zsretrieve.search)

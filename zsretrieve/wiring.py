@@ -31,14 +31,21 @@ __all__ = [
     "DEFAULT_MODEL",
     "automatic_encoding",
     "automatic_index_device",
+    "cached_models",
+    "check_compiling",
+    "check_int8",
+    "clear_cached_models",
     "describe_model",
     "export_model",
-    "identity_by_name",
     "index_backend",
+    "is_quantised",
+    "known_identity",
     "known_models",
     "load_encoder",
     "planned_encoding",
     "provide",
+    "quantise",
+    "remembered_queries",
     "remembering",
 ]
 
@@ -71,12 +78,13 @@ def load_encoder(
     ------
     ModelNameError, WeightsUnavailableError, DeviceError
         See ``TorchEncoder``; DeviceError also if the engine does not do what is asked.
+    OptionalDependencyError
+        If the package of the engine cannot be imported.
     """
     name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
-    if precision == INT8 and engine == "auto":
-        engine = "openvino"
-    if compiled and engine == "auto":
-        engine = "torch"  # which alone has that compiler
+    if compiled:
+        check_compiling(precision=precision, engine=engine)
+    engine = _only_engine(engine, precision, compiled=compiled)
     if _engine(engine, device) == "openvino":
         encoder = _openvino_encoder(name, engine, precision, batch_size)
         if encoder is not None:
@@ -100,12 +108,26 @@ def load_encoder(
 
 def planned_encoding(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Encoding:
     """Engine, precision and device that these become on this machine, for a model that converts."""
-    if _engine(engine, device) == "openvino":
+    if _engine(_only_engine(engine, precision), device) == "openvino":
         return Encoding("openvino", _cpu_precision(precision), "cpu")
     from zsretrieve.encoders.torch_openclip import planned_encoding, torch_devices
 
     planned = [planned_encoding(one, precision) for one in torch_devices(device)]
     return replace(planned[0], device=",".join(one.device for one in planned))
+
+
+def check_compiling(*, precision: str = "auto", engine: str = "auto") -> None:
+    """Raise DeviceError if these leave the model to another engine than torch, which alone has ``torch.compile``."""
+    if engine == "openvino":
+        raise DeviceError(
+            "the engine openvino does not run through torch.compile",
+            hint="Leave out --compile, or use --engine torch.",
+        )
+    if precision == INT8:
+        raise DeviceError(
+            "int8 runs in OpenVINO, and not through torch.compile",
+            hint="Leave out --compile, or use another --precision.",
+        )
 
 
 def automatic_encoding() -> Encoding:
@@ -133,9 +155,16 @@ def remembering(
         from zsretrieve.encoders.remembered import RememberingEncoder
     except ImportError:  # a Python that was built without SQLite
         return load()
+
+    def as_planned(encoding: Encoding) -> bool:
+        # What OpenVINO was to do, and torch did in its place, would be taken for OpenVINO's when that works again.
+        planned = planned_encoding(device, precision, engine)
+        return (encoding.engine, encoding.device) == (planned.engine, planned.device)
+
     # Words that mean the same are kept apart: what they become may take torch to find out.
     gpu = "with" if gpus.there_may_be_one() else "without"
-    return RememberingEncoder(space, f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU", load)
+    asked = f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU"
+    return RememberingEncoder(space, asked, load, as_planned)
 
 
 def export_model(model: str, *, force: bool = False) -> Converted:
@@ -193,13 +222,16 @@ def remembered_queries() -> tuple[int, int]:
 
 
 def clear_cached_models(model: str | None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all, and the remembered queries with them. Raises CacheError."""
+    """Delete the converted models of a name, or all, and the remembered queries with them.
+
+    Raises ModelNameError and CacheError, see ``converted.clear``.
+    """
     from zsretrieve.encoders import converted, remembered
 
     if model is None:
         remembered.clear()
         return converted.clear()
-    return converted.clear(parse_model_name(model).written)
+    return converted.clear(model)
 
 
 def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False) -> Quantised:
@@ -211,9 +243,20 @@ def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *
     return quantising.calibrate(export_model(model), pictures, others, force=force)
 
 
+def _only_engine(engine: str, precision: str, *, compiled: bool = False) -> str:
+    """``auto`` as the one engine that does what is asked, where only one does."""
+    if engine == "auto" and precision == INT8:
+        return "openvino"
+    if engine == "auto" and compiled:
+        return "torch"
+    return engine
+
+
 def _engine(engine: str, device: str) -> str:
     if engine not in ENGINES:
         raise DeviceError(f"'{engine}' is not an engine", hint=f"Use {', '.join(ENGINES)}.")
+    if device.startswith("cpu:"):  # torch takes it, and it would mean another engine than cpu
+        raise DeviceError(f"'{device}' is not a device", hint="Use cpu, which takes all of its cores.")
     on_cpu = device == "cpu" or (device == "auto" and not gpus.torch_has_one())
     if engine == "openvino" and device != "auto" and not on_cpu:
         raise DeviceError(f"the engine openvino runs on the CPU, not on '{device}'", hint="Leave out --engine.")
@@ -309,11 +352,22 @@ def _cache_folder() -> Path:
     return cache_folder()
 
 
-def identity_by_name(model: str) -> str | None:
-    """What identifies the weights of a model, where its name alone tells; None where files must be read."""
-    from zsretrieve.encoders.naming import tag_identity
+def known_identity(model: str) -> str | None:
+    """What identifies the weights of a model, told without loading it; None for one of the hub that is not fetched yet.
 
-    return tag_identity(parse_model_name(model))
+    Raises
+    ------
+    ModelNameError
+        If the name cannot be read.
+    WeightsUnavailableError
+        If the files of a model on disk cannot be read.
+    """
+    from zsretrieve.encoders.identity import weights_identity
+    from zsretrieve.encoders.naming import NameForm
+
+    name = parse_model_name(model)
+    identity = weights_identity(name)
+    return None if name.form is NameForm.HUB and "@" not in identity else identity
 
 
 def known_models(search: str = "") -> list[ModelInfo]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from kits.models import write_model
 
 from zsretrieve import api
 from zsretrieve.encoders import converted, identity
+from zsretrieve.encoders.converted import Converted
 from zsretrieve.encoders.naming import ModelName, parse_model_name
-from zsretrieve.errors import CacheError, ConversionError, DeviceError
+from zsretrieve.errors import CacheError, ConversionError, DeviceError, ModelNameError
 
 KILLED_WHILE = """
 import os, signal, sys, time
@@ -74,10 +76,50 @@ def test_a_conversion_is_kept_and_listed_and_deleted(cache: Path, model: str) ->
     assert abs(entry.made - time.time()) < 600
     api.export_model(model, force=True)
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.rglob("*.bin")) != before
-    assert api.clear_cache("demo") == []
+    with pytest.raises(ModelNameError, match="there is no converted model 'demo'") as refused:
+        api.clear_cache("demo")
+    assert refused.value.hint == f"There is: {model}."
     assert [gone.name for gone in api.clear_cache()] == [model]
     assert api.cached_models() == []
     assert not folder.exists()
+
+
+def listed_as(written: str) -> str:
+    """Keep the note that a model does not convert, which takes no time to make; how the list names it."""
+    name = parse_model_name(written)
+    converted.make_once(name, lambda folder: Converted(folder, name.written, failure="for this test"))
+    return name.written
+
+
+@pytest.mark.parametrize(("kept", "asked"), [("ViT-B-32,openai", "ViT-B-32/openai"), ("RN50/openai", "RN50,openai")])
+def test_a_model_is_cleared_by_any_way_of_writing_its_name(cache: Path, kept: str, asked: str) -> None:
+    listed_as(kept)
+    listed_as("ViT-L-14/openai")
+    assert [gone.name for gone in api.clear_cache(asked)] == [kept]
+    assert [entry.name for entry in api.cached_models()] == ["ViT-L-14/openai"]
+
+
+def test_a_model_is_cleared_by_the_name_of_a_copy(cache: Path, tmp_path: Path, model: str) -> None:
+    listed_as(model)
+    copy = shutil.copytree(tmp_path / "model", tmp_path / "copy")
+    other = write_model("vit-quickgelu", tmp_path / "other", seed=1)
+    with pytest.raises(ModelNameError, match="there is no converted model"):
+        api.clear_cache(f"local-dir:{other}")
+    assert [gone.name for gone in api.clear_cache(f"local-dir:{copy}")] == [model]
+    assert api.cached_models() == []
+
+
+def test_a_model_whose_folder_is_gone_is_cleared_by_the_name_it_is_listed_under(
+    cache: Path, tmp_path: Path, model: str
+) -> None:
+    assert listed_as(model) == model
+    listed_as("RN50/openai")
+    shutil.rmtree(tmp_path / "model")
+    with pytest.raises(ModelNameError) as refused:
+        api.clear_cache("local-dir:elsewhere")
+    assert refused.value.hint == f"There is: RN50/openai, {model}."
+    assert [gone.name for gone in api.clear_cache(model)] == [model]
+    assert [entry.name for entry in api.cached_models()] == ["RN50/openai"]
 
 
 def test_other_weights_are_another_model(cache: Path, tmp_path: Path, model: str) -> None:
@@ -107,6 +149,20 @@ def test_two_processes_convert_once(cache: Path, model: str) -> None:
     vectors = [out.split()[-1] for out, _ in done]
     assert vectors[0] == vectors[1]
     assert sum("converting" in out for out, _ in done) == 1
+
+
+def test_two_processes_compile_at_once(cache: Path, model: str) -> None:
+    folder = api.export_model(model)
+    shutil.rmtree(folder / "compiled", ignore_errors=True)
+    described = json.loads((folder / "model.json").read_text())
+    described["files"] = {file: of for file, of in described["files"].items() if not file.startswith("compiled")}
+    (folder / "model.json").write_text(json.dumps(described))
+    both = [start(LOAD, model), start(LOAD, model)]
+    done = [process.communicate(timeout=300)[0].split() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(done[0]) == 1, "nothing was converted, so there is no more than the vector"
+    assert done[0] == done[1]
+    assert len(list((folder / "compiled").glob("text-fp32-*"))) == 1
 
 
 def test_a_conversion_that_was_killed_leaves_nothing_in_use(cache: Path, model: str) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from kits.models import write_model
 from kits.processes import as_nobody, in_process
 from typer.testing import CliRunner
 
@@ -21,10 +24,13 @@ from zsretrieve import api
 from zsretrieve.cli.app import app
 from zsretrieve.encoders import remembered
 from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.encoders.identity import weights_identity
+from zsretrieve.encoders.naming import parse_model_name
 from zsretrieve.encoders.remembered import RememberingEncoder
 from zsretrieve.errors import SpaceMismatchError
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Space
+from zsretrieve.vectors import Vectors
 from zsretrieve.version import tool_version
 
 TEXTS = ["a dog", "a cat", "Ein Hünd 🐕", "\udcff", ""]
@@ -92,6 +98,56 @@ def test_another_version_does_not_use_what_this_one_kept(
     monkeypatch.setattr(remembered, "tool_version", lambda: "another")
     with pytest.raises(AssertionError, match="not needed"):
         RememberingEncoder(space, "here", no_model).encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize("package", ["openvino", "torch", "open_clip_torch", "tokenizers", "transformers"])
+def test_another_version_of_what_encodes_does_not_use_it(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    fill(space, lambda: hashing_encoder)
+    version = remembered.version
+    monkeypatch.setattr(remembered, "version", lambda name: "another" if name == package else version(name))
+    with pytest.raises(AssertionError, match="not needed"):
+        RememberingEncoder(space, "here", no_model).encode_texts(["a dog"])
+
+
+@pytest.mark.parametrize(
+    ("engine", "kept"), [("openvino", 1), ("torch", 0)], ids=["as planned", "torch in the place of OpenVINO"]
+)
+def test_only_what_was_planned_is_kept(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch, engine: str, kept: int
+) -> None:
+    monkeypatch.setattr(hashing_encoder, "encoding", replace(hashing_encoder.encoding, engine=engine))
+    first = api.remembering(space, lambda: hashing_encoder, device="cpu").encode_texts(["a dog"])
+    np.testing.assert_array_equal(first, hashing_encoder.encode_texts(["a dog"]))
+    assert remembered.size()[0] == kept
+
+
+def test_a_call_opens_the_file_once_to_read_and_once_to_write(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, asked = [], []
+    connect, encode = sqlite3.connect, hashing_encoder.encode_texts
+
+    def counted(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(arguments)
+        return connect(*arguments, **options)
+
+    def noted(texts: Sequence[str]) -> Vectors:
+        asked.append(list(texts))
+        return encode(texts)
+
+    monkeypatch.setattr(remembered.sqlite3, "connect", counted)
+    monkeypatch.setattr(hashing_encoder, "encode_texts", noted)
+    fill(space, lambda: hashing_encoder)
+    opened.clear()
+    asked.clear()
+    RememberingEncoder(space, "here", lambda: hashing_encoder).encode_texts([*TEXTS, *TEXTS])
+    assert len(opened) == 2
+    assert asked == [[text] for text in TEXTS[3:]], "each text alone, and once"
+    opened.clear()
+    RememberingEncoder(space, "here", no_model).encode_texts(TEXTS)
+    assert len(opened) == 1
 
 
 def test_the_same_weights_in_another_place_are_the_same(hashing_encoder: HashingEncoder, space: Space) -> None:
@@ -239,6 +295,7 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
 ) -> None:
     given = api.search(small_gallery, "a red circle", hashing_encoder)
     assert remembered.size()[0] == 0
+    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model: hashing_encoder)
     assert api.search(small_gallery, "a red circle") == given
     assert remembered.size()[0] == 1
@@ -250,6 +307,7 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
 def test_the_command_line_remembers_unless_told_not_to(
     small_gallery: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
     ask = ["search", str(small_gallery), "a red circle", "--format", "json"]
     fresh = CliRunner().invoke(app, [*ask, "--no-query-cache"])
@@ -260,3 +318,25 @@ def test_the_command_line_remembers_unless_told_not_to(
     assert fresh.stdout == first.stdout == CliRunner().invoke(app, ask).stdout
     other = CliRunner().invoke(app, [*ask, "--precision", "fp32"])
     assert isinstance(other.exception, AssertionError), "another precision is another vector"
+
+
+def test_a_model_of_other_weights_is_refused_although_the_vector_is_there(
+    odd_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = (write_model("vit-quickgelu", tmp_path / name, seed) for seed, name in enumerate(("own", "other")))
+    copy = shutil.copytree(own, tmp_path / "copy")
+    stand_in = HashingEncoder()
+    weights = weights_identity(parse_model_name(f"local-dir:{own}"))
+    stand_in.space = replace(stand_in.space, model=f"local-dir:{own}", weights=weights)
+    api.build_gallery(odd_photos, tmp_path / "gallery", stand_in)
+    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: stand_in.encoding)
+    monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: stand_in)
+    ask = ["search", str(tmp_path / "gallery"), "a red circle", "--format", "json"]
+    assert CliRunner().invoke(app, ask).exit_code == 0
+    monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: no_model())
+    assert CliRunner().invoke(app, [*ask, "--model", f"local-dir:{copy}"]).exit_code == 0
+    refused = CliRunner().invoke(app, [*ask, "--model", f"local-dir:{other}"])
+    assert isinstance(refused.exception, SpaceMismatchError)
+    # What is not fetched yet may be anything, so that it must be loaded to tell.
+    unknown = CliRunner().invoke(app, [*ask, "--model", "hf-hub:nobody/nothing"])
+    assert str(unknown.exception) == "the model is not needed"

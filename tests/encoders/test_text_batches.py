@@ -35,22 +35,19 @@ class Seen:
     texts=st.lists(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join), max_size=40),
     most_tokens=st.integers(1, 200),
     most_rows=st.integers(1, 12),
-    multiple=st.integers(1, 9),
     causal=st.booleans(),
 )
 def test_every_text_once_in_its_place_within_bounds(
-    tokenizer: TextTokenizer, texts: list[str], most_tokens: int, most_rows: int, multiple: int, causal: bool
+    tokenizer: TextTokenizer, texts: list[str], most_tokens: int, most_rows: int, causal: bool
 ) -> None:
     seen, ids = Seen(), tokenizer.ids(texts)
-    vectors = in_batches(
-        tokenizer, ids, seen, dim=2, causal=causal, most_tokens=most_tokens, most_rows=most_rows, multiple=multiple
-    )
+    vectors = in_batches(tokenizer, ids, seen, dim=2, causal=causal, most_tokens=most_tokens, most_rows=most_rows)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, Seen()(tokenizer.padded(ids, CONTEXT)).reshape(-1, 2))
     assert sum(rows for rows, _ in seen.shapes) == len(texts)
     for rows, width in seen.shapes:
         assert rows == 1 or (rows <= most_rows and rows * width <= most_tokens)
-        assert width == CONTEXT or (causal and width % multiple == 0)
+        assert width == CONTEXT or (causal and width in {len(one) for one in ids})
 
 
 def test_rows_are_cut_to_the_longest_of_their_batch(tokenizer: TextTokenizer) -> None:
@@ -58,9 +55,6 @@ def test_rows_are_cut_to_the_longest_of_their_batch(tokenizer: TextTokenizer) ->
     seen = Seen()
     in_batches(tokenizer, ids, seen, dim=2, causal=True, most_tokens=100, most_rows=2)
     assert seen.shapes == [(2, 6), (2, 4), (2, 3)]
-    seen = Seen()
-    in_batches(tokenizer, ids, seen, dim=2, causal=True, most_tokens=100, most_rows=2, multiple=5)
-    assert seen.shapes == [(2, 10), (2, 5), (2, 5)]
     seen = Seen()
     in_batches(tokenizer, ids, seen, dim=2, causal=False, most_tokens=100, most_rows=100)
     assert seen.shapes == [(4, CONTEXT), (2, CONTEXT)]

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     )
     from zsretrieve.api.models import (
         cached_models,
+        check_compiling,
         check_model,
         clear_cache,
         export_model,
         load_encoder,
+        remembered_queries,
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
@@ -53,6 +55,7 @@ __all__ = [
     "build_prototypes",
     "cached_models",
     "calibrate",
+    "check_compiling",
     "check_k",
     "check_labels",
     "check_model",
@@ -78,6 +81,7 @@ __all__ = [
     "precision_to_compare",
     "read_prompts",
     "rebuild",
+    "remembered_queries",
     "remembering",
     "remove",
     "repair",
@@ -125,10 +129,12 @@ _HOMES = {
     ),
     "models": (
         "cached_models",
+        "check_compiling",
         "check_model",
         "clear_cache",
         "export_model",
         "load_encoder",
+        "remembered_queries",
         "remembering",
     ),
     "opening": (

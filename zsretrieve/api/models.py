@@ -48,11 +48,18 @@ def load_encoder(
     WeightsUnavailableError
         If its weights cannot be had.
     DeviceError
-        If the device or precision is not there.
+        If the device or precision is not there, or the engine does not do what is asked.
+    OptionalDependencyError
+        If the package of the engine cannot be imported.
     """
     return wiring.load_encoder(
         model, device=device, precision=precision, engine=engine, batch_size=batch_size, compiled=compiled
     )
+
+
+def check_compiling(*, precision: str = "auto", engine: str = "auto") -> None:
+    """Raise DeviceError if ``load_encoder`` with these would not take ``compiled``."""
+    wiring.check_compiling(precision=precision, engine=engine)
 
 
 def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> Path:
@@ -77,22 +84,51 @@ def cached_models() -> list[CacheEntry]:
     return wiring.cached_models()
 
 
+def remembered_queries() -> tuple[int, int]:
+    """How many vectors of queries are kept in the cache folder, and their bytes on the disk."""
+    return wiring.remembered_queries()
+
+
 def clear_cache(model: str | None = None) -> list[CacheEntry]:
     """Delete the converted models of a name, or all, and with all the vectors of queries; the models deleted.
 
-    Raises CacheError.
+    A model's are those listed under its name, as it is written or as a passport has it, and the one that it would use
+    now, which a copy of it in another folder may have been the first to want.
+
+    Raises
+    ------
+    ModelNameError
+        If there is none of that name.
+    CacheError
+        If it cannot be deleted.
     """
     return wiring.clear_cached_models(model)
 
 
-def check_model(model: str, space: Space) -> None:
-    """Raise SpaceMismatchError, before anything is loaded or fetched, if the model's name alone rules it out."""
-    identity = wiring.identity_by_name(model)
-    if identity is not None and identity != space.weights:
+def check_model(model: str, space: Space) -> bool:
+    """Compare a model's weights with those of a space, before anything is loaded or fetched.
+
+    Returns
+    -------
+    bool
+        True if they are the same; False for a model of the hub that is not fetched yet, of which loading will tell.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If they are others.
+    ModelNameError, WeightsUnavailableError
+        If the name, or the files of a model on disk, cannot be read.
+    """
+    identity = wiring.known_identity(model)
+    if identity is None:
+        return False
+    if identity != space.weights:
         raise SpaceMismatchError(
             f"the index is of the space of '{space.model}', not of '{model}'",
             hint=f"Leave out --model, or build the index again with --model {model}",
         )
+    return True
 
 
 def remembering(

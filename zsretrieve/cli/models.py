@@ -125,7 +125,7 @@ def list_cache(
     """
     from datetime import UTC, datetime
 
-    from zsretrieve import api, wiring
+    from zsretrieve import api
 
     found = api.cached_models()
     rows = [
@@ -147,7 +147,7 @@ def list_cache(
         table.add_row(*(output.cell(str(cell)) for cell in (row["model"], size, row["made"], row["folder"])))
     output.show(table)
     total = sum(entry.bytes for entry in found)
-    queries, taken = wiring.remembered_queries()
+    queries, taken = api.remembered_queries()
     output.note(
         options.verbosity(context),
         f"{len(found)} converted models, {total / 1e6:,.1f} MB; {queries} past searches, {taken / 1e6:,.1f} MB",

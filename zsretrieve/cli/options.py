@@ -147,6 +147,8 @@ def load_encoder(
     """Load a model under a spinner; for int8 it is calibrated on the source if it is not calibrated yet."""
     from zsretrieve import api
 
+    if compiled:
+        api.check_compiling(precision=precision.value, engine=engine.value)
     if precision is Precision.INT8 and source is not None and not api.is_calibrated(model):
         calibrate(told, model, source)
     with working(told, f"loading {model}"):

@@ -62,14 +62,14 @@ def search(
         raise typer.BadParameter("it says when --dedup takes two images for the same", param_hint="--near")
     verbosity = options.verbosity(context)
     opened = api.open_gallery(gallery, device=device)
-    if model is not None:
-        api.check_model(model, opened.space)
+    # What is remembered belongs to the index's own space, and must not answer for a model of which that is not known.
+    remembers = query_cache and (model is None or api.check_model(model, opened.space))
 
     def loaded() -> Encoder:
         return options.load_encoder(verbosity, model or opened.space.model, device, precision, engine)
 
     def encoder() -> Encoder:
-        if not query_cache:
+        if not remembers:
             return loaded()
         return api.remembering(opened.space, loaded, device=device, precision=precision.value, engine=engine.value)
 

@@ -15,10 +15,19 @@ ENVIRONMENT = "ZSRETRIEVE_CACHE"
 
 
 def cache_folder() -> Path:
-    """``$ZSRETRIEVE_CACHE``, or the place this system has for caches. It need not exist."""
+    """``$ZSRETRIEVE_CACHE``, or the place this system has for caches. It need not exist.
+
+    Raises CacheError if it begins with the home of a user who has none.
+    """
     given = os.environ.get(ENVIRONMENT)
     if given:
-        return Path(given).expanduser().absolute()
+        try:
+            return Path(given).expanduser().absolute()
+        except RuntimeError as error:  # pathlib's own kind for a home that is not known
+            raise CacheError(
+                f"{ENVIRONMENT} names no folder: '{given}' begins with a home that is not known",
+                hint=f"Name another folder: {ENVIRONMENT}=FOLDER.",
+            ) from error
     import platformdirs
 
     return platformdirs.user_cache_path("zsretrieve")

@@ -23,8 +23,8 @@ from typing import Any
 
 from zsretrieve.encoders.cache import cache_folder, locked, size_of, writing
 from zsretrieve.encoders.identity import config_bytes, digest_of_file, weights_identity
-from zsretrieve.encoders.naming import ModelName, NameForm
-from zsretrieve.errors import CacheError
+from zsretrieve.encoders.naming import ModelName, NameForm, parse_model_name
+from zsretrieve.errors import CacheError, ModelNameError, WeightsUnavailableError
 from zsretrieve.records import Head, Preprocessing, ScoreHead, Space, TextContext
 
 MODELS = "models"
@@ -230,11 +230,18 @@ def entries() -> list[CacheEntry]:
 
 
 def clear(name: str | None = None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all; what was deleted. Raises CacheError.
+    """Delete the converted models of a name, or all; what was deleted.
 
     A process that has encoded with one keeps its files until it ends; one that has it loaded and not used may miss it.
+
+    Raises
+    ------
+    ModelNameError
+        If there is none of that name.
+    CacheError
+        If one cannot be deleted.
     """
-    gone = [entry for entry in entries() if name in (None, entry.name)]
+    gone = entries() if name is None else _named(name.strip())
     place = cache_folder() / MODELS
     keys = [entry.folder.name for entry in gone]
     if name is None and place.is_dir():
@@ -242,6 +249,30 @@ def clear(name: str | None = None) -> list[CacheEntry]:
         keys = sorted({path.name.partition(_PART)[0] for path in place.iterdir() if path.is_dir()})
     _delete(keys)
     return gone
+
+
+def _named(name: str) -> list[CacheEntry]:
+    """The converted models that a name means. Raises ModelNameError if there is none."""
+    listed, keys = entries(), set()
+    # A model whose folder is gone has no more than the name it is listed under.
+    with contextlib.suppress(ModelNameError, WeightsUnavailableError):
+        # One that was converted under the name of a copy.
+        keys.add(key_of(parse_model_name(name)))
+    found = [one for one in listed if one.folder.name in keys or _spellings(one.name) & _spellings(name)]
+    if not found:
+        names = ", ".join(sorted({one.name for one in listed}))
+        raise ModelNameError(
+            f"there is no converted model '{name}'", hint=f"There is: {names}." if names else "There is none at all."
+        )
+    return found
+
+
+def _spellings(name: str) -> set[str]:
+    spellings = {name}
+    with contextlib.suppress(ModelNameError):
+        parsed = parse_model_name(name)
+        spellings |= {parsed.written, parsed.in_passport}
+    return spellings
 
 
 def _delete(keys: list[str]) -> None:

@@ -12,8 +12,9 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ _SPARE = 500
 _HOUR_NS = 3600 * 1_000_000_000
 _WAIT_S = 0.5
 _CHECK_BYTES = 8
+# The packages that tokenize and compute, or convert what does.
+_PACKAGES = ("numpy", "open_clip_torch", "openvino", "timm", "tokenizers", "torch", "transformers")
 _TABLE = "CREATE TABLE IF NOT EXISTS queries (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)"
 
 
@@ -45,18 +48,28 @@ class RememberingEncoder:
     space : Space
         That of the gallery which is searched.
     made_by : str
-        Whatever else a vector depends on: engine, precision, kind of machine.
+        What is asked for, and the machine: engine, precision, kind of machine. The versions of the packages that
+        encode are added.
     load : callable
         Gives the encoder itself.
+    keeps : callable
+        Whether vectors of an encoder that computes in this way may be kept, since it is what ``made_by`` stands for.
     """
 
-    def __init__(self, space: Space, made_by: str, load: MakeEncoder) -> None:
+    def __init__(
+        self,
+        space: Space,
+        made_by: str,
+        load: MakeEncoder,
+        keeps: Callable[[Encoding], bool] = lambda _: True,
+    ) -> None:
         self.space = space
         self._load = load
+        self._keeps = keeps
         self._loaded: Encoder | None = None
         compared = asdict(space)
         del compared["model"]  # one set of weights may lie in two places
-        self._key = json.dumps([compared, made_by, tool_version()], sort_keys=True).encode()
+        self._key = json.dumps([compared, made_by, tool_version(), _versions()], sort_keys=True).encode()
 
     @property
     def head(self) -> Head:
@@ -91,15 +104,19 @@ class RememberingEncoder:
         SpaceMismatchError
             If the model had to be loaded and is of another space.
         """
-        vectors = np.empty((len(texts), self.space.dim), dtype=np.float32)
-        for row, text in enumerate(texts):
-            key = hashlib.sha256(self._key + text.encode("utf-8", "surrogatepass")).digest()
-            found = recall(key, self.space.dim)
-            if found is None:
+        keys = [hashlib.sha256(self._key + text.encode("utf-8", "surrogatepass")).digest() for text in texts]
+        found = recall(keys, self.space.dim)
+        new: dict[bytes, Vectors] = {}
+        for key, text in zip(keys, texts, strict=True):
+            if key not in found and key not in new:
                 # In a batch with others the last bits may differ.
-                found = self._itself().encode_texts([text])[0]
-                remember(key, found)
-            vectors[row] = found
+                new[key] = self._itself().encode_texts([text])[0]
+        if new and self._keeps(self._itself().encoding):
+            remember(new)
+        found.update(new)
+        vectors = np.empty((len(texts), self.space.dim), dtype=np.float32)
+        for row, key in enumerate(keys):
+            vectors[row] = found[key]
         return vectors
 
     def _itself(self) -> Encoder:
@@ -110,31 +127,38 @@ class RememberingEncoder:
         return self._loaded
 
 
-def recall(key: bytes, dim: int) -> Vectors | None:
-    """The vector under a key, float32 of shape (dim,), or None."""
+def recall(keys: Sequence[bytes], dim: int) -> dict[bytes, Vectors]:
+    """The vectors that are there of those keys, each float32 of shape (dim,)."""
+    found: dict[bytes, Vectors] = {}
+    if not keys:
+        return found
     with contextlib.suppress(sqlite3.Error, OSError), _open() as table:
-        row = table.execute("SELECT vector, used FROM queries WHERE key = ?", (key,)).fetchone()
-        if row is None or type(row[0]) is not bytes or type(row[1]) is not int:
-            return None
-        content, check = row[0][:-_CHECK_BYTES], row[0][-_CHECK_BYTES:]
-        if len(content) != 4 * dim or check != _check(key, content):
-            return None
-        now = time.time_ns()
-        if abs(now - row[1]) > _HOUR_NS:
-            with contextlib.suppress(sqlite3.Error):
-                table.execute("UPDATE queries SET used = ? WHERE key = ?", (now, key))
-        return np.frombuffer(content, dtype="<f4").astype(np.float32)
-    return None
+        now, stale = time.time_ns(), []
+        for key in set(keys):
+            row = table.execute("SELECT vector, used FROM queries WHERE key = ?", (key,)).fetchone()
+            if row is None or type(row[0]) is not bytes or type(row[1]) is not int:
+                continue
+            content, check = row[0][:-_CHECK_BYTES], row[0][-_CHECK_BYTES:]
+            if len(content) != 4 * dim or check != _check(key, content):
+                continue
+            found[key] = np.frombuffer(content, dtype="<f4").astype(np.float32)
+            if abs(now - row[1]) > _HOUR_NS:
+                stale.append((now, key))
+        if stale:
+            table.executemany("UPDATE queries SET used = ? WHERE key = ?", stale)
+    return found
 
 
-def remember(key: bytes, vector: Vectors) -> None:
-    """Keep a vector, float32 of shape (dim,), if that is possible."""
-    content = vector.astype("<f4").tobytes()
-    row = (key, content + _check(key, content), time.time_ns())
+def remember(vectors: Mapping[bytes, Vectors]) -> None:
+    """Keep vectors, each float32 of shape (dim,), under their keys, if that is possible."""
+    now, rows = time.time_ns(), []
+    for key, vector in vectors.items():
+        content = vector.astype("<f4").tobytes()
+        rows.append((key, content + _check(key, content), now))
     for attempt in range(2):
         try:
             with _open(make=True) as table:
-                table.execute("INSERT OR REPLACE INTO queries VALUES (?, ?, ?)", row)
+                table.executemany("INSERT OR REPLACE INTO queries VALUES (?, ?, ?)", rows)
                 (count,) = table.execute("SELECT count(*) FROM queries").fetchone()
                 if count > MOST:
                     table.execute(
@@ -195,6 +219,17 @@ def _open(*, make: bool = False) -> Iterator[sqlite3.Connection]:
 def _files() -> tuple[Path, Path]:
     path = cache_folder() / _FILE
     return path, path.with_name(f"{_FILE}-journal")
+
+
+def _versions() -> list[str]:
+    """The versions of the packages that vectors depend on, "" for one that is not installed."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(version(package))
+        except PackageNotFoundError:
+            found.append("")
+    return found
 
 
 def _check(key: bytes, content: bytes) -> bytes:

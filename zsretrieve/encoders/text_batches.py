@@ -19,7 +19,6 @@ def in_batches(
     causal: bool,
     most_tokens: int,
     most_rows: int,
-    multiple: int = 1,
 ) -> Vectors:
     """Encode texts, longest first, in batches bounded by tokens, and give their vectors in the order of the texts.
 
@@ -36,8 +35,6 @@ def in_batches(
         Whether rows may be cut to the longest of their batch; they have the full context otherwise.
     most_tokens, most_rows : int
         A batch has at most that many tokens, padding included, and texts; one text is always encoded.
-    multiple : int
-        Widths are rounded up to a multiple of this, since a compiled model likes to see few shapes.
 
     Returns
     -------
@@ -50,7 +47,7 @@ def in_batches(
     while start < len(order):
         width = tokenizer.context_length
         if causal:
-            width = min(width, -(-int(lengths[order[start]]) // multiple) * multiple)
+            width = min(width, int(lengths[order[start]]))
         rows = order[start : start + max(1, min(most_rows, most_tokens // width))]
         vectors[rows] = encode(tokenizer.padded([ids[row] for row in rows], width))
         start += len(rows)
