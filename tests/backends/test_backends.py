@@ -6,7 +6,7 @@ import pytest
 from kits.index_kit import check_index, full_sort
 
 from zsretrieve import wiring
-from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
+from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, half_score_error
 from zsretrieve.backends.numpy_exact import NumpyBackend
 from zsretrieve.errors import DeviceError
 from zsretrieve.vectors import unit_rows
@@ -53,6 +53,15 @@ def test_half_precision_copies_give_exact_results() -> None:
     scores, rows = index.search(queries, 10)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(scores, expected_scores)
+
+
+def test_the_rounding_of_float16_is_bounded() -> None:
+    """The worst there is: every factor just above the middle of two numbers, or too small for float16."""
+    for row in (np.full((1, 4), 0.5 * (1 + 2.0**-11 + 2.0**-20)), np.array([[1.0, *[2.0**-25] * 767]])):
+        stored = row.astype(np.float32)
+        rounded = stored.astype(np.float16).astype(np.float64)
+        error = abs(rounded @ rounded.T - full_sort(stored, stored, 1)[0]).max()
+        assert 0 < error <= half_score_error(row.shape[1])
 
 
 def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.MonkeyPatch) -> None:
