@@ -56,12 +56,14 @@ def test_half_precision_copies_give_exact_results() -> None:
 
 
 def test_the_rounding_of_float16_is_bounded() -> None:
-    """The worst there is: every factor just above the middle of two numbers, or too small for float16."""
-    for row in (np.full((1, 4), 0.5 * (1 + 2.0**-11 + 2.0**-20)), np.array([[1.0, *[2.0**-25] * 767]])):
-        stored = row.astype(np.float32)
-        rounded = stored.astype(np.float16).astype(np.float64)
-        error = abs(rounded @ rounded.T - full_sort(stored, stored, 1)[0]).max()
-        assert 0 < error <= half_score_error(row.shape[1])
+    """The worst there is: a factor just above the middle of two numbers, and many too small for float16."""
+    middle = np.array([[1 + 2.0**-11 + 2.0**-23]])
+    small, equal = np.array([[1.0, *[2.0**-25] * 767]]), np.full((1, 768), 768**-0.5)
+    for one, other, least in ((middle, middle, 2.0**-10 + 2.0**-22), (small, equal, 2.0**-21)):
+        pair = [side.astype(np.float32) for side in (one, other)]
+        rounded = [side.astype(np.float16).astype(np.float64) for side in pair]
+        error = abs(rounded[0] @ rounded[1].T - full_sort(*pair, 1)[0]).max()
+        assert least < error <= half_score_error(one.shape[1])
 
 
 def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.MonkeyPatch) -> None:
