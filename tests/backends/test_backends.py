@@ -77,11 +77,25 @@ def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(index.range_search(stored, 0.999)[2], np.arange(500))
 
 
-def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """torch may see a GPU that the installed FAISS was not built for."""
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
-    backend = wiring.index_backend("cuda")
-    index = backend.create(4)
-    assert index.device == "cpu"
-    with pytest.raises(DeviceError, match="not a device"):
-        wiring.index_backend("tpu")
+    for device in ("cuda", "cuda:9", "cuda:all", "cuda:0,cuda:1"):
+        caplog.clear()
+        assert wiring.index_backend(device).create(4).device == "cpu"
+        (line,) = caplog.messages
+        assert line.startswith(f"there is no device '{device}': FAISS sees 0 GPUs, so the index stays on the CPU; ")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("tpu", "not a device"), ("cuda:foo", "not a device"), ("cuda:0,", "not a device"), ("cuda:1,cuda:1", "twice")],
+)
+def test_a_malformed_device_is_an_error_wherever_it_runs(
+    device: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    with pytest.raises(DeviceError, match=said):
+        wiring.index_backend(device)
