@@ -67,6 +67,13 @@ def check_rows(rows: NDArray[Any], size: int) -> Rows:
     return np.ascontiguousarray(rows)
 
 
+def check_held(rows: Rows, size: int) -> None:
+    """Raise RankError unless every row, in any order and shape, is from 0 to ``size - 1``."""
+    if rows.size and (rows.min() < 0 or rows.max() >= size):
+        beyond = rows.min() if rows.min() < 0 else rows.max()
+        raise RankError(f"row {beyond} is asked for, but the index holds {size} rows", hint="Ask for rows it holds.")
+
+
 def check_threshold(threshold: float) -> np.float32:
     """The threshold as scores are kept, float32. Raises RankError if it is not a finite number."""
     if not math.isfinite(threshold):

@@ -35,6 +35,7 @@ def check_index(backend: IndexBackend, tmp_path: Path) -> None:
     _a_range_is_found_whole(backend)
     _a_range_is_exact_at_its_threshold(backend)
     _wrong_ranges_are_refused(backend)
+    _stored_rows_come_back(backend)
     _survives_saving(backend, tmp_path)
 
 
@@ -264,6 +265,19 @@ def _wrong_ranges_are_refused(backend: IndexBackend) -> None:
             index.range_search(_random(1, 4, 39), threshold)
     with pytest.raises(ShapeError):
         index.range_search(_random(1, 5, 40), 0.5)
+
+
+def _stored_rows_come_back(backend: IndexBackend) -> None:
+    stored = _random(9, 4, 42)
+    index = backend.create(4)
+    for rows in (stored[:2], stored[2:3], stored[3:]):
+        index.add(rows)
+    asked = np.array([[8, 0], [2, 8]])
+    np.testing.assert_array_equal(index.stored(asked), stored[asked])
+    assert index.stored(np.empty((0, 3), dtype=np.int64)).shape == (0, 3, 4)
+    for row in (-1, 9):
+        with pytest.raises(RankError, match=f"row {row} is asked for, but the index holds 9 rows"):
+            index.stored(np.array([0, row]))
 
 
 def _survives_saving(backend: IndexBackend, tmp_path: Path) -> None:
