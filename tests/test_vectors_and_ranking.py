@@ -45,6 +45,18 @@ def test_equal_candidates_get_equal_scores_wherever_they_stand() -> None:
         assert (scores == scores[:, :1]).all()
 
 
+@pytest.mark.parametrize("dim", [2, 256, 768, 4096])
+def test_the_error_of_float32_is_bounded_in_the_worst_order_of_sums(dim: int) -> None:
+    """A sum that begins with its large term and then rounds every small one the same way, term by term."""
+    small = 1.3 * 2.0**-13
+    row = np.full((1, dim), small, dtype=np.float32)
+    row[0, 0] = np.sqrt(1 - (dim - 1) * small**2)
+    one_by_one = np.cumsum(row[0] * row[0], dtype=np.float32)[-1]
+    error = abs(float(one_by_one) - float(exact_scores(row, row[None])[0, 0]))
+    assert error <= float32_score_error(dim)
+    assert dim < 256 or error > 4 * np.sqrt(dim) * 2.0**-24  # where errors that cancel one another would end
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 60), st.integers(2, 20), st.integers(1, 6), st.integers(0, 2**32 - 1),

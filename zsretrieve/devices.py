@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zsretrieve.errors import DeviceError
+from zsretrieve.errors import DeviceError, MissingGpuError
 
 ALL_GPUS = "cuda:all"
 
@@ -22,7 +22,9 @@ def gpu_numbers(device: str, count: int, seen_by: str) -> list[int]:
     Raises
     ------
     DeviceError
-        If it is no such name, or names a GPU that is not there, or one twice.
+        If it is no such name, or names a GPU twice.
+    MissingGpuError
+        If it names a GPU that is not there.
     """
     numbers: list[int] = []
     for name in device.split(","):
@@ -32,10 +34,10 @@ def gpu_numbers(device: str, count: int, seen_by: str) -> list[int]:
                 f"'{device}' is not a device", hint="Use auto, cpu, cuda, cuda:0, cuda:0,cuda:1 or cuda:all."
             )
         numbers += range(count) if number == "all" else [int(number or 0)]
-    if not numbers or max(numbers) >= count:
-        raise DeviceError(
-            f"there is no device '{device}': {seen_by} sees {count} GPUs", hint="Use --device cpu or auto."
-        )
     if len(set(numbers)) < len(numbers):
         raise DeviceError(f"'{device}' names a GPU twice", hint="Name each once.")
+    if not numbers or max(numbers) >= count:
+        raise MissingGpuError(
+            f"there is no device '{device}': {seen_by} sees {count} GPUs", hint="Use --device cpu or auto."
+        )
     return numbers

@@ -5,6 +5,7 @@ ZsRetrieveError
 ├── WeightsUnavailableError the weights of a known model cannot be had
 ├── ConversionError         a model that the CPU engine cannot run
 ├── DeviceError             the device or precision asked for is not there
+│   └── MissingGpuError     fewer GPUs are seen than it names
 ├── CacheError              the cache folder cannot be written
 ├── PromptError             class names, templates or prompts that cannot be used
 ├── SourceError             a folder, list or file of images that cannot be used
@@ -58,6 +59,10 @@ class ConversionError(ZsRetrieveError):
 
 
 class DeviceError(ZsRetrieveError):
+    pass
+
+
+class MissingGpuError(DeviceError):
     pass
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.errors import RankError, ShapeError
-from zsretrieve.vectors import Limits, Rows, Scores, Vectors
+from zsretrieve.vectors import UNIT_TOLERANCE, Limits, Rows, Scores, Vectors
 
 SearchRaw = Callable[[Vectors, int], tuple[Scores, Rows]]
 FetchRows = Callable[[Rows], Vectors]
@@ -26,12 +26,15 @@ _CHUNK_ELEMENTS = 1 << 24
 
 
 def float32_score_error(dim: int) -> float:
-    """A generous bound on the rounding error of a float32 inner product of two unit vectors.
+    """How far a float32 inner product of two unit vectors may be from their score, whatever the order of its sums.
 
-    Rounding errors of a sum behave like a random walk (Higham, Accuracy and Stability of Numerical Algorithms,
-    section 2.8): about sqrt(dim) * u, here with a factor of 4; u = 2^-24.
+    Each term is rounded once as a product and at most dim - 1 times in sums, so the error is at most gamma(dim) times
+    the sum of |q_i x_i| (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), which the norms bound.
+    gamma(n) = n * u / (1 - n * u), u = 2^-24. The score itself is rounded once more; one rounding is to spare for what
+    underflows and for the errors of float64.
     """
-    return 4.0 * math.sqrt(dim) * 2.0**-24
+    roundings = (dim + 2) * 2.0**-24
+    return roundings / (1.0 - roundings) * (1.0 + UNIT_TOLERANCE) ** 2
 
 
 def check_k(k: int, size: int, what: str = "rows", holder: str = "the index holds") -> None:
@@ -62,6 +65,13 @@ def check_rows(rows: NDArray[Any], size: int) -> Rows:
         beyond = rows[0] if rows[0] < 0 else rows[-1]
         raise RankError(f"row {beyond} is selected, but the index holds {size} rows", hint="Select rows it holds.")
     return np.ascontiguousarray(rows)
+
+
+def check_held(rows: Rows, size: int) -> None:
+    """Raise RankError unless every row, in any order and shape, is from 0 to ``size - 1``."""
+    if rows.size and (rows.min() < 0 or rows.max() >= size):
+        beyond = rows.min() if rows.min() < 0 else rows.max()
+        raise RankError(f"row {beyond} is asked for, but the index holds {size} rows", hint="Ask for rows it holds.")
 
 
 def check_threshold(threshold: float) -> np.float32:

@@ -13,7 +13,7 @@ from zsretrieve.encoders import gpus
 from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
-from zsretrieve.errors import CacheError, ConversionError, DeviceError, OptionalDependencyError
+from zsretrieve.errors import CacheError, ConversionError, DeviceError, MissingGpuError, OptionalDependencyError
 from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
 from zsretrieve.records import Encoding
 
@@ -267,7 +267,7 @@ def _engine(engine: str, device: str) -> str:
 
 def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: int | None) -> Encoder | None:
     """The encoder, or None, with a line that says why, if torch must do it."""
-    resolved = _cpu_precision(precision)
+    resolved, mend = _cpu_precision(precision), ""
     try:
         made = _converted(name)
         if made.failure is None:
@@ -279,10 +279,10 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     except ImportError as error:
         why = f"OpenVINO cannot be imported ({error})"
     except CacheError as error:
-        why = error.message
+        why, mend = error.message, error.hint or mend
     if engine == "openvino":
-        raise DeviceError(why, hint="Use --engine torch.")
-    _log.warning(f"{why}; torch is used instead, which is slower")
+        raise DeviceError(why, hint=mend or "Use --engine torch.")
+    _log.warning(f"{why}; torch is used instead, which is slower{f'. {mend}' if mend else ''}")
     return None
 
 
@@ -323,7 +323,9 @@ def automatic_index_device() -> str:
 
 
 def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
-    """The FAISS backend. Parameters and errors are those of ``FaissBackend``."""
+    """The FAISS backend. Parameters and errors are those of ``FaissBackend``, but where FAISS sees fewer GPUs than
+    are named, that is logged and indexes stay on the CPU.
+    """
     try:
         return _faiss_backend(device, half=half, sharded=sharded)
     except ImportError as error:  # it is imported only where there may be a GPU
@@ -331,10 +333,9 @@ def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = F
             f"FAISS cannot be imported: {error}",
             hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
         ) from error
-    except DeviceError:
-        # The model may run on a GPU that the installed FAISS does not know; the index then stays on the CPU.
-        if device.partition(":")[0] != "cuda":
-            raise
+    except MissingGpuError as error:
+        # The model may run on a GPU that the installed FAISS does not know.
+        _log.warning(f"{error.message}, so the index stays on the CPU; what mends it is told by: zsretrieve doctor")
         return _faiss_backend("cpu")
 
 

@@ -6,7 +6,7 @@ import pytest
 from kits.index_kit import check_index, full_sort
 
 from zsretrieve import wiring
-from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
+from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, half_score_error
 from zsretrieve.backends.numpy_exact import NumpyBackend
 from zsretrieve.errors import DeviceError
 from zsretrieve.vectors import unit_rows
@@ -55,6 +55,17 @@ def test_half_precision_copies_give_exact_results() -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+def test_the_rounding_of_float16_is_bounded() -> None:
+    """The worst there is: a factor just above the middle of two numbers, and many too small for float16."""
+    middle = np.array([[1 + 2.0**-11 + 2.0**-23]])
+    small, equal = np.array([[1.0, *[2.0**-25] * 767]]), np.full((1, 768), 768**-0.5)
+    for one, other, least in ((middle, middle, 2.0**-10 + 2.0**-22), (small, equal, 2.0**-21)):
+        pair = [side.astype(np.float32) for side in (one, other)]
+        rounded = [side.astype(np.float16).astype(np.float64) for side in pair]
+        error = abs(rounded[0] @ rounded[1].T - full_sort(*pair, 1)[0]).max()
+        assert least < error <= half_score_error(one.shape[1])
+
+
 def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = unit_rows(np.random.default_rng(1).standard_normal((500, 96)))
     index = HalfPrecisionMirror(96, device="cuda", half=True)
@@ -66,11 +77,25 @@ def test_selections_and_ranges_do_not_ask_a_gpu_s_copy(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(index.range_search(stored, 0.999)[2], np.arange(500))
 
 
-def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """torch may see a GPU that the installed FAISS was not built for."""
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
-    backend = wiring.index_backend("cuda")
-    index = backend.create(4)
-    assert index.device == "cpu"
-    with pytest.raises(DeviceError, match="not a device"):
-        wiring.index_backend("tpu")
+    for device in ("cuda", "cuda:9", "cuda:all", "cuda:0,cuda:1"):
+        caplog.clear()
+        assert wiring.index_backend(device).create(4).device == "cpu"
+        (line,) = caplog.messages
+        assert line.startswith(f"there is no device '{device}': FAISS sees 0 GPUs, so the index stays on the CPU; ")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("tpu", "not a device"), ("cuda:foo", "not a device"), ("cuda:0,", "not a device"), ("cuda:1,cuda:1", "twice")],
+)
+def test_a_malformed_device_is_an_error_wherever_it_runs(
+    device: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
+    with pytest.raises(DeviceError, match=said):
+        wiring.index_backend(device)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def test_an_index_stays_on_the_cpu_where_the_gpu_fails(
 ) -> None:
     asked: list[str | None] = []
     monkeypatch.setattr(gpu_probe, "_tried", lambda command: asked.pop())
-    monkeypatch.setattr(gpu_probe, "_failure", functools.cache(gpu_probe._failure.__wrapped__))
+    monkeypatch.setattr(gpu_probe, "_known", {})
     monkeypatch.setattr(gpus, "there_may_be_one", lambda: True)
     monkeypatch.setattr(faiss_gpu, "count", lambda: 2)
     monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path))

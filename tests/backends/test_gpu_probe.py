@@ -14,9 +14,9 @@ from zsretrieve.backends import faiss_gpu, gpu_probe
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:
-    gpu_probe._failure.cache_clear()
+    gpu_probe._known.clear()
     yield
-    gpu_probe._failure.cache_clear()
+    gpu_probe._known.clear()
 
 
 @pytest.fixture
@@ -61,19 +61,33 @@ def test_it_is_remembered_in_this_process_and_for_later_ones(tmp_path: Path, ask
     folder = tmp_path / "not" / "there"
     assert [gpu_probe.failure(0, folder), gpu_probe.failure(1, folder)] == [None, "SIGABRT"]
     assert [gpu_probe.failure(0, folder), gpu_probe.failure(1, folder)] == [None, "SIGABRT"]
-    gpu_probe._failure.cache_clear()
+    gpu_probe._known.clear()
     assert [gpu_probe.failure(0, folder), gpu_probe.failure(1, folder)] == [None, "SIGABRT"]
     assert [path.name for path in folder.iterdir()] == ["faiss-gpus.json"]
 
 
+@pytest.mark.parametrize("kept", [False, True])
 def test_a_failure_is_tried_again_after_a_while(
-    tmp_path: Path, asked: list[str | None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, asked: list[str | None], monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
+    """In the same process, too, such as that of a server."""
     asked += [None, "out of memory"]
-    assert gpu_probe.failure(0, tmp_path) == "out of memory"
-    gpu_probe._failure.cache_clear()
+    memory = tmp_path if kept else None
+    for _ in range(2):
+        assert gpu_probe.failure(0, memory) == "out of memory"
     monkeypatch.setattr(gpu_probe, "_FAILURE_HOLDS_S", 0.0)
-    assert gpu_probe.failure(0, tmp_path) is None
+    for _ in range(2):
+        assert gpu_probe.failure(0, memory) is None
+
+
+def test_that_it_is_being_tried_is_told(
+    tmp_path: Path, asked: list[str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    asked += [None]
+    with caplog.at_level("INFO", "zsretrieve"):
+        for _ in range(2):
+            gpu_probe.failure(3, tmp_path)
+    assert caplog.messages == ["trying FAISS on GPU 3 ..."]
 
 
 def test_another_faiss_or_driver_is_tried_anew(
@@ -81,7 +95,6 @@ def test_another_faiss_or_driver_is_tried_anew(
 ) -> None:
     asked += [None, "SIGABRT"]
     assert gpu_probe.failure(0, tmp_path) == "SIGABRT"
-    gpu_probe._failure.cache_clear()
     (tmp_path / "version").write_text("NVRM version: another\nGCC version: 13\n")
     monkeypatch.setattr(gpu_probe, "_DRIVER", tmp_path)
     assert gpu_probe._circumstances()[-1] == "NVRM version: another"

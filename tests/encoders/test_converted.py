@@ -336,6 +336,23 @@ def test_what_does_not_convert_runs_in_torch_and_is_not_tried_again(
     assert api.load_encoder(model).encoding.engine == "openvino"
 
 
+def test_a_cache_that_cannot_be_written_is_told_with_what_mends_it(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING, "zsretrieve"):
+        assert api.load_encoder(model).encoding.engine == "torch"
+    (line,) = caplog.messages
+    assert "cannot be written" in line
+    assert line.endswith(
+        "; torch is used instead, which is slower. Free some space, or name another folder: ZSRETRIEVE_CACHE=FOLDER."
+    )
+    with pytest.raises(DeviceError, match="cannot be written") as raised:
+        api.load_encoder(model, engine="openvino")
+    assert "ZSRETRIEVE_CACHE" in str(raised.value.hint)
+
+
 def test_a_difference_in_the_vectors_is_found_out(cache: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from zsretrieve.encoders import converting
 

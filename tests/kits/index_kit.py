@@ -9,6 +9,7 @@ import pytest
 
 from zsretrieve.errors import IntegrityError, RankError, ShapeError
 from zsretrieve.ports import IndexBackend
+from zsretrieve.ranking import float32_score_error
 from zsretrieve.vectors import unit_rows
 
 
@@ -24,6 +25,7 @@ def check_index(backend: IndexBackend, tmp_path: Path) -> None:
     _ties_go_to_the_lowest_row(backend)
     _many_ties_across_the_cut(backend)
     _near_ties_are_ordered_exactly(backend)
+    _sums_that_drift_one_way_are_settled(backend)
     _grows_in_parts(backend)
     _k_beyond_a_gpu_s_limit(backend)
     _wrong_input_is_refused(backend)
@@ -33,6 +35,7 @@ def check_index(backend: IndexBackend, tmp_path: Path) -> None:
     _a_range_is_found_whole(backend)
     _a_range_is_exact_at_its_threshold(backend)
     _wrong_ranges_are_refused(backend)
+    _stored_rows_come_back(backend)
     _survives_saving(backend, tmp_path)
 
 
@@ -81,6 +84,31 @@ def _near_ties_are_ordered_exactly(backend: IndexBackend) -> None:
     stored = unit_rows(centre + 1e-7 * rng.standard_normal((300, 96)))
     _same(backend, stored, centre, 20)
     _same(backend, stored, _random(9, 96, 8), 300)
+
+
+def _sums_that_drift_one_way_are_settled(backend: IndexBackend) -> None:
+    """One large component and many equal ones: a matrix product rounds nearly all of its sums in one direction."""
+    rng = np.random.default_rng(41)
+    for dim in (256, 768):
+        queries = _first_and_equal(0.6 + 1e-3 * np.arange(64), dim)
+        stored = _first_and_equal(0.5 + 1e-5 * rng.random(4000), dim)
+        errors = np.matmul(queries, stored.T) - queries.astype(np.float64) @ stored.astype(np.float64).T
+        for query, error in zip(queries.astype(np.float64), errors, strict=True):
+            low, high = stored[error.argmin()].copy(), stored[error.argmax()].copy()
+            # The one whose product is too high is truly a little lower, by more than a float32 tells at 1.
+            high[0] -= (query @ high - query @ low + 6e-7) / query[0]
+            index = backend.create(dim)
+            index.add(np.stack([low, high, *_first_and_equal(0.1 * rng.random(30), dim)]))
+            scores, rows = index.search(queries, 2)
+            expected_scores, expected = full_sort(index.stored(np.arange(32)), queries, 2)
+            np.testing.assert_array_equal(rows, expected)
+            np.testing.assert_allclose(scores, expected_scores, atol=float32_score_error(dim))
+
+
+def _first_and_equal(lengths: np.ndarray, dim: int) -> np.ndarray:
+    """Unit rows of equal components, of these lengths in all, but for the first component."""
+    equal = np.repeat(lengths[:, None] / np.sqrt(dim - 1), dim - 1, axis=1)
+    return np.hstack([np.sqrt(1 - lengths**2)[:, None], equal]).astype(np.float32)
 
 
 def _grows_in_parts(backend: IndexBackend) -> None:
@@ -237,6 +265,19 @@ def _wrong_ranges_are_refused(backend: IndexBackend) -> None:
             index.range_search(_random(1, 4, 39), threshold)
     with pytest.raises(ShapeError):
         index.range_search(_random(1, 5, 40), 0.5)
+
+
+def _stored_rows_come_back(backend: IndexBackend) -> None:
+    stored = _random(9, 4, 42)
+    index = backend.create(4)
+    for rows in (stored[:2], stored[2:3], stored[3:]):
+        index.add(rows)
+    asked = np.array([[8, 0], [2, 8]])
+    np.testing.assert_array_equal(index.stored(asked), stored[asked])
+    assert index.stored(np.empty((0, 3), dtype=np.int64)).shape == (0, 3, 4)
+    for row in (-1, 9):
+        with pytest.raises(RankError, match=f"row {row} is asked for, but the index holds 9 rows"):
+            index.stored(np.array([0, row]))
 
 
 def _survives_saving(backend: IndexBackend, tmp_path: Path) -> None:

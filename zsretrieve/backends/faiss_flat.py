@@ -8,6 +8,7 @@ The GPU holds a copy, in half precision if asked. Without a GPU, FAISS itself is
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +20,20 @@ from zsretrieve.backends import flat_file, products
 from zsretrieve.backends.devices import usable
 from zsretrieve.backends.flat_file import FlatFile
 from zsretrieve.devices import gpu_numbers
-from zsretrieve.ranking import check_k, check_rows, check_threshold, float32_score_error, settle, settle_range
+from zsretrieve.ranking import (
+    check_held,
+    check_k,
+    check_rows,
+    check_threshold,
+    float32_score_error,
+    settle,
+    settle_range,
+)
 from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 
 if TYPE_CHECKING:
     from zsretrieve.backends.faiss_gpu import Mirror
 
-# Rounding to half moves each factor by at most 2^-11 of itself, and unit rows bound the sum of products by 1.
-_HALF_SCORE_ERROR = 2.0 * 2.0**-11
 # Arrays that were added are joined into one before there are more to go through.
 _PARTS = 16
 
@@ -99,7 +106,6 @@ class FaissFlatIndex:
         size = len(self) if among is None else len(among)
         check_k(k, size)
         asked = check_unit_rows(queries, self.dim, "queries")
-        error = float32_score_error(self.dim)
         half = self._half and among is None
         return settle(
             asked,
@@ -107,7 +113,7 @@ class FaissFlatIndex:
             size,
             search=self._search if among is None else functools.partial(self._search_among, among),
             fetch=self.stored,
-            score_error=error + _HALF_SCORE_ERROR if half else error,
+            score_error=half_score_error(self.dim) if half else float32_score_error(self.dim),
             keep_scores=not half,
         )
 
@@ -124,6 +130,7 @@ class FaissFlatIndex:
         return settle_range(asked, least, found, fetch=self.stored, score_error=error)
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        check_held(rows, len(self))
         flat = rows.ravel()
         found = products.gathered(self._parts, flat, self.dim) if self._file is None else self._file.take(flat)
         return found.reshape(*rows.shape, self.dim)
@@ -209,6 +216,14 @@ class FaissBackend:
 
     def _index(self, dim: int, file: FlatFile | None, aligned: Sequence[Vectors]) -> FaissFlatIndex:
         return FaissFlatIndex(dim, file, aligned, self.device, half=self._half, sharded=self._sharded)
+
+
+def half_score_error(dim: int) -> float:
+    """How far the product of two unit vectors in float16, summed in float32, may be from their score.
+
+    Rounding moves each factor by at most 2^-11 of itself, or 2^-25 where it underflows.
+    """
+    return float32_score_error(dim) + 2.01 * 2.0**-11 + math.sqrt(dim) * 2.0**-23
 
 
 def _multiplied_as_it_is(part: Vectors, dim: int) -> bool:

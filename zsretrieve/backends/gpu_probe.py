@@ -1,6 +1,6 @@
 """Can FAISS search on a GPU? Tried in a process of its own: a missing kernel may abort the process that tries.
 
-What came out is remembered for this process and, for later ones, in a small file: that it works for good, that it does
+What came out is remembered in this process and, for later ones, in a small file: that it works for good, that it does
 not for an hour, since it may have lacked memory. The file names FAISS's version, the GPUs and the driver, so that
 another of these is tried anew.
 """
@@ -8,9 +8,9 @@ another of these is tried anew.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.metadata
 import json
+import logging
 import os
 import secrets
 import signal
@@ -24,6 +24,10 @@ _LIMIT_S = 120.0
 _FAILURE_HOLDS_S = 3600.0
 _FILE = "faiss-gpus.json"
 _DRIVER = Path("/proc/driver/nvidia")
+_log = logging.getLogger("zsretrieve")
+# What came out by what was tried and where it is kept, and the time of it.
+_known: dict[tuple[str, Path | None], tuple[str | None, float]] = {}
+
 _DISTRIBUTIONS = ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-cpu", "faiss")
 
 
@@ -36,21 +40,21 @@ def failure(number: int, memory: Path | None = None) -> str | None:
     memory : Path, optional
         Folder of the file in which the outcome is kept, and looked for first. It need not exist.
     """
-    return _failure(number, memory, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    key = json.dumps([number, os.environ.get("CUDA_VISIBLE_DEVICES"), *_circumstances()])
+    known = _known.get((key, memory))
+    if known is None or not _holds(*known):
+        known = None if memory is None else _read(memory).get(key)
+    if known is None or not _holds(*known):
+        _log.info(f"trying FAISS on GPU {number} ...")
+        known = _tried([sys.executable, "-P", "-m", __name__, str(number)]), time.time()
+        if memory is not None:
+            _write(memory, {**_read(memory), key: known})
+    _known[key, memory] = known
+    return known[0]
 
 
-@functools.cache
-def _failure(number: int, memory: Path | None, hidden: str | None) -> str | None:
-    key = json.dumps([number, hidden, *_circumstances()])
-    known = None if memory is None else _read(memory).get(key)
-    if known is not None:
-        told, when = known
-        if told is None or abs(time.time() - when) < _FAILURE_HOLDS_S:
-            return told
-    found = _tried([sys.executable, "-P", "-m", __name__, str(number)])
-    if memory is not None:
-        _write(memory, {**_read(memory), key: [found, time.time()]})
-    return found
+def _holds(told: str | None, when: float) -> bool:
+    return told is None or abs(time.time() - when) < _FAILURE_HOLDS_S
 
 
 def _tried(command: list[str], limit_s: float = _LIMIT_S) -> str | None:
