@@ -73,7 +73,8 @@ def load_encoder(
         See ``TorchEncoder``; DeviceError also if the engine does not do what is asked.
     """
     name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
-    if precision == INT8 and engine == "auto":
+    if precision == INT8:
+        check_runs_int8(device, engine)
         engine = "openvino"
     if compiled and engine == "auto":
         engine = "torch"  # which alone has that compiler
@@ -171,6 +172,18 @@ def is_quantised(model: str) -> bool:
     return found is not None and found.failure is None and converted.quantised(found) is not None
 
 
+def check_runs_int8(device: str = "auto", engine: str = "auto") -> None:
+    """Raise DeviceError if int8 is asked for elsewhere than in OpenVINO on the CPU."""
+    if engine not in ("auto", "openvino"):
+        raise DeviceError(
+            f"int8 runs in openvino on the CPU, not in '{engine}'", hint="Leave out --engine, or use --precision bf16."
+        )
+    if device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"int8 runs in openvino on the CPU, not on '{device}'", hint="Leave out --device, or use --precision bf16."
+        )
+
+
 def check_int8() -> None:
     """Raise OptionalDependencyError unless a model can be quantised here."""
     from zsretrieve.encoders import quantising
@@ -228,9 +241,10 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     try:
         made = _converted(name)
         if made.failure is None:
+            from zsretrieve.encoders import converted
             from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 
-            small = _quantised(made) if resolved == INT8 else None
+            small = converted.quantised(made) if resolved == INT8 else None
             return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size, quantised=small)
         why = f"OpenVINO does not convert {name.written} ({made.failure})"
     except ImportError as error:
@@ -238,21 +252,9 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     except CacheError as error:
         why = error.message
     if engine == "openvino":
-        raise DeviceError(why, hint="Use --engine torch.")
+        raise DeviceError(why, hint="Use --precision bf16." if precision == INT8 else "Use --engine torch.")
     _log.warning(f"{why}; torch is used instead, which is slower")
     return None
-
-
-def _quantised(made: Converted) -> Quantised:
-    from zsretrieve.encoders import converted
-
-    found = converted.quantised(made)
-    if found is None:
-        raise DeviceError(
-            f"{made.name} is not calibrated for int8",
-            hint=f"Calibrate it on images like yours: zsretrieve models export {made.name} --int8 FOLDER",
-        )
-    return found
 
 
 def _converted(name: ModelName) -> Converted:
