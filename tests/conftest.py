@@ -109,7 +109,8 @@ def run_cli(tmp_path_factory: pytest.TempPathFactory) -> Run:
         paths = [told / name for name in ("stdin", "stdout", "stderr")]
         paths[0].write_text(stdin)
         words = [str(arg) for arg in args]
-        process = context.Process(target=forked.command_line, args=(words, cwd or Path.cwd(), paths))
+        cache = os.environ["ZSRETRIEVE_CACHE"]  # that of the test, not of the first one which ran a command
+        process = context.Process(target=forked.command_line, args=(words, cwd or Path.cwd(), paths, cache))
         process.start()
         process.join(300)
         assert process.exitcode is not None, "the command hangs"

@@ -26,7 +26,14 @@ class Encoder(Protocol):
     def head(self) -> Head: ...
 
     @property
-    def encoding(self) -> Encoding: ...
+    def encoding(self) -> Encoding:
+        """How it computes the vectors of pictures."""
+        ...
+
+    @property
+    def text_encoding(self) -> Encoding:
+        """How it computes the vectors of texts."""
+        ...
 
     @property
     def batch_size(self) -> int:

@@ -71,8 +71,9 @@ class Head:
 class Encoding:
     """How vectors were computed. Recorded, but two spaces do not differ by it.
 
-    ``cosine_to_fp32`` is the mean cosine similarity of int8 vectors to those of fp32, measured when they were
-    calibrated. ``decoding`` is ``exact``, or ``fast`` where large JPEG files were decoded at a part of their size.
+    ``cosine_to_fp32`` and ``least_cosine_to_fp32`` are the mean and the least cosine similarity of int8 vectors to
+    those of fp32, measured when they were calibrated; ``calibration`` is the digest of the picture tower that gave
+    them. ``decoding`` is ``exact``, or ``fast`` where large JPEG files were decoded at a part of their size.
     """
 
     engine: str
@@ -81,6 +82,8 @@ class Encoding:
     exif: bool = True
     cosine_to_fp32: float | None = None
     decoding: str = "exact"
+    least_cosine_to_fp32: float | None = None
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ __all__ = [
     "cached_models",
     "check_compiling",
     "check_int8",
+    "check_runs_int8",
     "clear_cached_models",
     "describe_model",
     "export_model",
@@ -84,6 +85,8 @@ def load_encoder(
     name = parse_model_name(model)  # a malformed name is told before seconds are spent on imports
     if compiled:
         check_compiling(precision=precision, engine=engine)
+    if precision == INT8:
+        check_runs_int8(device, engine)
     engine = _only_engine(engine, precision, compiled=compiled)
     if _engine(engine, device) == "openvino":
         encoder = _openvino_encoder(name, engine, precision, batch_size)
@@ -200,6 +203,18 @@ def is_quantised(model: str) -> bool:
     return found is not None and found.failure is None and converted.quantised(found) is not None
 
 
+def check_runs_int8(device: str = "auto", engine: str = "auto") -> None:
+    """Raise DeviceError if int8 is asked for elsewhere than in OpenVINO on the CPU."""
+    if engine not in ("auto", "openvino"):
+        raise DeviceError(
+            f"int8 runs in openvino on the CPU, not in '{engine}'", hint="Leave out --engine, or use --precision bf16."
+        )
+    if device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"int8 runs in openvino on the CPU, not on '{device}'", hint="Leave out --device, or use --precision bf16."
+        )
+
+
 def check_int8() -> None:
     """Raise OptionalDependencyError unless a model can be quantised here."""
     from zsretrieve.encoders import quantising
@@ -271,9 +286,10 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     try:
         made = _converted(name)
         if made.failure is None:
+            from zsretrieve.encoders import converted
             from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 
-            small = _quantised(made) if resolved == INT8 else None
+            small = converted.quantised(made) if resolved == INT8 else None
             return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size, quantised=small)
         why = f"OpenVINO does not convert {name.written} ({made.failure})"
     except ImportError as error:
@@ -281,21 +297,9 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     except CacheError as error:
         why, mend = error.message, error.hint or mend
     if engine == "openvino":
-        raise DeviceError(why, hint=mend or "Use --engine torch.")
+        raise DeviceError(why, hint=mend or ("Use --precision bf16." if precision == INT8 else "Use --engine torch."))
     _log.warning(f"{why}; torch is used instead, which is slower{f'. {mend}' if mend else ''}")
     return None
-
-
-def _quantised(made: Converted) -> Quantised:
-    from zsretrieve.encoders import converted
-
-    found = converted.quantised(made)
-    if found is None:
-        raise DeviceError(
-            f"{made.name} is not calibrated for int8",
-            hint=f"Calibrate it on images like yours: zsretrieve models export {made.name} --int8 FOLDER",
-        )
-    return found
 
 
 def _converted(name: ModelName) -> Converted:

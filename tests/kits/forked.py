@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def command_line(words: list[str], folder: Path, streams: list[Path]) -> None:
+def command_line(words: list[str], folder: Path, streams: list[Path], cache: str) -> None:
     """Run ``zsretrieve`` with stdin, stdout and stderr at the given files; ends the process with its exit code."""
     for number, (path, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
         with open(path, mode, encoding="utf-8") as file:
@@ -16,6 +16,7 @@ def command_line(words: list[str], folder: Path, streams: list[Path]) -> None:
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.environ["COLUMNS"] = "160"
+    os.environ["ZSRETRIEVE_CACHE"] = cache
     os.chdir(folder)
     sys.argv = ["zsretrieve", *words]
     from zsretrieve.cli.app import main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from kits.pictures import Counting, picture, pictures
 
 from zsretrieve import api, sources
 from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import IndexFormatError, OutputExistsError, SkippedInputError, SourceError
+from zsretrieve.errors import IndexFormatError, OutputExistsError, SkippedInputError, SourceError, SpaceMismatchError
+from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding
+from zsretrieve.vectors import Vectors, unit_rows
 
 
 def interrupted(source: Path, out: Path, after: int, **options: object) -> None:
@@ -210,6 +213,55 @@ def test_labels_given_anew_are_taken_when_a_build_goes_on(tmp_path: Path) -> Non
     truth.write_text("\n".join(["new"] * 48))
     built = api.build_gallery(photos, tmp_path / "out", HashingEncoder(), ground_truth=truth)
     assert {item.label for item in built.items} == {"new"}
+
+
+class Quantised(HashingEncoder):
+    """Says that it computes in int8, and is off by little."""
+
+    def __init__(self, calibration: str, *, off: float = 0.0, least: float = 0.99) -> None:
+        super().__init__()
+        self.encoding = Encoding(
+            "numpy", "int8", "cpu", cosine_to_fp32=0.995, least_cosine_to_fp32=least, calibration=calibration
+        )
+        self._off = off
+
+    def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+        exact = super().encode_prepared(batch)
+        aside = np.roll(exact, 1, axis=1)
+        aside = unit_rows(aside - np.einsum("nd,nd->n", aside, exact)[:, None] * exact)
+        return unit_rows((1 - self._off) * exact + np.sqrt(1 - (1 - self._off) ** 2) * aside)
+
+
+def test_int8_of_one_calibration_only_is_in_a_gallery(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", 20)
+    api.build_gallery(photos, tmp_path / "out", HashingEncoder())
+    pictures(photos, 5, first=100)
+    api.add(tmp_path / "out", photos, Quantised("a"))
+    pictures(photos, 5, first=200)
+    with pytest.raises(SpaceMismatchError, match="of calibration a, and the model's is b") as refused:
+        api.add(tmp_path / "out", photos, Quantised("b"))
+    assert "index rebuild" in str(refused.value.hint)
+    api.add(tmp_path / "out", photos, HashingEncoder())
+    made = api.open_gallery(tmp_path / "out").manifest.encoding
+    assert (made.precision, made.calibration) == ("fp64+int8", "a")
+    assert (made.cosine_to_fp32, made.least_cosine_to_fp32) == (0.995, 0.99)
+    stopping = Counting(16)
+    stopping.encoding = Quantised("a").encoding
+    with pytest.raises(KeyboardInterrupt):
+        api.build_gallery(photos, tmp_path / "new", stopping)
+    with pytest.raises(OutputExistsError, match="differs in calibration"):
+        api.build_gallery(photos, tmp_path / "new", Quantised("b"))
+
+
+@pytest.mark.parametrize(("off", "sound"), [(0.07, True), (0.1, False)])
+def test_deep_verification_allows_what_int8_loses(tmp_path: Path, off: float, sound: bool) -> None:
+    photos = pictures(tmp_path / "photos", 8)
+    api.build_gallery(photos, tmp_path / "out", Quantised("a", off=off))
+    for again in (HashingEncoder(), Quantised("a", off=0.0)):
+        checked = api.verify_deep(tmp_path / "out", again)
+        # Of the same calibration nothing is lost anew.
+        assert checked.n_same == (8 if sound and again.encoding.calibration is None else 0)
+        assert len(checked.damages) == 8 - checked.n_same
 
 
 def test_vectors_of_several_makes_are_told(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         make_prototypes,
         read_prompts,
     )
-    from zsretrieve.api.calibrating import calibrate, is_calibrated
+    from zsretrieve.api.calibrating import calibrate, check_runs_int8, is_calibrated
     from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
     from zsretrieve.api.filtering import find_duplicates
     from zsretrieve.api.finding import open_source
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         commits,
         compact,
         interrupted_build,
-        precision_to_compare,
         rebuild,
         remove,
         repair,
@@ -60,6 +59,7 @@ __all__ = [
     "check_labels",
     "check_model",
     "check_output",
+    "check_runs_int8",
     "classify",
     "clear_cache",
     "commits",
@@ -78,7 +78,6 @@ __all__ = [
     "open_prototypes",
     "open_source",
     "open_vectors",
-    "precision_to_compare",
     "read_prompts",
     "rebuild",
     "remembered_queries",
@@ -107,7 +106,7 @@ _HOMES = {
         "make_prototypes",
         "read_prompts",
     ),
-    "calibrating": ("calibrate", "is_calibrated"),
+    "calibrating": ("calibrate", "check_runs_int8", "is_calibrated"),
     "exchange": (
         "export_index",
         "import_gallery",
@@ -120,7 +119,6 @@ _HOMES = {
         "commits",
         "compact",
         "interrupted_build",
-        "precision_to_compare",
         "rebuild",
         "remove",
         "repair",

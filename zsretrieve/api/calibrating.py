@@ -20,7 +20,13 @@ _LEAST_PICTURES = 16
 
 
 def calibrate(
-    model: str, source: Source, *, exif: bool = True, max_pixels: int | None = None, force: bool = False
+    model: str,
+    source: Source,
+    *,
+    exif: bool = True,
+    max_pixels: int | None = None,
+    fast_decode: bool = False,
+    force: bool = False,
 ) -> Quantised:
     """Calibrate a model's int8 picture tower on up to 300 pictures of a source, and measure it on up to 100 others.
 
@@ -30,8 +36,8 @@ def calibrate(
     ----------
     model : str
     source : Source
-    exif, max_pixels
-        See ``Reading``.
+    exif, max_pixels, fast_decode
+        As for ``build_gallery``: it should see pictures as they will be encoded.
     force : bool
         Keep it although it loses more than it should.
 
@@ -44,7 +50,7 @@ def calibrate(
     """
     wiring.check_int8()
     encoder = wiring.load_encoder(model, device="cpu", engine="openvino", precision="fp32")
-    reading = Reading(exif, max_pixels=max_pixels)
+    reading = Reading(exif, max_pixels=max_pixels, fast=fast_decode)
     pictures = sample(source, encoder, reading, _CALIBRATED_ON + _MEASURED_ON)
     if len(pictures) < _LEAST_PICTURES:
         raise SourceError(
@@ -57,6 +63,17 @@ def calibrate(
     others = [one for place, one in enumerate(pictures) if place in held_out]
     own = [one for place, one in enumerate(pictures) if place not in held_out]
     return wiring.quantise(model, own, others, force=force)
+
+
+def check_runs_int8(*, device: str = "auto", engine: str = "auto") -> None:
+    """Raise DeviceError if int8 is asked for elsewhere than in OpenVINO on the CPU; tells early what would fail late.
+
+    Parameters
+    ----------
+    device, engine : str
+        As for ``load_encoder``.
+    """
+    wiring.check_runs_int8(device, engine)
 
 
 def is_calibrated(model: str) -> bool:

@@ -11,7 +11,7 @@ from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_pro
 from zsretrieve.errors import IndexFormatError, SourceError
 from zsretrieve.filters import selection
 from zsretrieve.ports import Encoder
-from zsretrieve.records import Changes, Encoding, IndexKind, Item, Manifest
+from zsretrieve.records import Changes, IndexKind, Item, Manifest
 from zsretrieve.sources import Source
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.folder import staged
@@ -129,19 +129,12 @@ def rebuild(
 def verify_deep(folder: PathLike, encoder: Encoder | None = None, *, sample: int = 64, seed: int = 0) -> DeepCheck:
     """Encode a random sample of an index again and compare. See ``zsretrieve.verbs.mend.deep_check``.
 
-    Without an encoder the model is loaded in the precision of ``precision_to_compare``.
+    Without an encoder the model is loaded as ``load_encoder`` does.
     """
     manifest = passport.read(Path(folder))
     opened = (open_gallery if manifest.kind is IndexKind.GALLERY else open_prototypes)(folder, device="cpu")
-    again = encoder or load_encoder(opened.space.model, precision=precision_to_compare(manifest.encoding))
+    again = encoder or load_encoder(opened.space.model)
     return _mend.deep_check(opened, again, sample=sample, seed=seed)
-
-
-def precision_to_compare(encoding: Encoding) -> str:
-    """The precision in which pictures encoded again agree with the stored ones: int8 is further from the others than a
-    sound vector may be from its copy.
-    """
-    return "int8" if "int8" in encoding.precision.split("+") else "auto"
 
 
 def repair(

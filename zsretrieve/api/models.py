@@ -33,6 +33,7 @@ def load_encoder(
         ``auto``, ``cpu``, ``cuda``, ``cuda:N``, several GPUs (``cuda:0,cuda:1``) or ``cuda:all``.
     precision : str
         ``auto`` (bf16 where the hardware has it, else fp32), ``fp32``, ``bf16`` or, once it is calibrated, ``int8``.
+        What is not calibrated encodes texts alone, which ``int8`` leaves as they are.
     engine : str
         ``auto`` (torch on a GPU, OpenVINO on the CPU), ``torch`` or ``openvino``. A model is converted for OpenVINO
         when it is first used, and kept in the user's cache folder.
@@ -65,7 +66,7 @@ def check_compiling(*, precision: str = "auto", engine: str = "auto") -> None:
 def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> Path:
     """Convert a model for the CPU engine now, rather than when it is first used; the folder that holds it.
 
-    ``force`` converts it again although it is there.
+    ``force`` converts it again although it is there; an int8 picture tower that belongs to it is deleted then.
 
     Raises
     ------

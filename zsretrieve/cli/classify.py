@@ -78,12 +78,18 @@ def classify(
         if model is not None:
             api.check_model(model, opened.space)
         if gallery is None:
-            encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, source=pictures)
+            encoder = options.load_encoder(
+                verbosity, name, device, precision, engine, batch_size, source=pictures, exif=exif,
+                max_megapixels=max_megapixels, fast_decode=fast_decode,
+            )  # fmt: skip
     else:
         prompts = api.read_prompts(str(labels), templates)
         api.check_k(k, len(prompts.class_names))
         name = model or (gallery.space.model if gallery is not None else options.MODEL_DEFAULT)
-        encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, source=pictures)
+        encoder = options.load_encoder(
+            verbosity, name, device, precision, engine, batch_size, source=pictures, exif=exif,
+            max_megapixels=max_megapixels, fast_decode=fast_decode,
+        )  # fmt: skip
         built = api.make_prototypes(prompts, encoder, device=device)
         for line in options.prompt_notes(built):
             output.note(verbosity, line)

@@ -68,7 +68,10 @@ def evaluate(
         if model is not None:
             api.check_model(model, opened.space)
         name = model or opened.space.model
-        encoder = options.load_encoder(verbosity, name, device, precision, engine, batch_size, source=pictures)
+        encoder = options.load_encoder(
+            verbosity, name, device, precision, engine, batch_size, source=pictures, exif=exif,
+            max_megapixels=max_megapixels, fast_decode=fast_decode,
+        )  # fmt: skip
     with output.progress(verbosity, "encoding images") as on_progress:
         report = api.evaluate(
             found,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zsretrieve.cli import keep, options, output
 from zsretrieve.cli.later import Group, Later
 from zsretrieve.cli.output import ReportFormat
+
+if TYPE_CHECKING:
+    from zsretrieve.records import Encoding
 
 
 class _Commands(Group):
@@ -151,8 +154,9 @@ def gallery(
     if begun is not None:
         output.note(verbosity, f"an interrupted build is there: {begun.count} images are encoded already")
     encoder = options.load_encoder(
-        verbosity, model, device, precision, engine, batch_size, source=found, compiled=compiled
-    )
+        verbosity, model, device, precision, engine, batch_size, source=found, exif=exif,
+        max_megapixels=max_megapixels, fast_decode=fast_decode, compiled=compiled,
+    )  # fmt: skip
     with keep.told_if_interrupted(verbosity, out), output.progress(verbosity, "encoding images") as on_progress:
         built = api.build_gallery(
             found, out, encoder, exif=exif, strict=strict, max_pixels=options.pixels(max_megapixels),
@@ -190,7 +194,7 @@ def info(
         "activation": space.activation,
         "text": f"{space.text.tokenizer}, {space.text.context_length} tokens",
         "computed by": f"{manifest.encoding.engine}, {manifest.encoding.precision}, {manifest.encoding.device}",
-        "cosine to fp32": f"{cosine:.4f}" if (cosine := manifest.encoding.cosine_to_fp32) is not None else None,
+        "cosine to fp32": _int8_loss(manifest.encoding),
         "EXIF orientation": "applied" if manifest.encoding.exif else "ignored",
         "decoding": None if manifest.encoding.decoding == "exact" else manifest.encoding.decoding,
         "classes": manifest.classes_source,
@@ -211,6 +215,13 @@ def info(
         if value is not None:
             made.add_row(name, output.cell(value))
     output.show(made, str(folder))
+
+
+def _int8_loss(encoding: Encoding) -> str | None:
+    mean, least = encoding.cosine_to_fp32, encoding.least_cosine_to_fp32
+    if mean is None or least is None:
+        return None
+    return f"mean {mean:.4f}, least {least:.4f}, of int8 vectors (calibration {encoding.calibration})"
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:

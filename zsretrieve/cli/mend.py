@@ -38,10 +38,7 @@ def verify(
     problems = api.verify(folder)
     told = f"{output.cell(str(folder))}: sound"
     if deep and not problems:
-        manifest = passport.read(folder)
-        name = model or manifest.space.model
-        if precision is options.Precision.AUTO:
-            precision = options.Precision(api.precision_to_compare(manifest.encoding))
+        name = model or passport.read(folder).space.model
         checked = api.verify_deep(
             folder, options.load_encoder(verbosity, name, device, precision, engine), sample=sample, seed=seed
         )

@@ -107,6 +107,12 @@ def export(
 
     told = options.verbosity(context)
     source = options.open_source(int8) if int8 else None
+    if force and source is None and api.is_calibrated(name):
+        raise typer.BadParameter(
+            f"it would delete the int8 model of {name}; calibrate it again with --int8 SOURCE, or delete both with: "
+            f"zsretrieve models cache clear {name}",
+            param_hint="--force",
+        )
     with output.working(told, f"converting {name}"):
         folder = api.export_model(name, force=force)
     if source is not None:

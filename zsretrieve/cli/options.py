@@ -142,15 +142,22 @@ def load_encoder(
     batch_size: int | None = None,
     *,
     source: Source | None = None,
+    exif: bool = True,
+    max_megapixels: float | None = None,
+    fast_decode: bool = False,
     compiled: bool = False,
 ) -> Encoder:
-    """Load a model under a spinner; for int8 it is calibrated on the source if it is not calibrated yet."""
+    """Load a model under a spinner; for int8 it is calibrated on the source if it is not calibrated yet, whose pictures
+    are read by ``exif``, ``max_megapixels`` and ``fast_decode``.
+    """
     from zsretrieve import api
 
     if compiled:
         api.check_compiling(precision=precision.value, engine=engine.value)
-    if precision is Precision.INT8 and source is not None and not api.is_calibrated(model):
-        calibrate(told, model, source)
+    if precision is Precision.INT8 and source is not None:
+        api.check_runs_int8(device=device, engine=engine.value)
+        if not api.is_calibrated(model):
+            calibrate(told, model, source, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     with working(told, f"loading {model}"):
         return api.load_encoder(
             model, device=device, precision=precision.value, engine=engine.value, batch_size=batch_size,
@@ -158,12 +165,23 @@ def load_encoder(
         )  # fmt: skip
 
 
-def calibrate(told: Verbosity, model: str, source: Source, *, force: bool = False) -> None:
+def calibrate(
+    told: Verbosity,
+    model: str,
+    source: Source,
+    *,
+    exif: bool = True,
+    max_megapixels: float | None = None,
+    fast_decode: bool = False,
+    force: bool = False,
+) -> None:
     """Calibrate a model for int8 under a spinner, and tell what it costs."""
     from zsretrieve import api
 
     with working(told, f"calibrating {model} for int8"):
-        made = api.calibrate(model, source, force=force)
+        made = api.calibrate(
+            model, source, exif=exif, max_pixels=pixels(max_megapixels), fast_decode=fast_decode, force=force
+        )
     note(
         told,
         f"int8 calibrated on {made.calibrated_on} images; cosine similarity to fp32 on {made.measured_on} others: "

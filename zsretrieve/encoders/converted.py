@@ -44,9 +44,13 @@ _FAILURE_HOLDS_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Quantised:
-    """An int8 picture tower and what it cost: cosine similarities to fp32 on pictures it was not calibrated on."""
+    """An int8 picture tower and what it cost: cosine similarities to fp32 on pictures it was not calibrated on.
+
+    ``digest`` identifies it: towers of different calibrations give different vectors.
+    """
 
     folder: Path
+    digest: str
     mean_cosine: float
     least_cosine: float
     calibrated_on: int
@@ -176,25 +180,22 @@ def forget(name: ModelName) -> None:
 
 def quantised(model: Converted) -> Quantised | None:
     """The int8 picture tower of a model, or None if there is none or it is damaged."""
-    folder = model.folder / INT8
-    try:
-        content = json.loads((folder / DESCRIPTION).read_bytes())
-        if any((folder / file).stat().st_size != size for file, size in content.pop("files").items()):
-            return None
-        return Quantised(folder, **content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    for folder in model.folder.glob(f"{INT8}-*"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            content = json.loads((folder / DESCRIPTION).read_bytes())
+            if all((folder / file).stat().st_size == size for file, size in content.pop("files").items()):
+                return Quantised(folder, **content)
+    return None
 
 
 def keep_quantised(model: Converted, make: Callable[[Path], Quantised]) -> Quantised:
-    """Have an int8 tower made beside and put in the place of the one there may be.
+    """Have an int8 tower made beside, and named by its digest; then the one there may be is deleted.
 
     Raises
     ------
     CacheError
         If the cache folder cannot be written.
     """
-    place = model.folder / INT8
     part = model.folder / f"{INT8}{_PART}{secrets.token_hex(4)}"
     with writing(), locked(model.folder.with_name(f"{model.folder.name}.lock")):
         for left in model.folder.glob(f"{INT8}{_PART}*"):
@@ -202,12 +203,14 @@ def keep_quantised(model: Converted, make: Callable[[Path], Quantised]) -> Quant
         part.mkdir()
         try:
             made = make(part)
+            made = replace(made, digest=_digest_of(part / IMAGE))
+            place = model.folder / f"{INT8}-{made.digest}"
             content = {key: value for key, value in asdict(made).items() if key != "folder"}
             content["files"] = {path.name: path.stat().st_size for path in sorted(part.iterdir()) if path.is_file()}
             (part / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             _sync(part)
-            if place.exists():
-                place.rename(model.folder / f"{INT8}{_PART}{secrets.token_hex(4)}")
+            for old in model.folder.glob(f"{INT8}-*"):
+                old.rename(model.folder / f"{INT8}{_PART}{secrets.token_hex(4)}")
             part.rename(place)
         finally:
             for left in model.folder.glob(f"{INT8}{_PART}*"):
@@ -370,6 +373,12 @@ def _describe(made: Converted, folder: Path, weights: str) -> None:
         "files": {path.name: digest_of_file(path) for path in files},
     }
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _digest_of(tower: Path) -> str:
+    """Of weights and ranges; in the graph are names that differ each time it is made."""
+    with tower.with_suffix(".bin").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def _sync(folder: Path) -> None:

@@ -47,6 +47,10 @@ class HashingEncoder:
         self.batch_size = 16
         self.concurrency = 1
 
+    @property
+    def text_encoding(self) -> Encoding:
+        return self.encoding
+
     def prepare(self, image: Image.Image) -> Pixels:
         small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
         return np.asarray(small, dtype=np.float64).ravel() / 127.5 - 1.0

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,15 @@ class OpenVinoEncoder:
     batch_size : int, optional
         Pictures a batch; 32 by default.
     quantised : Quantised, optional
-        The picture tower in int8. Texts are few, and stay as they are.
-
+        The picture tower in int8. Without it, int8 is for texts alone, which are few and stay as they are.
     keep_compiled : bool
         Keep the compiled text tower in the cache folder, or take it from there.
 
     Raises
     ------
     DeviceError
-        If OpenVINO cannot run it on this machine.
+        If OpenVINO cannot run it on this machine; when a picture is to be encoded in int8, or ``encoding`` is asked
+        for, also if there is no such tower.
     """
 
     concurrency = 1
@@ -70,17 +71,30 @@ class OpenVinoEncoder:
         assert model.space is not None
         assert model.head is not None
         self.space, self.head = model.space, model.head
-        self.encoding = Encoding(
-            "openvino", precision, "cpu", cosine_to_fp32=quantised.mean_cosine if quantised is not None else None
-        )
+        for_texts = cpu_best() if precision == "int8" else precision
+        self.text_encoding = Encoding("openvino", for_texts, "cpu")
         self.batch_size = batch_size or _BATCH
         self._causal = model.causal
-        self._folder = model.folder
+        self._name = model.name
         self._tokenizer = TextTokenizer.load(model.folder)
         # A search from a shell waits for the text tower; a picture tower has more to do than to be compiled.
-        self._image = _Tower((quantised or model).folder / IMAGE, precision, cached=False)
-        for_texts = precision if quantised is None else cpu_best()
+        self._image: _Tower | None = None
+        if precision != "int8":
+            self._encoding = self.text_encoding
+            self._image = _Tower(model.folder / IMAGE, precision, cached=False)
+        elif quantised is not None:
+            self._encoding = replace(
+                self.text_encoding, precision=precision, cosine_to_fp32=quantised.mean_cosine,
+                least_cosine_to_fp32=quantised.least_cosine, calibration=quantised.digest,
+            )  # fmt: skip
+            # Its files may be deleted at any time, by a calibration made anew.
+            self._image = _Tower(quantised.folder / IMAGE, precision, cached=False, held=True)
         self._text = _Tower(model.folder / TEXT, for_texts, cached=keep_compiled)
+
+    @property
+    def encoding(self) -> Encoding:
+        self._pictures()
+        return self._encoding
 
     def prepare(self, image: Image.Image) -> Pixels:
         """The picture at the model's size: uint8 of shape (height, width, 3). Raises ImageError if it is too thin."""
@@ -89,7 +103,7 @@ class OpenVinoEncoder:
     def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
         if not batch:
             return np.empty((0, self.space.dim), dtype=np.float32)
-        return unit_rows(self._image(np.stack(batch)))
+        return unit_rows(self._pictures()(np.stack(batch)))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         if not texts:
@@ -107,15 +121,27 @@ class OpenVinoEncoder:
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         return self._tokenizer.counts(texts)
 
+    def _pictures(self) -> _Tower:
+        if self._image is None:
+            raise DeviceError(
+                f"{self._name} is not calibrated for int8",
+                hint=f"Calibrate it on images like yours: zsretrieve models export {self._name} --int8 FOLDER",
+            )
+        return self._image
+
     def _encode_tokens(self, tokens: Ids) -> Vectors:
         return unit_rows(self._text(tokens))
 
 
 class _Tower:
-    """One tower, compiled when it is first called; several threads may call it at once."""
+    """One tower, compiled when it is first called; several threads may call it at once.
 
-    def __init__(self, path: Path, precision: str, *, cached: bool) -> None:
+    One that is ``held`` is read now, so that its files are not needed afterwards.
+    """
+
+    def __init__(self, path: Path, precision: str, *, cached: bool, held: bool = False) -> None:
         self._path = path
+        self._graph = _read(path) if held else None
         self._precision = precision
         self._cached = cached
         self._lock = threading.Lock()
@@ -127,20 +153,31 @@ class _Tower:
         try:
             with self._lock:
                 if self._compiled is None:
-                    self._compiled = _compile(self._path, self._precision, cached=self._cached)
+                    self._compiled = _compile(self._path, self._precision, self._graph, cached=self._cached)
             request = getattr(self._local, "request", None)
             if request is None:
                 request = self._local.request = self._compiled.create_infer_request()
             return np.array(request.infer([batch], share_inputs=True)[0], dtype=np.float32)
         except RuntimeError as error:
-            raise DeviceError(
-                f"OpenVINO cannot run the model: {' '.join(str(error).split())[-200:]}",
-                hint="Use --engine torch, or clear the cache: zsretrieve models cache clear.",
-            ) from error
+            raise _cannot_run(error) from error
 
 
-def _compile(path: Path, precision: str, *, cached: bool) -> Any:
-    """Compile a tower, where ``cached`` through OpenVINO's own cache of compiled models.
+def _read(path: Path) -> Any:
+    try:
+        return openvino.Core().read_model(str(path))
+    except RuntimeError as error:
+        raise _cannot_run(error) from error
+
+
+def _cannot_run(error: RuntimeError) -> DeviceError:
+    return DeviceError(
+        f"OpenVINO cannot run the model: {' '.join(str(error).split())[-200:]}",
+        hint="Use --engine torch, or clear the cache: zsretrieve models cache clear.",
+    )
+
+
+def _compile(path: Path, precision: str, graph: Any, *, cached: bool) -> Any:
+    """Compile a tower, from its graph if it was read, and where ``cached`` through OpenVINO's own cache.
 
     OpenVINO writes that cache in place; so it is made in a folder beside and renamed when it is whole. Each precision
     has its own, because OpenVINO does not tell them apart. The weights are kept with it: its smaller form, which
@@ -152,7 +189,7 @@ def _compile(path: Path, precision: str, *, cached: bool) -> Any:
         "PERFORMANCE_HINT": "LATENCY",
     }
     if not cached:
-        return core.compile_model(str(path), "CPU", options)
+        return core.compile_model(str(path) if graph is None else graph, "CPU", options)
     machine = hashlib.sha256(f"{cpu_name()} {openvino.__version__}".encode()).hexdigest()[:8]
     place = path.parent / COMPILED / f"{path.stem}-{precision}-{machine}"
 

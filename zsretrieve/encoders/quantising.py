@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,24 +48,30 @@ def calibrate(
     OptionalDependencyError
         If NNCF is not installed.
     ConversionError
-        If the model cannot be quantised, or loses too much.
+        If the model cannot be quantised, loses too much, or gives vectors that are no numbers.
     CacheError
         If the cache folder cannot be written.
     """
 
     def make(folder: Path) -> Quantised:
         _quantise(model.folder / IMAGE, pictures, folder)
-        unmeasured = Quantised(folder, 0.0, 0.0, len(pictures), len(others))
+        unmeasured = Quantised(folder, "", math.nan, math.nan, len(pictures), len(others))
         exact = OpenVinoEncoder(model, precision="fp32").encode_prepared(others)
         small = OpenVinoEncoder(model, precision="int8", quantised=unmeasured).encode_prepared(others)
         cosines = np.einsum("nd,nd->n", exact.astype(np.float64), small.astype(np.float64))
-        if cosines.mean() < LEAST_COSINE and not force:
+        mean, least = float(cosines.mean()), float(cosines.min())
+        if not math.isfinite(mean):
+            raise ConversionError(
+                f"int8 gives '{model.name}' vectors that are no numbers", hint="Use --precision bf16 or fp32."
+            )
+        if not mean >= LEAST_COSINE and not force:
             raise ConversionError(
                 f"int8 loses too much of '{model.name}': the mean cosine similarity of its vectors to those of fp32 is "
-                f"{cosines.mean():.4f}, below {LEAST_COSINE}",
-                hint="Use --precision bf16, calibrate on other images, or accept it with --force.",
+                f"{mean:.4f}, below {LEAST_COSINE}",
+                hint="Use --precision bf16, calibrate on other images, or accept it: "
+                f"zsretrieve models export {model.name} --int8 FOLDER --force",
             )
-        return replace(unmeasured, mean_cosine=float(cosines.mean()), least_cosine=float(cosines.min()))
+        return replace(unmeasured, mean_cosine=mean, least_cosine=least)
 
     return converted.keep_quantised(model, make)
 

@@ -80,6 +80,10 @@ class RememberingEncoder:
         return self._itself().encoding
 
     @property
+    def text_encoding(self) -> Encoding:
+        return self._itself().text_encoding
+
+    @property
     def batch_size(self) -> int:
         return self._itself().batch_size
 

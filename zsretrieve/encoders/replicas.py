@@ -34,6 +34,7 @@ class Replicas:
         self._first = first
         self.space, self.head = first.space, first.head
         self.encoding = replace(first.encoding, device=",".join(one.encoding.device for one in encoders))
+        self.text_encoding = first.text_encoding
         self.batch_size = first.batch_size
         self.concurrency = sum(one.concurrency for one in encoders)
         # One place in the queue for each call that may run at once: taken for a call, and put back at the end.

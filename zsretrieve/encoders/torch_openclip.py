@@ -72,7 +72,7 @@ class TorchEncoder:
         self._model = loaded.model.to(self._device)
         self._tokenizer = loaded.tokenizer
         self.space, self.head = loaded.space, loaded.head
-        self.encoding = Encoding("torch", self._precision, str(self._device))
+        self.encoding = self.text_encoding = Encoding("torch", self._precision, str(self._device))
         cuda = self._device.type == "cuda"
         self.batch_size = batch_size or (256 if cuda else 64)
         # On a GPU the copies of one batch hide behind the work on another.

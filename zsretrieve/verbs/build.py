@@ -53,7 +53,7 @@ def make_prototypes(
         kind=IndexKind.PROTOTYPES,
         space=encoder.space,
         head=encoder.head,
-        encoding=encoder.encoding,
+        encoding=encoder.text_encoding,
         count=len(vectors),
         factory=index.factory,
         files={},

@@ -214,7 +214,7 @@ def _beginning(staged: Manifest | None, wanted: Manifest, out: Path, *, force: b
     if staged is None:
         return wanted
     differences = staged.space.differences(wanted.space)
-    for name in ("engine", "precision", "exif", "cosine_to_fp32", "decoding"):
+    for name in ("engine", "precision", "exif", "calibration", "decoding"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
             differences.append(name)
     if (staged.root, staged.origins) != (wanted.root, wanted.origins):

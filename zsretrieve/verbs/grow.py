@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zsretrieve.errors import IndexFolderError
+from zsretrieve.errors import IndexFolderError, SpaceMismatchError
 from zsretrieve.ports import Encoder, IndexBackend
 from zsretrieve.records import Encoding, Item, Manifest, Segment, Skipped
 from zsretrieve.sources import Source, SourceFile
@@ -128,21 +128,8 @@ class Growth:
         self._ids.difference_update(ids)
 
     def made_by(self, encoding: Encoding) -> None:
-        """Note what computes the vectors to come; a gallery may be of several makes."""
-        old = self.manifest.encoding
-        engine, precision, device = (
-            "+".join(dict.fromkeys([*before.split("+"), now]))
-            for before, now in (
-                (old.engine, encoding.engine),
-                (old.precision, encoding.precision),
-                (old.device, encoding.device),
-            )
-        )
-        cosines = [one.cosine_to_fp32 for one in (old, encoding) if one.cosine_to_fp32 is not None]
-        made = replace(
-            old, engine=engine, precision=precision, device=device, cosine_to_fp32=min(cosines, default=None)
-        )
-        self.manifest = replace(self.manifest, encoding=made)
+        """Note what computes the vectors to come. Raises SpaceMismatchError, see ``of_both_makes``."""
+        self.manifest = replace(self.manifest, encoding=of_both_makes(self.manifest.encoding, encoding))
 
     def skip(self, skipped: Skipped) -> None:
         """Note a picture that was left out."""
@@ -228,6 +215,31 @@ class Growth:
 
     def _complete(self, segments: tuple[Segment, ...], index: str | None) -> Manifest:
         return replace(self.manifest, segments=segments, index=index, count=self.count, skipped=self.skipped)
+
+
+def of_both_makes(old: Encoding, new: Encoding) -> Encoding:
+    """The encoding of a gallery that gets vectors of another make; their engines, precisions and devices are told.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If both are int8, of different calibrations: such vectors are further apart than others of one space.
+    """
+    if new.calibration is not None and "int8" in old.precision.split("+") and old.calibration != new.calibration:
+        raise SpaceMismatchError(
+            f"the gallery's int8 vectors are of calibration {old.calibration or 'unknown'}, and the model's is "
+            f"{new.calibration}",
+            hint="Use --precision bf16, or encode all images again: zsretrieve index rebuild GALLERY --precision int8",
+        )
+    engine, precision, device = (
+        "+".join(dict.fromkeys([*before.split("+"), now]))
+        for before, now in ((old.engine, new.engine), (old.precision, new.precision), (old.device, new.device))
+    )
+    measured = old if new.calibration is None else new
+    return replace(
+        old, engine=engine, precision=precision, device=device, cosine_to_fp32=measured.cosine_to_fp32,
+        least_cosine_to_fp32=measured.least_cosine_to_fp32, calibration=measured.calibration,
+    )  # fmt: skip
 
 
 def take_in(
