@@ -146,7 +146,7 @@ class VectorIndex(Protocol):
         ...
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
-        """The float32 vectors of rows, of shape (rows.shape..., dim)."""
+        """The float32 vectors of rows, of shape (rows.shape..., dim). Raises RankError if one is not there."""
         ...
 
     def save(self, path: Path) -> None:

@@ -64,6 +64,13 @@ def check_rows(rows: NDArray[Any], size: int) -> Rows:
     return np.ascontiguousarray(rows)
 
 
+def check_held(rows: NDArray[np.int64], size: int) -> None:
+    """Raise RankError unless every row, in whatever order and shape, is one from 0 to ``size - 1``."""
+    beyond = rows[(rows < 0) | (rows >= size)]
+    if len(beyond):
+        raise RankError(f"row {beyond[0]} is asked for, but the index holds {size} rows", hint="Ask for rows it holds.")
+
+
 def check_threshold(threshold: float) -> np.float32:
     """The threshold as scores are kept, float32. Raises RankError if it is not a finite number."""
     if not math.isfinite(threshold):

@@ -19,7 +19,15 @@ from zsretrieve.backends import flat_file, products
 from zsretrieve.backends.devices import usable
 from zsretrieve.backends.flat_file import FlatFile
 from zsretrieve.devices import gpu_numbers
-from zsretrieve.ranking import check_k, check_rows, check_threshold, float32_score_error, settle, settle_range
+from zsretrieve.ranking import (
+    check_held,
+    check_k,
+    check_rows,
+    check_threshold,
+    float32_score_error,
+    settle,
+    settle_range,
+)
 from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 
 if TYPE_CHECKING:
@@ -124,6 +132,7 @@ class FaissFlatIndex:
         return settle_range(asked, least, found, fetch=self.stored, score_error=error)
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        check_held(rows, len(self))
         flat = rows.ravel()
         found = products.gathered(self._parts, flat, self.dim) if self._file is None else self._file.take(flat)
         return found.reshape(*rows.shape, self.dim)

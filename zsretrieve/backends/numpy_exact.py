@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.errors import IntegrityError
-from zsretrieve.ranking import check_k, check_rows, check_threshold, order
+from zsretrieve.ranking import check_held, check_k, check_rows, check_threshold, order
 from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 
 _CHUNK_ELEMENTS = 1 << 24
@@ -60,6 +60,7 @@ class NumpyIndex:
         return np.cumsum(np.concatenate(counts)), np.concatenate(scores), np.concatenate(found)
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        check_held(rows, len(self))
         return self._vectors[rows]
 
     def _among(self, rows: NDArray[np.int64] | None) -> Rows:
