@@ -250,6 +250,14 @@ def model_name(given: str, work: Path) -> str:
     return f"local-dir:{random_model(given, work / f'model-{given}')}"
 
 
+def open_clip_name(model: str) -> tuple[str, str | None]:
+    """What open_clip's own functions take for a model that zsretrieve opens: a name, and a tag or a checkpoint."""
+    from zsretrieve.encoders.naming import NameForm, parse_model_name
+
+    name = parse_model_name(model)
+    return name.open_clip_name, name.rest if name.form in (NameForm.TAG, NameForm.CHECKPOINT) else None
+
+
 def random_model(arch: str, folder: Path, seed: int = 0) -> Path:
     """Write an open_clip architecture with random weights as a ``local-dir:`` model, unless it is there already.
 

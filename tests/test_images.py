@@ -8,7 +8,7 @@ from PIL import Image
 
 from zsretrieve.encoders.preprocessing import prepare
 from zsretrieve.errors import ImageError
-from zsretrieve.images import decode, open_picture, read_file
+from zsretrieve.images import decode, open_picture, own_pixel_limit, read_file
 from zsretrieve.records import Preprocessing
 
 
@@ -136,3 +136,16 @@ def test_fast_decoding_leaves_other_formats_alone(tmp_path: Path) -> None:
     thin.save(tmp_path / "thin.jpg")
     longest = Preprocessing((64, 64), (0.5,) * 3, (0.5,) * 3, "bicubic", "longest")
     assert decode(read_file(tmp_path / "thin.jpg"), fast_for=longest).height == 4000
+
+
+def test_pillow_s_limit_is_out_of_force_until_the_last_of_overlapping_runs_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    first, second = own_pixel_limit(), own_pixel_limit()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 1000

@@ -101,6 +101,11 @@ def test_a_search_that_is_remembered_needs_no_model(
         assert loaded(running(ask), NOT_FOR_SEARCH, cache) == set()
 
 
+def test_a_decimal_number_is_read_without_pydantic(small_gallery: Path) -> None:
+    ask = ["index", "duplicates", str(small_gallery), "--near", "0.9"]
+    assert loaded(running(ask), ("pydantic",)) == set()
+
+
 def test_a_search_with_a_converted_model_loads_no_model_library(tmp_path: Path, scene_folder: Path) -> None:
     api.export_model("demo")
     (tmp_path / "list").write_text("".join(f"{path}\n" for path in sorted(scene_folder.rglob("*.png"))[:2]))

@@ -47,6 +47,9 @@ _LEAST_LIMIT, _GREATEST_LIMIT = 64_000_000, 2_000_000_000
 _LARGE_PIXELS = 32_000_000
 _one_large = threading.Lock()
 _READ_ATTEMPTS = 3
+_pillows_limit = threading.Lock()
+_without_it = 0  # how many blocks have Pillow's own limit out of force, in all threads
+_limit_before: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,22 @@ def default_max_pixels() -> int:
 
 @contextlib.contextmanager
 def own_pixel_limit() -> Iterator[None]:
-    """Put Pillow's own limit out of force, so that ``max_pixels`` alone decides."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    """Put Pillow's own limit out of force, so that ``max_pixels`` alone decides.
+
+    The limit is the whole process's: of blocks in several threads the first puts it aside and the last puts it back.
+    """
+    global _without_it, _limit_before
+    with _pillows_limit:
+        if not _without_it:
+            _limit_before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _without_it += 1
     try:
         yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        with _pillows_limit:
+            _without_it -= 1
+            if not _without_it:
+                Image.MAX_IMAGE_PIXELS = _limit_before
 
 
 def _decode(data: bytes, exif: bool, limit: int, fast_for: Preprocessing | None) -> tuple[Image.Image, tuple[int, int]]:

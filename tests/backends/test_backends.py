@@ -8,7 +8,8 @@ from kits.index_kit import check_index, full_sort
 from zsretrieve import wiring
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, half_score_error
 from zsretrieve.backends.numpy_exact import NumpyBackend
-from zsretrieve.errors import DeviceError
+from zsretrieve.errors import DeviceError, RankError
+from zsretrieve.ports import IndexBackend
 from zsretrieve.vectors import unit_rows
 
 needs_gpu = pytest.mark.skipif(
@@ -29,6 +30,21 @@ def test_faiss_cpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize("half", [False, True])
 def test_faiss_gpu(tmp_path: Path, half: bool) -> None:
     check_index(FaissBackend("cuda", half=half), tmp_path)
+
+
+@pytest.mark.parametrize("backend", [NumpyBackend(), FaissBackend("cpu")])
+def test_rows_that_are_not_there_are_refused(backend: IndexBackend, tmp_path: Path) -> None:
+    vectors = unit_rows(np.random.default_rng(3).standard_normal((6, 4)))
+    index = backend.create(4)
+    index.add(vectors[:2])
+    index.add(vectors[2:])
+    index.save(tmp_path / "index.faiss")
+    for one in (index, backend.load(tmp_path / "index.faiss")):
+        np.testing.assert_array_equal(one.stored(np.array([[5, 0], [2, 2]])), vectors[[[5, 0], [2, 2]]])
+        assert one.stored(np.empty(0, dtype=np.int64)).shape == (0, 4)
+        for beyond in (-1, 6):
+            with pytest.raises(RankError, match=f"row {beyond} is asked for, but the index holds 6 rows"):
+                one.stored(np.array([[0, beyond]]))
 
 
 class HalfPrecisionMirror(FaissFlatIndex):

@@ -12,11 +12,12 @@ from typer._coercion import build_runtime_param
 from typer.main import get_command
 
 from zsretrieve.cli.app import app
-from zsretrieve.cli.coercing import Plain
+from zsretrieve.cli.coercing import Plain, quicken
 
 VALUES: list[Any] = [
     None, "", "10", "+3", "-4", "0", "007", " 5", "1e3", "1_000", "٣", "0.98", "1.5", "nan", "x", "json", "JSON",
     "fp32", "auto", "yes", "--", "a\nb", ".", "no/such/file", "pyproject.toml", "~", 3, 0.5, True, False,
+    "-0.25", "+0.5", "00.50", ".5", "5.", "1.5e-1", "0.1 ", "1" * 19, "0." + "3" * 18,
 ]  # fmt: skip
 
 
@@ -53,6 +54,52 @@ def test_every_parameter_takes_and_refuses_what_typer_does(
         several = param.multiple or param.nargs == -1
         for value in VALUES:
             given = (value,) if several and value is not None else value
-            ours = told(Plain(param.type_descriptor), given, param)
+            ours = told(Plain(param), given, param)
             assert ours == told(typers, given, param), (name, value)
     assert len(seen) > 10
+
+
+@pytest.mark.parametrize("lacking", ["annotation", "parameter_info", "type_descriptor", "min", "parser"])
+def test_a_typer_that_lacks_what_is_asked_of_it_converts_by_itself(lacking: str) -> None:
+    param = next(p for name, p in parameters(get_command(app)) if name.endswith("search k"))
+    expected = build_runtime_param(param.type_descriptor)
+
+    class Lacking:
+        """A parameter as another Typer might have it."""
+
+        def __init__(self, of: Any) -> None:
+            self._of = of
+
+        def __getattr__(self, name: str) -> Any:
+            if name == lacking:
+                raise AttributeError(name)
+            found = getattr(self._of, name)
+            return Lacking(found) if name in ("type_descriptor", "parameter_info") else found
+
+        def get_runtime_param(self) -> Any:
+            assert self._runtime_param is None
+            return expected
+
+    other = Lacking(param)
+    for value in ("3", "x", "-1", None):
+        assert told(Plain(other), value, param) == told(expected, value, param)
+
+
+def test_a_typer_without_a_place_for_conversions_is_left_alone() -> None:
+    class Bare:
+        _runtime_param = None
+
+    bare = Bare()
+    quicken([bare, object()])
+    assert bare._runtime_param is None
+
+
+def test_what_else_typer_asks_of_a_conversion_it_answers_itself() -> None:
+    param = next(p for name, p in parameters(get_command(app)) if name.endswith("search k"))
+    param._runtime_param = None
+    quicken([param])
+    assert isinstance(param._runtime_param, Plain)
+    assert param._runtime_param.coerce("3", param, None) == 3
+    assert param._runtime_param.__class__ is Plain
+    assert callable(param._runtime_param._coerce_value)
+    assert not isinstance(param._runtime_param, Plain)

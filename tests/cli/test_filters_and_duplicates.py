@@ -92,6 +92,15 @@ def test_wrong_usage(world: Path, run_cli: Run) -> None:
         assert (done.returncode, done.stdout) == (2, ""), words
 
 
+@pytest.mark.parametrize("command", ["classify", "evaluate"])
+def test_how_images_are_read_is_not_asked_of_a_gallery(world: Path, run_cli: Run, command: str) -> None:
+    for option in (("--fast-decode",), ("--max-megapixels", "5"), ("--no-exif",)):
+        done = run_cli(command, world / "gallery", "--prototypes", world / "prototypes", *option)
+        assert (done.returncode, done.stdout) == (2, ""), option
+        assert option[0] in done.stderr
+    assert run_cli(command, world / "gallery", "--prototypes", world / "prototypes", "--exif").returncode == 0
+
+
 def test_duplicates(world: Path, run_cli: Run) -> None:
     base = ("index", "duplicates", world / "gallery")
     done = run_cli(*base, "--exact-only", "--format", "json")

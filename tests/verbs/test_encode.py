@@ -178,3 +178,57 @@ def test_an_interrupted_fast_build_is_not_gone_on_with_exactly(tmp_path: Path) -
         api.build_gallery(photos, tmp_path / "out", Counting(16), fast_decode=True, checkpoint=1)
     with pytest.raises(OutputExistsError, match="differs in decoding"):
         api.build_gallery(photos, tmp_path / "out", HashingEncoder())
+
+
+@pytest.fixture
+def few_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zsretrieve.verbs.encode._MOST_SKIPPED", 5)
+
+
+def damaged(photos: Path, places: Sequence[int]) -> None:
+    for place in places:
+        for again in range(4):
+            (photos / "class 0" / f"{place:04} {again}.png").write_bytes(b"no picture")
+
+
+@pytest.mark.usefixtures("few_skipped")
+def test_skipped_files_are_told_of_before_there_are_pictures_for_a_batch(tmp_path: Path) -> None:
+    photos = pictures(tmp_path, 6)
+    damaged(photos, range(0, 12, 3))
+    made = batches_of(photos, HashingEncoder())
+    assert [len(batch.skipped) for batch in made] == [5, 5, 5, 1]
+    assert [len(batch.seen) for batch in made] == [0, 0, 0, 6]
+    assert [batch.done for batch in made] == [5, 10, 15, 22]
+    assert len({one.path for batch in made for one in batch.skipped}) == 16
+
+
+@pytest.mark.usefixtures("few_skipped")
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_skipped_files_do_not_change_the_batches_of_a_run_taken_up_again(tmp_path: Path, after: int) -> None:
+    photos = pictures(tmp_path, 60)
+    damaged(photos, range(0, 60, 6))
+    whole = batches_of(photos, HashingEncoder())
+    done = {path for batch in whole[:after] for path in paths(batch)}
+    source = api.open_source([photos])
+    todo = [file for file in source.files if file.path not in done]  # skipped ones are tried again
+    rest = list(encode_batches(source, todo, HashingEncoder, Reading(), lambda _: None))
+    assert [paths(batch) for batch in rest if batch.seen] == [paths(batch) for batch in whole[after:] if batch.seen]
+    assert [len(batch.seen) for batch in whole if batch.seen] == [16, 16, 16, 12]
+    assert [batch.done for batch in whole] == sorted(batch.done for batch in whole)
+
+
+@pytest.mark.usefixtures("few_skipped")
+def test_what_was_skipped_is_in_the_passport_of_an_interrupted_run(tmp_path: Path) -> None:
+    api.build_gallery(pictures(tmp_path / "photos", 4), tmp_path / "out", HashingEncoder())
+    (tmp_path / "more" / "class 0").mkdir(parents=True)
+    damaged(tmp_path / "more", range(3))
+
+    def stop(done: int, total: int) -> None:
+        assert (done, total) == (5, 12)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        api.add(tmp_path / "out", tmp_path / "more", HashingEncoder(), on_progress=stop)
+    kept = api.open_gallery(tmp_path / "out")
+    assert len(kept.manifest.skipped) == 5
+    assert len(kept.items) == 4

@@ -66,6 +66,7 @@ def classify(
     options.check_skipped(skipped)
     gallery = options.open_gallery_at(source, device)
     options.check_where(where, gallery)
+    options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     pictures = options.open_source(source) if gallery is None else None
     found = pictures if pictures is not None else gallery
     assert found is not None

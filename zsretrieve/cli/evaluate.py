@@ -56,6 +56,7 @@ def evaluate(
     options.check_skipped(skipped)
     gallery = options.open_gallery_at([source], device)
     options.check_where(where, gallery)
+    options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     if gallery is not None and ground_truth is not None:
         raise typer.BadParameter("a gallery takes its labels when it is built", param_hint="--ground-truth")
     opened = api.open_prototypes(prototypes, device=device)

@@ -233,6 +233,13 @@ def check_where(where: str | None, gallery: Gallery | None) -> None:
         raise typer.BadParameter("a filter goes with a gallery, not with a folder or files", param_hint="--where")
 
 
+def check_reading(gallery: Gallery | None, *, exif: bool, max_megapixels: float | None, fast_decode: bool) -> None:
+    """How images are read was settled when a gallery was built; to ask for it again is wrong usage."""
+    given = {"--no-exif": not exif, "--max-megapixels": max_megapixels is not None, "--fast-decode": fast_decode}
+    for name in (name for name, asked in given.items() if asked and gallery is not None):
+        raise typer.BadParameter("the images of a gallery were read when it was built", param_hint=name)
+
+
 def open_gallery_at(where: list[str], device: str = "auto") -> Gallery | None:
     """The gallery that the source names, or None if it names something else."""
     from zsretrieve import api

@@ -118,9 +118,8 @@ def write_index(writer: Writer, index: VectorIndex) -> str:
 def index_of(vectors: LiveVectors, dim: int, backend: IndexBackend) -> VectorIndex:
     """An index over vectors, in their order. Raises ShapeError if one of them is no unit row."""
     index = backend.create(dim)
-    mapped = vectors.mapped()
-    # Added at once they take just their room; added in blocks, the index doubles its buffer again and again.
-    for block in vectors.blocks() if mapped is None else [mapped]:
+    # Files that hold just these rows stay where they are mapped, however many there are; other rows must be copied.
+    for block in vectors.in_order() or vectors.blocks():
         index.add(block)
     return index
 

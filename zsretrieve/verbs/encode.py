@@ -22,6 +22,7 @@ OnProgress = Callable[[int, int], None]
 
 _TEXT_CHUNK = 512
 _MOST_KNOWN = 1024
+_MOST_SKIPPED = 1024
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one call of the model brought, in the order of the files; ``done`` files are through by now."""
+    """What one call of the model brought, in the order of the files; ``done`` files are through by now.
+
+    One of skipped files alone comes where these are many; pictures before them may be in the next.
+    """
 
     seen: tuple[Seen, ...]
     skipped: tuple[Skipped, ...]
@@ -172,6 +176,10 @@ def encode_batches(
                 refused = _refusal_if_strict(source, filling.skipped[-1], reading)
                 if refused is not None:
                     break
+                if len(filling.skipped) >= _MOST_SKIPPED:
+                    flying.append(filling.without_entries(done))
+                    while len(flying) > model.concurrency:
+                        yield flying.popleft().finished()
                 continue
             filling.add(file, outcome, known, flying)
             full = ahead.encoder is not None and len(filling.pixels) == ahead.encoder.batch_size
@@ -258,6 +266,15 @@ class _Filling:
         self.row_of[digest] = len(self.pixels)
         self.entries.append((file, ready.item, (self, len(self.pixels))))
         self.pixels.append(ready.pixels)
+
+    def without_entries(self, done: int) -> _Filling:
+        """What was skipped so far, as a batch of its own; it is not skipped here any more.
+
+        The pictures stay: a run that is taken up again meets skipped files again and encoded ones not, so that
+        batches would differ if skipped files ended one.
+        """
+        skipped, self.skipped = self.skipped, []
+        return _Filling(skipped=skipped, done=done - len(self.entries))
 
     def vector(self, row: int) -> Vectors:
         assert self.vectors is not None

@@ -147,10 +147,13 @@ class Growth:
 
     def checkpoint(self) -> None:
         """Commit what waits; the FAISS file is left for the end."""
+        committed = self._writer.manifest
         if self._waiting or self._removed:
             segments = (*self.manifest.segments, self._write())
             self.manifest = self._writer.commit(self._complete(segments, None))
             self._writer.clean()
+        elif committed is not None and committed.skipped != self.skipped:
+            self.manifest = self._writer.commit(self._complete(self.manifest.segments, self.manifest.index))
         self._since = time.monotonic()
 
     @contextlib.contextmanager
