@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from zsretrieve.backends.faiss_flat import FaissBackend
-    from zsretrieve.encoders.converted import CacheEntry, Converted, Quantised
+    from zsretrieve.encoders.calibrated import Quantised
+    from zsretrieve.encoders.converted import CacheEntry, Converted
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.encoders.registry import ModelInfo
     from zsretrieve.records import Space
@@ -197,10 +198,10 @@ def export_model(model: str, *, force: bool = False) -> Converted:
 
 def is_quantised(model: str) -> bool:
     """Whether a model is calibrated for int8."""
-    from zsretrieve.encoders import converted
+    from zsretrieve.encoders import calibrated, converted
 
     found = converted.find(parse_model_name(model))
-    return found is not None and found.failure is None and converted.quantised(found) is not None
+    return found is not None and found.failure is None and calibrated.find(found) is not None
 
 
 def check_runs_int8(device: str = "auto", engine: str = "auto") -> None:
@@ -286,10 +287,10 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     try:
         made = _converted(name)
         if made.failure is None:
-            from zsretrieve.encoders import converted
+            from zsretrieve.encoders import calibrated
             from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 
-            small = converted.quantised(made) if resolved == INT8 else None
+            small = calibrated.find(made) if resolved == INT8 else None
             return OpenVinoEncoder(made, precision=resolved, batch_size=batch_size, quantised=small)
         why = f"OpenVINO does not convert {name.written} ({made.failure})"
     except ImportError as error:

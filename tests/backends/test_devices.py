@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from zsretrieve import wiring
+from zsretrieve import mending, wiring
 from zsretrieve.backends import faiss_gpu, gpu_probe
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.devices import gpu_numbers
+from zsretrieve.doctor import packages
 from zsretrieve.encoders import gpus
 from zsretrieve.errors import DeviceError
 
@@ -53,6 +55,43 @@ def test_an_index_stays_on_the_cpu_where_the_gpu_fails(
     assert wiring.automatic_index_device() == "cuda"
     assert wiring.index_backend("cuda:1").create(4).device == "cuda:1"
     assert len(json.loads((tmp_path / "faiss-gpus.json").read_text())) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "there", "command"),
+    [
+        ("SIGABRT: no kernel image", "faiss_gpu_cu12", True), ("SIGABRT: no kernel image", None, False),
+        ("out of memory", "faiss_gpu_cu12", False),
+    ],
+)  # fmt: skip
+def test_a_faiss_without_kernels_for_a_gpu_is_replaced_by_the_doctor_s_command(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: str,
+    there: str | None,
+    command: bool,
+) -> None:
+    wanted = mending.faiss_wanted()
+    for name in ("zsretrieve", there or wanted.name.replace("-", "_")):
+        info = tmp_path / f"{name}-2.0.dist-info"
+        info.mkdir()
+        needs = f"Requires-Dist: {wanted.name}{wanted.specifier}\n" if name == "zsretrieve" else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n{needs}")
+    monkeypatch.setattr(gpu_probe, "_tried", lambda command: failure)
+    monkeypatch.setattr(gpu_probe, "_known", {})
+    monkeypatch.setattr(faiss_gpu, "count", lambda: 1)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert FaissBackend("cuda").device == "cpu"
+    (fix,) = {finding.fix for finding in packages.faiss()}
+    line = caplog.messages[-1]
+    if command:
+        assert fix is not None
+        assert line.endswith(
+            f"so the index stays on the CPU; the FAISS that zsretrieve asks for is installed by: {fix}"
+        )
+    else:
+        assert line.endswith("; what mends it is told by: zsretrieve doctor")
 
 
 def test_where_faiss_sees_none_the_cpu_is_chosen(

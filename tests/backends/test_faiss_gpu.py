@@ -15,7 +15,6 @@ from zsretrieve.backends import faiss_gpu
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
 from zsretrieve.backends.faiss_gpu import Mirror
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.backends.numpy_exact import NumpyIndex
 from zsretrieve.vectors import Vectors, unit_rows
 
 needs_gpu = pytest.mark.skipif(not faiss_gpu.count(), reason="FAISS sees no GPU on this machine")
@@ -89,16 +88,6 @@ def test_tensors_are_rows_on_the_cpu_as_well() -> None:
     np.testing.assert_array_equal(index.stored(np.arange(9)), stored)
 
 
-def test_the_rounding_of_bfloat16_is_bounded() -> None:
-    torch = pytest.importorskip("torch")
-    # The worst there is for the rounding of a product: every factor lies next to the middle of two numbers.
-    worst = unit_rows(np.full((1, 4), 1.0 + 2.0**-8 + 2.0**-20))
-    for one, other in ((vectors(500, 16, 4), vectors(500, 16, 5)), (worst, worst)):
-        rounded = [torch.from_numpy(side).to(torch.bfloat16).double().numpy() for side in (one, other)]
-        exact = one.astype(np.float64) @ other.astype(np.float64).T
-        assert np.abs(rounded[0] @ rounded[1].T - exact).max() < faiss_gpu._BF16_SCORE_ERROR
-
-
 @needs_gpu
 @pytest.mark.gpu
 @pytest.mark.parametrize("half", [False, True])
@@ -112,15 +101,3 @@ def test_tensors_are_added_on_the_gpu(half: bool) -> None:
         index.search(stored[:1], 1)
     assert index._mirror()._indexes[0].ntotal == 500
     np.testing.assert_array_equal(index.search(stored, 5)[1], full_sort(stored, stored, 5)[1])
-
-
-@needs_gpu
-@pytest.mark.gpu
-def test_searching_once_in_bfloat16_is_exact() -> None:
-    stored, queries = vectors(3000, 64, 7), vectors(40, 64, 8)
-    oracle = NumpyIndex(64)
-    oracle.add(stored)
-    for k in (1, 10, 3000):
-        scores, rows = faiss_gpu.search_once(queries, stored, k)
-        np.testing.assert_array_equal(rows, oracle.search(queries, k)[1])
-        np.testing.assert_array_equal(scores, oracle.search(queries, k)[0])

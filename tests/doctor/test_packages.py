@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from zsretrieve.doctor import mending, packages
+from zsretrieve import mending
+from zsretrieve.doctor import packages
 from zsretrieve.doctor.finding import Finding, Status, guarded
 
 RIGHT = packages.faiss_wanted().name
@@ -171,7 +172,7 @@ def missing(name: str) -> None:
 
 def test_commands_are_for_the_installer_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/opt/my env/bin/python")
-    monkeypatch.setattr(mending.importlib.metadata, "distribution", missing)
+    monkeypatch.setattr(mending.metadata, "distribution", missing)
     tool = tmp_path / "uv"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)

@@ -67,11 +67,14 @@ def make_prototypes(
     *,
     templates: PathLike | Sequence[str] | None = None,
     device: str = "auto",
+    half: bool = False,
     on_progress: OnProgress | None = None,
 ) -> BuiltPrototypes:
-    """Prototypes in memory, for a list of labels that needs no index of its own."""
+    """Prototypes in memory, for a list of labels that needs no index of its own. ``device`` and ``half``: see
+    ``open_prototypes``.
+    """
     prompts = classes if isinstance(classes, PromptSet) else read_prompts(classes, templates)
-    return _build.make_prototypes(prompts, encoder, wiring.index_backend(device), on_progress=on_progress)
+    return _build.make_prototypes(prompts, encoder, wiring.index_backend(device, half=half), on_progress=on_progress)
 
 
 def build_gallery(

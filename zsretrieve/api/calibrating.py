@@ -13,7 +13,7 @@ from zsretrieve.verbs.ahead import Reading
 from zsretrieve.verbs.sampling import sample
 
 if TYPE_CHECKING:
-    from zsretrieve.encoders.converted import Quantised
+    from zsretrieve.encoders.calibrated import Quantised
 
 _CALIBRATED_ON, _MEASURED_ON = 300, 100
 _LEAST_PICTURES = 16

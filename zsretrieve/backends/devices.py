@@ -29,8 +29,17 @@ def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
         failure = gpu_probe.failure(number, None if memory is None else memory())
         if failure is not None:
             _log.warning(
-                f"FAISS cannot search on GPU {number} ({failure}), so the index stays on the CPU; "
-                "what mends it is told by: zsretrieve doctor"
+                f"FAISS cannot search on GPU {number} ({failure}), so the index stays on the CPU; {_mend(failure)}"
             )
             return "cpu"
     return device
+
+
+def _mend(failure: str) -> str:
+    """Not every build of FAISS has kernels for every GPU, and ours may not be the one that is installed."""
+    from zsretrieve import mending
+
+    command = mending.other_faiss() if "no kernel image" in failure else None
+    if command is not None:
+        return f"the FAISS that zsretrieve asks for is installed by: {command}"
+    return "what mends it is told by: zsretrieve doctor"

@@ -10,16 +10,13 @@ import faiss
 import numpy as np
 
 from zsretrieve.backends import products
-from zsretrieve.ranking import check_k, float32_score_error, settle
-from zsretrieve.vectors import Rows, Scores, Vectors, check_unit_rows
+from zsretrieve.vectors import Rows, Scores, Vectors
 
 # faiss/gpu/impl: larger selections do not fit a block's shared memory and are refused.
 MAX_K = 2048
 # By default FAISS claims 1.5 GiB of each GPU at once, which a model beside it may want. What does not fit here is
 # allocated for one search.
 _SCRATCH_BYTES = 256 << 20
-# Rounding to bfloat16 moves each factor by at most 2^-8 of itself, and unit rows bound the sum of products by 1.
-_BF16_SCORE_ERROR = 2.0 * 2.0**-8 + 2.0**-16
 
 
 def count() -> int:
@@ -87,48 +84,6 @@ class Mirror:
             found = list(pool.map(lambda one: one[0].search(queries, min(k, one[0].ntotal)), holding))
         shifted = [(scores, rows + start) for (scores, rows), (_, start) in zip(found, holding, strict=True)]
         return products.merged(shifted, k)
-
-
-def search_once(queries: Vectors, vectors: Vectors, k: int, number: int = 0) -> tuple[Scores, Rows]:
-    """Exact search among rows of which no index is kept: by ``knn_gpu`` in bfloat16, settled in float64.
-
-    Parameters
-    ----------
-    queries : float32 of shape (n, dim), unit rows
-    vectors : float32 of shape (m, dim), unit rows
-    k : int
-    number : int
-        The GPU.
-
-    Returns
-    -------
-    scores : float32 of shape (n, k)
-    rows : int64 of shape (n, k)
-
-    Raises
-    ------
-    RankError
-        If k is below 1 or above m.
-    """
-    import torch
-
-    stored = check_unit_rows(vectors, vectors.shape[1])
-    asked = check_unit_rows(queries, stored.shape[1], "queries")
-    check_k(k, len(stored))
-    device = torch.device("cuda", number)
-    on_gpu = torch.from_numpy(stored).to(device).to(torch.bfloat16)
-    resources = _resources()
-
-    def search(some: Vectors, m: int) -> tuple[Scores, Rows]:
-        if m > MAX_K:
-            return products.best(some, [stored], m)
-        scores, rows = nearest(resources, torch.from_numpy(some).to(device).to(torch.bfloat16), on_gpu, m)
-        return scores.cpu().numpy(), rows.cpu().numpy()
-
-    error = _BF16_SCORE_ERROR + float32_score_error(stored.shape[1])
-    return settle(
-        asked, k, len(stored), search=search, fetch=lambda rows: stored[rows], score_error=error, keep_scores=False
-    )
 
 
 def nearest(resources: Any, queries: Any, vectors: Any, k: int) -> tuple[Any, Any]:

@@ -48,6 +48,7 @@ def classify(
     max_megapixels: options.MaxMegapixels = None,
     fast_decode: options.FastDecode = False,
     device: options.Device = "auto",
+    fp16_index: options.Fp16Index = False,
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
@@ -64,7 +65,7 @@ def classify(
         raise typer.BadParameter("the index has its templates already", param_hint="--templates")
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
-    gallery = options.open_gallery_at(source, device)
+    gallery = options.open_gallery_at(source, device, half=fp16_index)
     options.check_where(where, gallery)
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     pictures = options.open_source(source) if gallery is None else None
@@ -73,7 +74,7 @@ def classify(
 
     encoder = None
     if prototypes is not None:
-        opened = api.open_prototypes(prototypes, device=device)
+        opened = api.open_prototypes(prototypes, device=device, half=fp16_index)
         api.check_k(k, len(opened.index))
         name = model or opened.space.model
         if model is not None:
@@ -91,7 +92,7 @@ def classify(
             verbosity, name, device, precision, engine, batch_size, source=pictures, exif=exif,
             max_megapixels=max_megapixels, fast_decode=fast_decode,
         )  # fmt: skip
-        built = api.make_prototypes(prompts, encoder, device=device)
+        built = api.make_prototypes(prompts, encoder, device=device, half=fp16_index)
         for line in options.prompt_notes(built):
             output.note(verbosity, line)
         opened = built.prototypes

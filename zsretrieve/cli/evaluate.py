@@ -40,6 +40,7 @@ def evaluate(
     fast_decode: options.FastDecode = False,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
+    fp16_index: options.Fp16Index = False,
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
     batch_size: options.BatchSize = None,
@@ -54,12 +55,12 @@ def evaluate(
 
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
-    gallery = options.open_gallery_at([source], device)
+    gallery = options.open_gallery_at([source], device, half=fp16_index)
     options.check_where(where, gallery)
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     if gallery is not None and ground_truth is not None:
         raise typer.BadParameter("a gallery takes its labels when it is built", param_hint="--ground-truth")
-    opened = api.open_prototypes(prototypes, device=device)
+    opened = api.open_prototypes(prototypes, device=device, half=fp16_index)
     encoder = None
     if gallery is not None:
         found: Source | Gallery = gallery

@@ -47,6 +47,7 @@ def search(
     exif: options.QueryExif = None,
     model: options.ModelOfIndex = None,
     device: options.Device = "auto",
+    fp16_index: options.Fp16Index = False,
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
 ) -> None:
@@ -61,7 +62,7 @@ def search(
     if near is not None and not dedup:
         raise typer.BadParameter("it says when --dedup takes two images for the same", param_hint="--near")
     verbosity = options.verbosity(context)
-    opened = api.open_gallery(gallery, device=device)
+    opened = api.open_gallery(gallery, device=device, half=fp16_index)
     # What is remembered belongs to the index's own space, and must not answer for a model of which that is not known.
     remembers = query_cache and (model is None or api.check_model(model, opened.space))
 

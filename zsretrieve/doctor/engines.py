@@ -11,7 +11,7 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from zsretrieve.doctor import mending, packages
+from zsretrieve import mending
 from zsretrieve.doctor.finding import Finding, Status
 from zsretrieve.doctor.probes import ASKED, ONES
 from zsretrieve.doctor.running import Outcome, Told
@@ -51,13 +51,13 @@ def faiss(told: Told) -> Iterator[Finding]:
     """Imports, and searches on the CPU."""
     facts = told.faiss.facts
     if "faiss" not in facts:
-        yield _untold("FAISS", told.faiss, "faiss", _faiss_again())
+        yield _untold("FAISS", told.faiss, "faiss", mending.faiss_again())
         return
     kernels = facts.get("kernels", "unknown")
     yield Finding(
         "FAISS", Status.OK, f"{facts['faiss']}; CPU kernels {kernels}; built with {' '.join(facts['options'])}"
     )
-    yield _searched("FAISS search on the CPU", told.faiss, "cpu_search", _faiss_again())
+    yield _searched("FAISS search on the CPU", told.faiss, "cpu_search", mending.faiss_again())
 
 
 def driver(told: Told) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def faiss_gpu(told: Told) -> Iterator[Finding]:
         return
     torch_sees = bool(told.torch.facts.get("gpus"))
     if "gpus" not in facts:
-        yield _untold(name, told.faiss, "gpu", _faiss_again())
+        yield _untold(name, told.faiss, "gpu", mending.faiss_again())
     elif facts["gpus"]:
         yield Finding(name, Status.OK, f"{facts['gpus']} seen")
         yield _searched("FAISS search on the GPU", told.faiss, "gpu_search", _ON_CPU)
@@ -111,8 +111,8 @@ def faiss_gpu(told: Told) -> Iterator[Finding]:
         found = "there is one, but FAISS sees none; its CUDA may be newer than what the driver serves"
         yield Finding(name, Status.WARNING, found, mending.UPDATE_DRIVER)
     else:
-        found = f"there is one, but FAISS is built for CPUs only ({', '.join(packages.faiss_distributions())})"
-        fix = _faiss_again()
+        found = f"there is one, but FAISS is built for CPUs only ({', '.join(mending.faiss_distributions())})"
+        fix = mending.faiss_again()
         # Not every platform has a distribution for GPUs.
         yield Finding(name, Status.WARNING, found, fix if fix is not None and "faiss-gpu>" in fix else None)
 
@@ -176,11 +176,3 @@ def _seen_by_driver(told: Told) -> bool:
 def _torch_again() -> str:
     """Both at once, so that the installer takes them from one place."""
     return mending.install("torch", "torchvision", again=True)
-
-
-def _faiss_again() -> str | None:
-    try:
-        wanted = packages.faiss_wanted()
-    except metadata.PackageNotFoundError:
-        return None  # run from a folder of sources: what this platform takes is not known
-    return mending.replace(list(packages.faiss_distributions()), packages.written(wanted))

@@ -16,8 +16,9 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from zsretrieve.doctor import mending
+from zsretrieve import mending
 from zsretrieve.doctor.finding import Finding, Status, guarded
+from zsretrieve.mending import faiss_distributions, faiss_wanted, is_faiss, requirements, written
 from zsretrieve.version import tool_version
 
 _TOOL = "zsretrieve"
@@ -48,9 +49,9 @@ def needed() -> Iterator[Finding]:
     extras = metadata.metadata(_TOOL).get_all("Provides-Extra") or []
     told = set()
     for extra in ("", *(e for e in extras if e != _DEVELOPERS)):
-        for wanted in _requirements(extra):
+        for wanted in requirements(extra):
             name = canonicalize_name(wanted.name)
-            if name in told or name == _TOOL or _is_faiss(name):
+            if name in told or name == _TOOL or is_faiss(name):
                 continue
             told.add(name)
             yield from guarded(f"package {name}", partial(_package, wanted, extra))
@@ -98,40 +99,6 @@ def console_script() -> Iterator[Finding]:
         yield Finding(name, Status.WARNING, found, fix)
 
 
-def faiss_wanted() -> Requirement:
-    """The distribution of FAISS that zsretrieve asks for on this platform."""
-    return next(r for r in _requirements("") if _is_faiss(canonicalize_name(r.name)))
-
-
-def faiss_distributions() -> dict[str, str]:
-    """Name and version of what owns the module ``faiss``, or by its name must."""
-    found: dict[str, str] = {}
-    for distribution in metadata.distributions():
-        name = canonicalize_name(distribution.name or "")
-        if "faiss" not in name:
-            continue
-        files = distribution.files
-        owns = _is_faiss(name) if files is None else any(f.as_posix() == "faiss/__init__.py" for f in files)
-        if owns:
-            found.setdefault(name, distribution.version)
-    return dict(sorted(found.items()))
-
-
-def written(wanted: Requirement) -> str:
-    return f"{wanted.name}{wanted.specifier}"
-
-
-def _requirements(extra: str) -> list[Requirement]:
-    """What the installed zsretrieve needs on this platform, for an extra alone or, for ``""``, without any."""
-    found = []
-    for requirement in map(Requirement, metadata.requires(_TOOL) or ()):
-        marker = requirement.marker
-        always = marker is None or marker.evaluate({"extra": ""})
-        if always if not extra else marker is not None and not always and marker.evaluate({"extra": extra}):
-            found.append(requirement)
-    return found
-
-
 def _package(wanted: Requirement, extra: str) -> Iterator[Finding]:
     name = f"package {canonicalize_name(wanted.name)}"
     there = _version(wanted.name)
@@ -155,7 +122,3 @@ def _version(name: str) -> str | None:
 
 def _add(wanted: Requirement) -> str:
     return mending.install(written(wanted))
-
-
-def _is_faiss(name: str) -> bool:
-    return name == "faiss" or name.startswith("faiss-")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from zsretrieve.doctor import mending
+from zsretrieve import mending
 from zsretrieve.doctor.finding import Finding, Status, reason
 
 _GB = 1e9

@@ -12,6 +12,8 @@ from pathlib import Path
 from zsretrieve.errors import CacheError
 
 ENVIRONMENT = "ZSRETRIEVE_CACHE"
+# Stands in the name of a folder that is being made, or about to be deleted.
+PART = ".part-"
 
 
 def cache_folder() -> Path:
@@ -73,3 +75,13 @@ def size_of(folder: Path) -> int:
         with contextlib.suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
+
+
+def sync_folder(folder: Path) -> None:
+    """Have everything in a folder on the disk before it is renamed. Raises OSError."""
+    for path in [*folder.rglob("*"), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -11,17 +11,16 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zsretrieve.encoders.cache import cache_folder, locked, size_of, writing
+from zsretrieve.encoders.cache import PART, cache_folder, locked, size_of, sync_folder, writing
 from zsretrieve.encoders.identity import config_bytes, digest_of_file, weights_identity
 from zsretrieve.encoders.naming import ModelName, NameForm, parse_model_name
 from zsretrieve.errors import CacheError, ModelNameError, WeightsUnavailableError
@@ -31,30 +30,13 @@ MODELS = "models"
 DESCRIPTION = "model.json"
 IMAGE, TEXT = "image.xml", "text.xml"
 COMPILED = "compiled"
-INT8 = "int8"
 # Raised whenever a converted model of an older version of this package must not be used any more.
 _FORMAT = 1
 # The packages whose version decides what a conversion gives.
 _MADE_BY = ("open_clip_torch", "openvino", "timm", "tokenizers", "torch", "transformers", "zsretrieve")
-_PART = ".part-"
 _ATTEMPTS = 3
 # What made a conversion fail may have passed.
 _FAILURE_HOLDS_S = 24 * 3600.0
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """An int8 picture tower and what it cost: cosine similarities to fp32 on pictures it was not calibrated on.
-
-    ``digest`` identifies it: towers of different calibrations give different vectors.
-    """
-
-    folder: Path
-    digest: str
-    mean_cosine: float
-    least_cosine: float
-    calibrated_on: int
-    measured_on: int
 
 
 @dataclass(frozen=True)
@@ -137,9 +119,9 @@ def _make(name: ModelName, make: Callable[[Path], Converted]) -> Converted | Non
             return found
         with writing():
             # Whoever made these is dead, since this process holds the lock.
-            for left in place.glob(f"{key}{_PART}*"):
+            for left in place.glob(f"{key}{PART}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            part = place / f"{key}{_PART}{secrets.token_hex(4)}"
+            part = place / f"{key}{PART}{secrets.token_hex(4)}"
             part.mkdir()
         try:
             return _put(make(part), name, part, before)
@@ -162,7 +144,7 @@ def _put(made: Converted, name: ModelName, part: Path, before: str) -> Converted
         )
     with writing():
         _describe(made, part, weights)
-        _sync(part)
+        sync_folder(part)
         folder = part.with_name(_key(name, weights))
         aside = part.with_name(f"{part.name}-old")
         if folder.exists():
@@ -176,46 +158,6 @@ def _put(made: Converted, name: ModelName, part: Path, before: str) -> Converted
 def forget(name: ModelName) -> None:
     """Delete the converted model, or the note that it does not convert. Raises CacheError."""
     _delete([key_of(name)])
-
-
-def quantised(model: Converted) -> Quantised | None:
-    """The int8 picture tower of a model, or None if there is none or it is damaged."""
-    for folder in model.folder.glob(f"{INT8}-*"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            content = json.loads((folder / DESCRIPTION).read_bytes())
-            if all((folder / file).stat().st_size == size for file, size in content.pop("files").items()):
-                return Quantised(folder, **content)
-    return None
-
-
-def keep_quantised(model: Converted, make: Callable[[Path], Quantised]) -> Quantised:
-    """Have an int8 tower made beside, and named by its digest; then the one there may be is deleted.
-
-    Raises
-    ------
-    CacheError
-        If the cache folder cannot be written.
-    """
-    part = model.folder / f"{INT8}{_PART}{secrets.token_hex(4)}"
-    with writing(), locked(model.folder.with_name(f"{model.folder.name}.lock")):
-        for left in model.folder.glob(f"{INT8}{_PART}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        part.mkdir()
-        try:
-            made = make(part)
-            made = replace(made, digest=_digest_of(part / IMAGE))
-            place = model.folder / f"{INT8}-{made.digest}"
-            content = {key: value for key, value in asdict(made).items() if key != "folder"}
-            content["files"] = {path.name: path.stat().st_size for path in sorted(part.iterdir()) if path.is_file()}
-            (part / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            _sync(part)
-            for old in model.folder.glob(f"{INT8}-*"):
-                old.rename(model.folder / f"{INT8}{_PART}{secrets.token_hex(4)}")
-            part.rename(place)
-        finally:
-            for left in model.folder.glob(f"{INT8}{_PART}*"):
-                shutil.rmtree(left, ignore_errors=True)
-    return replace(made, folder=place)
 
 
 def entries() -> list[CacheEntry]:
@@ -249,7 +191,7 @@ def clear(name: str | None = None) -> list[CacheEntry]:
     keys = [entry.folder.name for entry in gone]
     if name is None and place.is_dir():
         # With them goes what conversions that died have left.
-        keys = sorted({path.name.partition(_PART)[0] for path in place.iterdir() if path.is_dir()})
+        keys = sorted({path.name.partition(PART)[0] for path in place.iterdir() if path.is_dir()})
     _delete(keys)
     return gone
 
@@ -284,15 +226,15 @@ def _delete(keys: list[str]) -> None:
         for key in keys:
             with locked(place / f"{key}.lock"):
                 if (place / key).exists():
-                    (place / key).rename(place / f"{key}{_PART}{secrets.token_hex(4)}")
-                for left in place.glob(f"{key}{_PART}*"):
+                    (place / key).rename(place / f"{key}{PART}{secrets.token_hex(4)}")
+                for left in place.glob(f"{key}{PART}*"):
                     shutil.rmtree(left)
 
 
 def _folders() -> Iterator[Path]:
     with contextlib.suppress(OSError):
         for folder in sorted((cache_folder() / MODELS).iterdir()):
-            if folder.is_dir() and _PART not in folder.name:
+            if folder.is_dir() and PART not in folder.name:
                 yield folder
 
 
@@ -373,21 +315,6 @@ def _describe(made: Converted, folder: Path, weights: str) -> None:
         "files": {path.name: digest_of_file(path) for path in files},
     }
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _digest_of(tower: Path) -> str:
-    """Of weights and ranges; in the graph are names that differ each time it is made."""
-    with tower.with_suffix(".bin").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @functools.cache

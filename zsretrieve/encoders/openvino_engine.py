@@ -18,7 +18,8 @@ from PIL import Image
 
 from zsretrieve.encoders import preprocessing
 from zsretrieve.encoders.cache import locked
-from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted, Quantised
+from zsretrieve.encoders.calibrated import Quantised
+from zsretrieve.encoders.converted import COMPILED, IMAGE, TEXT, Converted
 from zsretrieve.encoders.openvino_runtime import openvino
 from zsretrieve.encoders.precision import cpu_best, cpu_name
 from zsretrieve.encoders.text_batches import in_batches

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from zsretrieve.encoders import converted
-from zsretrieve.encoders.converted import IMAGE, Converted, Quantised
+from zsretrieve.encoders import calibrated
+from zsretrieve.encoders.calibrated import Quantised
+from zsretrieve.encoders.converted import IMAGE, Converted
 from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 from zsretrieve.encoders.openvino_runtime import openvino
 from zsretrieve.errors import ConversionError, OptionalDependencyError
@@ -73,7 +74,7 @@ def calibrate(
             )
         return replace(unmeasured, mean_cosine=mean, least_cosine=least)
 
-    return converted.keep_quantised(model, make)
+    return calibrated.keep(model, make)
 
 
 def _quantise(tower: Path, pictures: Sequence[Pixels], out: Path) -> None:
