@@ -115,7 +115,7 @@ class RememberingEncoder:
             if key not in found and key not in new:
                 # In a batch with others the last bits may differ.
                 new[key] = self._itself().encode_texts([text])[0]
-        if new and self._keeps(self._itself().encoding):
+        if new and self._keeps(self._itself().text_encoding):
             remember(new)
         found.update(new)
         vectors = np.empty((len(texts), self.space.dim), dtype=np.float32)
