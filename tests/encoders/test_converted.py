@@ -17,6 +17,7 @@ import pytest
 from kits.models import write_model
 
 from zsretrieve import api
+from zsretrieve.encoders import cache as cache_module
 from zsretrieve.encoders import converted, identity
 from zsretrieve.encoders.converted import Converted
 from zsretrieve.encoders.naming import ModelName, parse_model_name
@@ -293,15 +294,19 @@ def test_a_failure_is_tried_again_the_next_day(cache: Path, model: str, monkeypa
     assert api.load_encoder(model).encoding.engine == "openvino"
 
 
-def test_what_older_packages_made_goes_when_it_is_made_anew(
-    cache: Path, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_older_packages_made_goes_a_month_later(cache: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(converted, "_versions", lambda: {"openvino": "2025.0"})
         old = api.export_model(model)
     new = api.export_model(model)
     assert new != old
-    assert not old.exists()
+    assert old.exists()  # another environment may use it
+    content = json.loads((old / "model.json").read_text())
+    (old / "model.json").write_text(json.dumps({**content, "made": time.time() - 31 * 24 * 3600}))
+    with cache_module.locked(old.with_name(f"{old.name}.lock")):
+        api.export_model(model, force=True)
+        assert old.exists()  # another process holds it
+    assert api.export_model(model, force=True) == new
     assert [entry.folder for entry in api.cached_models()] == [new]
 
 

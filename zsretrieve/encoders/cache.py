@@ -49,11 +49,14 @@ def writing(what: str = "the cache") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` alone; waits while another process holds it. The lock of a dead process is free."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file ``path`` alone. The lock of a dead process is free.
+
+    While another process holds it, this waits, or raises BlockingIOError if it should not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 

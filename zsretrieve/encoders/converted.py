@@ -37,6 +37,7 @@ _MADE_BY = ("open_clip_torch", "openvino", "timm", "tokenizers", "torch", "trans
 _ATTEMPTS = 3
 # What made a conversion fail may have passed.
 _FAILURE_HOLDS_S = 24 * 3600.0
+_OLD_S = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -220,11 +221,11 @@ def _spellings(name: str) -> set[str]:
     return spellings
 
 
-def _delete(keys: list[str]) -> None:
+def _delete(keys: list[str], *, wait: bool = True) -> None:
     place = cache_folder() / MODELS
     with writing():
         for key in keys:
-            with locked(place / f"{key}.lock"):
+            with locked(place / f"{key}.lock", wait=wait):
                 if (place / key).exists():
                     (place / key).rename(place / f"{key}{PART}{secrets.token_hex(4)}")
                 for left in place.glob(f"{key}{PART}*"):
@@ -284,13 +285,18 @@ def _key(name: ModelName, weights: str) -> str:
 
 
 def _drop_older(name: ModelName, weights: str) -> None:
-    """Delete what other versions of the packages made of the same weights."""
+    """Delete what other versions of the packages made of the same weights a month ago or earlier.
+
+    Other environments may have these versions, so what is young is left to them. One lock is held already: what
+    another process holds is left, too.
+    """
     for folder in _folders():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(CacheError, OSError, ValueError, KeyError, TypeError):
             content = json.loads((folder / DESCRIPTION).read_bytes())
             same = content["name"] == name.written and content["weights"] == weights
-            if same and content["versions"] != _versions():
-                _delete([folder.name])
+            old = time.time() - float(content["made"]) > _OLD_S
+            if same and old and content["versions"] != _versions():
+                _delete([folder.name], wait=False)
 
 
 def _content(folder: Path) -> dict[str, Any]:
