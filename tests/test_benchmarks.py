@@ -65,13 +65,10 @@ def report(script: str, tmp_path: Path, *words: str | Path) -> dict[str, dict[st
     return {row["what"]: row for row in rows}
 
 
-def test_bench_encode_converts_the_model_before_it_measures(
-    bench_encode: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bench_encode_converts_the_model_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path / "empty"))
-    photos = bench_encode.generated_photos(tmp_path / "photos", 2)
-    words = ("--model", "demo", "--device", "cpu", "--precision", "fp32", "--work", tmp_path / "work")
-    rows = report("bench_encode", tmp_path, *words, "--photos", photos)
+    words = ("--model", "demo", "--device", "cpu", "--precision", "fp32", "--images", "2")
+    rows = report("bench_encode", tmp_path, *words, "--work", tmp_path / "work")
     assert not [row for row in rows.values() if row["wanted"]]
     # The plain side loads torch, as converting does; measuring ours does not.
     plain = rows["plain loop, torch fp32"]["peak_bytes"]
