@@ -250,13 +250,15 @@ def clear_cached_models(model: str | None) -> list[CacheEntry]:
     return converted.clear(model)
 
 
-def quantise(model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False) -> Quantised:
+def quantise(
+    model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False, anew: bool = True
+) -> Quantised:
     """Calibrate the int8 picture tower of a model. Parameters and errors are those of ``quantising.calibrate``, and of
     ``export_model``.
     """
     from zsretrieve.encoders import quantising
 
-    return quantising.calibrate(export_model(model), pictures, others, force=force)
+    return quantising.calibrate(export_model(model), pictures, others, force=force, anew=anew)
 
 
 def _only_engine(engine: str, precision: str, *, compiled: bool = False) -> str:

@@ -18,7 +18,7 @@ from kits.models import write_model
 
 from zsretrieve import api
 from zsretrieve.encoders import cache as cache_module
-from zsretrieve.encoders import converted, identity
+from zsretrieve.encoders import calibrated, converted, identity
 from zsretrieve.encoders.converted import Converted
 from zsretrieve.encoders.naming import ModelName, parse_model_name
 from zsretrieve.errors import CacheError, ConversionError, DeviceError, ModelNameError
@@ -262,6 +262,8 @@ def test_weights_that_change_meanwhile_are_not_kept_under_the_name_of_the_old(
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), CacheError),
         (RuntimeError("Exception from file.cpp: No space left on device"), CacheError),
         (ImportError("No module named 'tokenizers'"), ImportError),
+        (OSError(28, "No space left on device"), CacheError),
+        (MemoryError(), CacheError),
     ],
 )
 def test_what_passes_is_not_remembered(
@@ -400,3 +402,43 @@ def test_a_full_disk_is_told_and_not_remembered(cache: Path, model: str, monkeyp
         api.export_model(model)
     monkeypatch.setattr(converting, "_SPARE_BYTES", 0)
     assert api.export_model(model).is_dir()
+
+
+def test_what_is_compiled_waits_for_no_lock(cache: Path, model: str) -> None:
+    folder = api.export_model(model)
+    with cache_module.locked(folder.with_name(f"{folder.name}.lock")):  # as a calibration holds it for minutes
+        assert api.load_encoder(model, engine="openvino").encode_texts(["a"]).shape[0] == 1
+
+
+def test_an_int8_tower_outlives_damage_to_the_model(cache: Path, model: str) -> None:
+    folder = api.export_model(model)
+    made = calibrated.keep(
+        converted.find(parse_model_name(model)),  # type: ignore[arg-type]
+        lambda part: _tower(part),
+        anew=True,
+    )
+    (folder / "text.bin").write_bytes(b"damaged")
+    assert api.export_model(model) == folder
+    found = calibrated.find(converted.find(parse_model_name(model)))  # type: ignore[arg-type]
+    assert found == made
+    content = bytearray((made.folder / "image.bin").read_bytes())
+    content[0] ^= 1
+    (made.folder / "image.bin").write_bytes(content)
+    assert calibrated.find(converted.find(parse_model_name(model))) is None  # type: ignore[arg-type]
+
+
+def test_a_calibration_that_another_process_made_is_kept_unless_one_is_wanted_anew(cache: Path, model: str) -> None:
+    api.export_model(model)
+    found = converted.find(parse_model_name(model))
+    assert found is not None
+    first = calibrated.keep(found, lambda part: _tower(part, b"first"), anew=False)
+    assert calibrated.keep(found, lambda part: _tower(part, b"second"), anew=False) == first
+    second = calibrated.keep(found, lambda part: _tower(part, b"second"), anew=True)
+    assert second.digest != first.digest
+    assert calibrated.find(found) == second
+
+
+def _tower(part: Path, content: bytes = b"tower") -> calibrated.Quantised:
+    (part / "image.xml").write_bytes(b"<graph/>")
+    (part / "image.bin").write_bytes(content)
+    return calibrated.Quantised(part, "", 0.99, 0.98, 12, 4)

@@ -27,6 +27,7 @@ def calibrate(
     max_pixels: int | None = None,
     fast_decode: bool = False,
     force: bool = False,
+    anew: bool = True,
 ) -> Quantised:
     """Calibrate a model's int8 picture tower on up to 300 pictures of a source, and measure it on up to 100 others.
 
@@ -40,6 +41,8 @@ def calibrate(
         As for ``build_gallery``: it should see pictures as they will be encoded.
     force : bool
         Keep it although it loses more than it should.
+    anew : bool
+        Calibrate although there is a calibration by now; otherwise that one is given.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def calibrate(
     held_out = set(np.linspace(0, len(pictures) - 1, measured).round().astype(int).tolist())
     others = [one for place, one in enumerate(pictures) if place in held_out]
     own = [one for place, one in enumerate(pictures) if place not in held_out]
-    return wiring.quantise(model, own, others, force=force)
+    return wiring.quantise(model, own, others, force=force, anew=anew)
 
 
 def check_runs_int8(*, device: str = "auto", engine: str = "auto") -> None:

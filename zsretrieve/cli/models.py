@@ -96,7 +96,7 @@ def export(
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Convert and calibrate again; keep an int8 model whatever it loses.")
+        bool, typer.Option("--force", help="Convert again; with --int8, keep what is calibrated whatever it loses.")
     ] = False,
 ) -> None:
     """Convert a model for the CPU now, rather than when it is first used.
@@ -114,7 +114,8 @@ def export(
             param_hint="--force",
         )
     with output.working(told, f"converting {name}"):
-        folder = api.export_model(name, force=force)
+        # With --int8, --force is for the calibration; the conversion is checked in any case.
+        folder = api.export_model(name, force=force and source is None)
     if source is not None:
         options.calibrate(told, name, source, force=force)
     output.out().print(output.cell(str(folder)), soft_wrap=True)

@@ -164,7 +164,9 @@ def load_encoder(
     if precision is Precision.INT8 and source is not None:
         api.check_runs_int8(device=device, engine=engine.value)
         if not api.is_calibrated(model):
-            calibrate(told, model, source, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
+            calibrate(
+                told, model, source, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode, anew=False
+            )
     with working(told, f"loading {model}"):
         return api.load_encoder(
             model, device=device, precision=precision.value, engine=engine.value, batch_size=batch_size,
@@ -181,13 +183,20 @@ def calibrate(
     max_megapixels: float | None = None,
     fast_decode: bool = False,
     force: bool = False,
+    anew: bool = True,
 ) -> None:
     """Calibrate a model for int8 under a spinner, and tell what it costs."""
     from zsretrieve import api
 
     with working(told, f"calibrating {model} for int8"):
         made = api.calibrate(
-            model, source, exif=exif, max_pixels=pixels(max_megapixels), fast_decode=fast_decode, force=force
+            model,
+            source,
+            exif=exif,
+            max_pixels=pixels(max_megapixels),
+            fast_decode=fast_decode,
+            force=force,
+            anew=anew,
         )
     note(
         told,

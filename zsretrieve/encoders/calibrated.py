@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from zsretrieve.encoders.cache import PART, locked, sync_folder, writing
-from zsretrieve.encoders.converted import DESCRIPTION, IMAGE, Converted
-
-_INT8 = "int8"
+from zsretrieve.encoders.converted import DESCRIPTION, IMAGE, INT8, Converted
+from zsretrieve.encoders.identity import digest_of_file
 
 
 @dataclass(frozen=True)
@@ -34,45 +33,54 @@ class Quantised:
 
 def find(model: Converted) -> Quantised | None:
     """The int8 picture tower of a model, or None if there is none or it is damaged."""
-    for folder in model.folder.glob(f"{_INT8}-*"):
+    for folder in model.folder.glob(f"{INT8}-*"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             content = json.loads((folder / DESCRIPTION).read_bytes())
-            if all((folder / file).stat().st_size == size for file, size in content.pop("files").items()):
+            if all(digest_of_file(folder / file) == digest for file, digest in content.pop("files").items()):
                 return Quantised(folder, **content)
     return None
 
 
-def keep(model: Converted, make: Callable[[Path], Quantised]) -> Quantised:
+def keep(model: Converted, make: Callable[[Path], Quantised], *, anew: bool) -> Quantised:
     """Have an int8 tower made beside, and named by its digest; then the one there may be is deleted.
+
+    Without ``anew`` the one there may be is kept instead, which another process may just have made.
 
     Raises
     ------
     CacheError
         If the cache folder cannot be written.
     """
-    part = model.folder / f"{_INT8}{PART}{secrets.token_hex(4)}"
+    part = model.folder / f"{INT8}{PART}{secrets.token_hex(4)}"
     with writing(), locked(model.folder.with_name(f"{model.folder.name}.lock")):
-        for left in model.folder.glob(f"{_INT8}{PART}*"):
+        for left in model.folder.glob(f"{INT8}{PART}*"):
             shutil.rmtree(left, ignore_errors=True)
+        there = None if anew else find(model)
+        if there is not None:
+            return there
         part.mkdir()
         try:
             made = make(part)
             made = replace(made, digest=_digest_of(part / IMAGE))
-            place = model.folder / f"{_INT8}-{made.digest}"
+            place = model.folder / f"{INT8}-{made.digest}"
             content = {key: value for key, value in asdict(made).items() if key != "folder"}
-            content["files"] = {path.name: path.stat().st_size for path in sorted(part.iterdir()) if path.is_file()}
+            content["files"] = {path.name: _sha256(path) for path in sorted(part.iterdir()) if path.is_file()}
             (part / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             sync_folder(part)
-            for old in model.folder.glob(f"{_INT8}-*"):
-                old.rename(model.folder / f"{_INT8}{PART}{secrets.token_hex(4)}")
+            for old in model.folder.glob(f"{INT8}-*"):
+                old.rename(model.folder / f"{INT8}{PART}{secrets.token_hex(4)}")
             part.rename(place)
         finally:
-            for left in model.folder.glob(f"{_INT8}{PART}*"):
+            for left in model.folder.glob(f"{INT8}{PART}*"):
                 shutil.rmtree(left, ignore_errors=True)
     return replace(made, folder=place)
 
 
 def _digest_of(tower: Path) -> str:
     """Of weights and ranges; in the graph are names that differ each time it is made."""
-    with tower.with_suffix(".bin").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return _sha256(tower.with_suffix(".bin"))[:12]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

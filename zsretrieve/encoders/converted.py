@@ -30,6 +30,8 @@ MODELS = "models"
 DESCRIPTION = "model.json"
 IMAGE, TEXT = "image.xml", "text.xml"
 COMPILED = "compiled"
+# How the folders of int8 towers begin, in the folder of their model.
+INT8 = "int8"
 # Raised whenever a converted model of an older version of this package must not be used any more.
 _FORMAT = 1
 # The packages whose version decides what a conversion gives.
@@ -125,34 +127,43 @@ def _make(name: ModelName, make: Callable[[Path], Converted]) -> Converted | Non
             part = place / f"{key}{PART}{secrets.token_hex(4)}"
             part.mkdir()
         try:
-            return _put(make(part), name, part, before)
+            with writing():
+                made = make(part)
+            weights = weights_identity(name)
+            # The commit of a model of the hub is known once it is fetched; of others nothing may have changed.
+            if weights != before and name.form is not NameForm.HUB:
+                return None
+            if made.space is not None and made.space.weights != weights:
+                return None
+            if name.form is NameForm.HUB and "@" not in weights:
+                raise CacheError(
+                    f"it cannot be told which commit of '{name.rest}' is in the hub's cache, so its conversion cannot "
+                    "be kept",
+                    hint="Use --engine torch.",
+                )
+            final = _key(name, weights)
+            with writing():
+                if final != key:  # whoever holds that one knows the commit, and does not wait for this one
+                    held.enter_context(locked(place / f"{final}.lock"))
+                found = _read(place / final, name, weights)
+                return found if found is not None else _put(made, name, part, weights)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _put(made: Converted, name: ModelName, part: Path, before: str) -> Converted | None:
-    """Put a conversion in its place; None if it is not of the weights that the name stands for."""
-    weights = weights_identity(name)
-    # The commit of a model of the hub is known once it is fetched; of others nothing may have changed.
-    if weights != before and name.form is not NameForm.HUB:
-        return None
-    if made.space is not None and made.space.weights != weights:
-        return None
-    if name.form is NameForm.HUB and "@" not in weights:
-        raise CacheError(
-            f"it cannot be told which commit of '{name.rest}' is in the hub's cache, so its conversion cannot be kept",
-            hint="Use --engine torch.",
-        )
-    with writing():
-        _describe(made, part, weights)
-        sync_folder(part)
-        folder = part.with_name(_key(name, weights))
-        aside = part.with_name(f"{part.name}-old")
-        if folder.exists():
-            folder.rename(aside)
-        part.rename(folder)
-        shutil.rmtree(aside, ignore_errors=True)
-        _drop_older(name, weights)
+def _put(made: Converted, name: ModelName, part: Path, weights: str) -> Converted | None:
+    """Put a conversion in its place; an int8 tower that is there stays."""
+    _describe(made, part, weights)
+    folder = part.with_name(_key(name, weights))
+    aside = part.with_name(f"{part.name}-old")
+    if folder.exists():
+        folder.rename(aside)
+        for tower in aside.glob(f"{INT8}-*"):
+            tower.rename(part / tower.name)
+    sync_folder(part)
+    part.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    _drop_older(name, weights)
     return _read(folder, name, weights)
 
 
@@ -295,7 +306,8 @@ def _drop_older(name: ModelName, weights: str) -> None:
             content = json.loads((folder / DESCRIPTION).read_bytes())
             same = content["name"] == name.written and content["weights"] == weights
             old = time.time() - float(content["made"]) > _OLD_S
-            if same and old and content["versions"] != _versions():
+            calibrated = any(folder.glob(f"{INT8}-*"))  # which nobody can make again
+            if same and old and not calibrated and content["versions"] != _versions():
                 _delete([folder.name], wait=False)
 
 

@@ -60,12 +60,12 @@ def _convert(name: ModelName, folder: Path) -> Converted:
     try:
         made = _write(loaded, name, folder)
         _check(loaded, made)
-    except (OSError, MemoryError, ImportError, CacheError):
+    except (OSError, ImportError, CacheError):
         raise  # of this moment, not of the model
     except Exception as error:  # the converter, the compiler and timm's towers raise errors of many libraries
-        if _PASSING.search(str(error)):
+        if isinstance(error, MemoryError) or _PASSING.search(str(error)):
             raise CacheError(
-                f"'{name.written}' cannot be converted now: {' '.join(str(error).split())[:200]}",
+                f"'{name.written}' cannot be converted now: {' '.join(str(error).split())[:200] or 'out of memory'}",
                 hint="Free memory and disk space, or use --engine torch.",
             ) from error
         shutil.rmtree(folder)

@@ -197,13 +197,15 @@ def _compile(path: Path, precision: str, graph: Any, *, cached: bool) -> Any:
     def compile_with(folder: Path) -> Any:
         return core.compile_model(str(path), "CPU", {**options, "CACHE_DIR": str(folder)})
 
-    try:
-        with locked(path.parent.with_name(f"{path.parent.name}.lock")):
+    if not place.is_dir():
+        try:
+            # Not the model's own lock, which is held for as long as a calibration takes.
+            with locked(path.parent.with_name(f"{path.parent.name}.compiled.lock")):
+                if not place.is_dir():
+                    return _compile_into(place, compile_with)
+        except OSError:  # a cache that cannot be written is only slower
             if not place.is_dir():
-                return _compile_into(place, compile_with)
-    except OSError:  # a cache that cannot be written is only slower
-        if not place.is_dir():
-            return core.compile_model(str(path), "CPU", options)
+                return core.compile_model(str(path), "CPU", options)
     return compile_with(place)
 
 

@@ -32,7 +32,7 @@ def check_installed() -> None:
 
 
 def calibrate(
-    model: Converted, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False
+    model: Converted, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False, anew: bool = True
 ) -> Quantised:
     """Make the int8 picture tower of a converted model, measure it against fp32, and keep it with the model.
 
@@ -43,6 +43,8 @@ def calibrate(
         What it is calibrated on, and what it is measured on.
     force : bool
         Keep it although its mean cosine similarity to fp32 is below ``LEAST_COSINE``.
+    anew : bool
+        Calibrate although there is a calibration by now; otherwise that one is given.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def calibrate(
             )
         return replace(unmeasured, mean_cosine=mean, least_cosine=least)
 
-    return calibrated.keep(model, make)
+    return calibrated.keep(model, make, anew=anew)
 
 
 def _quantise(tower: Path, pictures: Sequence[Pixels], out: Path) -> None:
