@@ -277,7 +277,9 @@ def _engine(engine: str, device: str) -> str:
         raise DeviceError(f"'{device}' is not a device", hint="Use cpu, which takes all of its cores.")
     on_cpu = device == "cpu" or (device == "auto" and not gpus.torch_has_one())
     if engine == "openvino" and device != "auto" and not on_cpu:
-        raise DeviceError(f"the engine openvino runs on the CPU, not on '{device}'", hint="Leave out --engine.")
+        raise DeviceError(
+            f"the engine openvino runs on the CPU, not on '{device}'", hint="Leave out --engine, or use --device cpu."
+        )
     if engine == "auto":
         return "openvino" if on_cpu else "torch"
     return engine
@@ -310,6 +312,7 @@ def _converted(name: ModelName) -> Converted:
 
     found = converted.find(name)
     if found is None:
+        _log.info(f"preparing {name.written} for this machine, once ...")
         from zsretrieve.encoders.converting import convert_once
 
         found = convert_once(name)

@@ -61,12 +61,12 @@ def test_a_model_is_exported_listed_and_cleared(cache: Path, model: str, tmp_pat
     assert (row["model"], row["folder"], row["failure"]) == (model, str(folder), None)
     assert row["bytes"] == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     table = models("cache", "list")
-    assert "1 converted models" in table.stderr
+    assert "1 converted model," in table.stderr
     assert "0 past searches" in table.stderr
 
     copy = shutil.copytree(tmp_path / "model", tmp_path / "copy")
     done = models("cache", "clear", f"local-dir:{copy}")
-    assert "deleted 1 converted models" in done.stdout
+    assert "deleted 1 converted model," in done.stdout
     assert listed() == []
     assert not folder.exists()
     refused = models("cache", "clear", model)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         clear_cache,
         export_model,
         load_encoder,
+        precision_of_queries,
         remembered_queries,
         remembering,
     )
@@ -78,6 +79,7 @@ __all__ = [
     "open_prototypes",
     "open_source",
     "open_vectors",
+    "precision_of_queries",
     "read_prompts",
     "rebuild",
     "remembered_queries",
@@ -132,6 +134,7 @@ _HOMES = {
         "clear_cache",
         "export_model",
         "load_encoder",
+        "precision_of_queries",
         "remembered_queries",
         "remembering",
     ),

@@ -52,14 +52,11 @@ def calibrate(
         See ``zsretrieve.encoders.quantising.calibrate``.
     """
     wiring.check_int8()
+    _refuse_few(model, len(source.files))
     encoder = wiring.load_encoder(model, device="cpu", engine="openvino", precision="fp32")
     reading = Reading(exif, max_pixels=max_pixels, fast=fast_decode)
     pictures = sample(source, encoder, reading, _CALIBRATED_ON + _MEASURED_ON)
-    if len(pictures) < _LEAST_PICTURES:
-        raise SourceError(
-            f"int8 needs {_LEAST_PICTURES} pictures to be calibrated on, and {len(pictures)} can be read",
-            hint="Calibrate it on a larger folder: zsretrieve models export MODEL --int8 FOLDER, or use bf16.",
-        )
+    _refuse_few(model, len(pictures))
     measured = max(1, min(_MEASURED_ON, len(pictures) // 4))
     # Every so many are held out, so that both parts are of the whole source.
     held_out = set(np.linspace(0, len(pictures) - 1, measured).round().astype(int).tolist())
@@ -82,3 +79,11 @@ def check_runs_int8(*, device: str = "auto", engine: str = "auto") -> None:
 def is_calibrated(model: str) -> bool:
     """Whether a model has its int8 picture tower."""
     return wiring.is_quantised(model)
+
+
+def _refuse_few(model: str, count: int) -> None:
+    if count < _LEAST_PICTURES:
+        raise SourceError(
+            f"int8 needs {_LEAST_PICTURES} pictures to be calibrated on, and {count} can be read",
+            hint=f"Calibrate on more: zsretrieve models export {model} --int8 FOLDER; or use --precision bf16.",
+        )

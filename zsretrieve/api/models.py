@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zsretrieve import wiring
 from zsretrieve.errors import SpaceMismatchError
 from zsretrieve.ports import Encoder, MakeEncoder
-from zsretrieve.records import Space
+from zsretrieve.records import Encoding, Space
 
 if TYPE_CHECKING:
     from zsretrieve.encoders.converted import CacheEntry
@@ -130,6 +130,13 @@ def check_model(model: str, space: Space) -> bool:
             hint=f"Leave out --model, or build the index again with --model {model}",
         )
     return True
+
+
+def precision_of_queries(encoding: Encoding) -> str:
+    """The precision of a query where none is asked for: fp32 among vectors of fp32, so that scores are exact; else
+    ``auto``.
+    """
+    return "fp32" if encoding.precision == "fp32" else "auto"
 
 
 def remembering(

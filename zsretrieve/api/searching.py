@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from zsretrieve.api.models import load_encoder, remembering
+from zsretrieve.api.models import load_encoder, precision_of_queries, remembering
 from zsretrieve.api.opening import PathLike, open_gallery
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Hit
@@ -68,7 +68,10 @@ def search_all(
 
     def given() -> Encoder:
         if encoder is None:
-            return remembering(opened.space, lambda: load_encoder(opened.space.model))
+            precision = precision_of_queries(opened.manifest.encoding)
+            return remembering(
+                opened.space, lambda: load_encoder(opened.space.model, precision=precision), precision=precision
+            )
         return encoder() if callable(encoder) else encoder
 
     read = [_search.read_query(query, literal=literal) for query in queries]

@@ -157,7 +157,8 @@ def list_cache(
     queries, taken = api.remembered_queries()
     output.note(
         options.verbosity(context),
-        f"{len(found)} converted models, {total / 1e6:,.1f} MB; {queries} past searches, {taken / 1e6:,.1f} MB",
+        f"{_counted(len(found), 'converted model')}, {total / 1e6:,.1f} MB; {_counted(queries, 'past search', 'es')}, "
+        f"{taken / 1e6:,.1f} MB",
     )
 
 
@@ -174,4 +175,8 @@ def clear_cache(
 
     gone = api.clear_cache(name)
     freed = sum(entry.bytes for entry in gone)
-    output.out().print(f"deleted {len(gone)} converted models, {freed / 1e6:,.1f} MB")
+    output.out().print(f"deleted {_counted(len(gone), 'converted model')}, {freed / 1e6:,.1f} MB")
+
+
+def _counted(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count} {noun}{'' if count == 1 else plural}"

@@ -63,6 +63,8 @@ def search(
         raise typer.BadParameter("it says when --dedup takes two images for the same", param_hint="--near")
     verbosity = options.verbosity(context)
     opened = api.open_gallery(gallery, device=device, half=fp16_index)
+    if precision is options.Precision.AUTO:
+        precision = options.Precision(api.precision_of_queries(opened.manifest.encoding))
     # What is remembered belongs to the index's own space, and must not answer for a model of which that is not known.
     remembers = query_cache and (model is None or api.check_model(model, opened.space))
 

@@ -44,7 +44,7 @@ def writing(what: str = "the cache") -> Iterator[None]:
         where = f"'{error.filename}'" if error.filename else f"'{cache_folder()}'"
         raise CacheError(
             f"{what} cannot be written: {where}: {(error.strerror or str(error)).lower()}",
-            hint=f"Free some space, or name another folder: {ENVIRONMENT}=FOLDER.",
+            hint=f"Check permissions and free space, or name another folder: {ENVIRONMENT}=FOLDER.",
         ) from error
 
 

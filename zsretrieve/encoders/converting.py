@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import shutil
 import warnings
@@ -25,8 +24,6 @@ from zsretrieve.encoders.tokenizing import InexactTokenizerError, TextTokenizer
 from zsretrieve.errors import CacheError
 from zsretrieve.records import Preprocessing
 from zsretrieve.vectors import unit_rows
-
-_log = logging.getLogger("zsretrieve")
 
 # How far an element of a unit vector may be off in float32; over the families it is below 1e-5.
 _MOST_OFF = 1e-4
@@ -54,7 +51,6 @@ def convert_once(name: ModelName) -> Converted:
 
 
 def _convert(name: ModelName, folder: Path) -> Converted:
-    _log.info(f"preparing {name.written} for this machine, once ...")
     loaded = openclip.load(name)
     _refuse_if_full(loaded, folder)
     try:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from zsretrieve import mending
 from zsretrieve.encoders import calibrated
 from zsretrieve.encoders.calibrated import Quantised
 from zsretrieve.encoders.converted import IMAGE, Converted
@@ -104,13 +105,15 @@ def _quantise(tower: Path, pictures: Sequence[Pixels], out: Path) -> None:
 
 
 def _nncf() -> Any:
+    # It imports parts of torch that remark on a CUDA which is not there.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import nncf
     except ImportError as error:
         raise OptionalDependencyError(
-            f"int8 needs NNCF, which cannot be imported: {error}", hint="Run: pip install 'zsretrieve[int8]'"
+            f"int8 needs NNCF, which cannot be imported: {error}", hint=f"Run: {mending.install('nncf>=3.0')}"
         ) from error
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
