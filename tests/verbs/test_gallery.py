@@ -264,6 +264,30 @@ def test_deep_verification_allows_what_int8_loses(tmp_path: Path, off: float, so
         assert len(checked.damages) == 8 - checked.n_same
 
 
+def test_deep_verification_finds_vectors_of_other_pictures_however_much_int8_loses(tmp_path: Path) -> None:
+    class Swapping(Quantised):
+        def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+            made = super().encode_prepared(batch)
+            made[[0, 1]] = made[[1, 0]]
+            return made
+
+    photos = pictures(tmp_path / "photos", 8)
+    api.build_gallery(photos, tmp_path / "out", Swapping("a", off=0.07, least=0.4))
+    for again in (HashingEncoder(), Quantised("b", least=0.4)):
+        checked = api.verify_deep(tmp_path / "out", again)
+        assert (checked.n_same, len(checked.damages)) == (6, 2)
+
+
+@pytest.mark.parametrize(("mean", "off", "sound"), [(0.995, 0.07, True), (0.995, 0.12, False), (None, 0.12, True)])
+def test_deep_verification_of_int8_whose_least_was_not_recorded(
+    tmp_path: Path, mean: float | None, off: float, sound: bool
+) -> None:
+    older = Quantised("a", off=off)
+    older.encoding = Encoding("numpy", "int8", "cpu", cosine_to_fp32=mean)
+    api.build_gallery(pictures(tmp_path / "photos", 8), tmp_path / "out", older)
+    assert api.verify_deep(tmp_path / "out", HashingEncoder()).n_same == (8 if sound else 0)
+
+
 def test_vectors_of_several_makes_are_told(tmp_path: Path) -> None:
     class Elsewhere(HashingEncoder):
         def __init__(self, precision: str) -> None:
