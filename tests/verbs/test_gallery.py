@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 from kits.folders import table
 from kits.pictures import Counting, picture, pictures
+from PIL import Image
 
 from zsretrieve import api, sources
 from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import IndexFormatError, OutputExistsError, SkippedInputError, SourceError, SpaceMismatchError
+from zsretrieve.errors import (
+    ImageError,
+    IndexFormatError,
+    OutputExistsError,
+    SkippedInputError,
+    SourceError,
+    SpaceMismatchError,
+)
 from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding
 from zsretrieve.vectors import Vectors, unit_rows
@@ -262,6 +270,22 @@ def test_deep_verification_allows_what_int8_loses(tmp_path: Path, off: float, so
         # Of the same calibration nothing is lost anew.
         assert checked.n_same == (8 if sound and again.encoding.calibration is None else 0)
         assert len(checked.damages) == 8 - checked.n_same
+
+
+def test_a_gallery_is_not_of_a_calibration_that_gave_it_no_vector(tmp_path: Path) -> None:
+    class Refusing(Quantised):
+        def prepare(self, image: Image.Image) -> Pixels:
+            raise ImageError("too narrow")
+
+    photos = pictures(tmp_path / "photos", 5)
+    before = api.build_gallery(photos, tmp_path / "out", HashingEncoder()).manifest.encoding
+    picture(photos / "narrow.png", 50)
+    api.add(tmp_path / "out", photos, Refusing("a"))
+    left = api.open_gallery(tmp_path / "out").manifest
+    assert [one.path for one in left.skipped] == ["narrow.png"]
+    assert left.encoding == before
+    api.add(tmp_path / "out", photos, Quantised("b"))
+    assert api.open_gallery(tmp_path / "out").manifest.encoding.calibration == "b"
 
 
 def test_deep_verification_finds_vectors_of_other_pictures_however_much_int8_loses(tmp_path: Path) -> None:
