@@ -163,7 +163,8 @@ def remembering(
     def as_planned(encoding: Encoding) -> bool:
         # What OpenVINO was to do, and torch did in its place, would be taken for OpenVINO's when that works again.
         planned = planned_encoding(device, precision, engine)
-        return (encoding.engine, encoding.device) == (planned.engine, planned.device)
+        # Of several GPUs the first one encodes the texts.
+        return (encoding.engine, encoding.device) == (planned.engine, planned.device.split(",")[0])
 
     # Words that mean the same are kept apart: what they become may take torch to find out.
     gpu = "with" if gpus.there_may_be_one() else "without"

@@ -20,13 +20,14 @@ from kits.models import write_model
 from kits.processes import as_nobody, in_process
 from typer.testing import CliRunner
 
-from zsretrieve import api
+from zsretrieve import api, wiring
 from zsretrieve.cli.app import app
 from zsretrieve.encoders import remembered
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.encoders.identity import weights_identity
 from zsretrieve.encoders.naming import parse_model_name
 from zsretrieve.encoders.remembered import RememberingEncoder
+from zsretrieve.encoders.replicas import Replicas
 from zsretrieve.errors import SpaceMismatchError
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Space
@@ -302,6 +303,15 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
     monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model: no_model())
     assert api.search(small_gallery, "a red circle") == given
     assert api.search(small_gallery, "a red circle + a red circle") == given
+
+
+def test_what_the_first_of_several_devices_encoded_is_remembered(
+    space: Space, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = Replicas([hashing_encoder, HashingEncoder()])
+    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: several.encoding)
+    first = wiring.remembering(space, lambda: several).encode_texts(TEXTS)
+    np.testing.assert_array_equal(wiring.remembering(space, no_model).encode_texts(TEXTS), first)
 
 
 def test_the_command_line_remembers_unless_told_not_to(

@@ -10,10 +10,18 @@ import numpy as np
 import pytest
 from kits.folders import table
 from kits.pictures import Counting, picture, pictures
+from PIL import Image
 
 from zsretrieve import api, sources
 from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import IndexFormatError, OutputExistsError, SkippedInputError, SourceError, SpaceMismatchError
+from zsretrieve.errors import (
+    ImageError,
+    IndexFormatError,
+    OutputExistsError,
+    SkippedInputError,
+    SourceError,
+    SpaceMismatchError,
+)
 from zsretrieve.ports import Pixels
 from zsretrieve.records import Encoding
 from zsretrieve.vectors import Vectors, unit_rows
@@ -262,6 +270,46 @@ def test_deep_verification_allows_what_int8_loses(tmp_path: Path, off: float, so
         # Of the same calibration nothing is lost anew.
         assert checked.n_same == (8 if sound and again.encoding.calibration is None else 0)
         assert len(checked.damages) == 8 - checked.n_same
+
+
+def test_a_gallery_is_not_of_a_calibration_that_gave_it_no_vector(tmp_path: Path) -> None:
+    class Refusing(Quantised):
+        def prepare(self, image: Image.Image) -> Pixels:
+            raise ImageError("too narrow")
+
+    photos = pictures(tmp_path / "photos", 5)
+    before = api.build_gallery(photos, tmp_path / "out", HashingEncoder()).manifest.encoding
+    picture(photos / "narrow.png", 50)
+    api.add(tmp_path / "out", photos, Refusing("a"))
+    left = api.open_gallery(tmp_path / "out").manifest
+    assert [one.path for one in left.skipped] == ["narrow.png"]
+    assert left.encoding == before
+    api.add(tmp_path / "out", photos, Quantised("b"))
+    assert api.open_gallery(tmp_path / "out").manifest.encoding.calibration == "b"
+
+
+def test_deep_verification_finds_vectors_of_other_pictures_however_much_int8_loses(tmp_path: Path) -> None:
+    class Swapping(Quantised):
+        def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+            made = super().encode_prepared(batch)
+            made[[0, 1]] = made[[1, 0]]
+            return made
+
+    photos = pictures(tmp_path / "photos", 8)
+    api.build_gallery(photos, tmp_path / "out", Swapping("a", off=0.07, least=0.4))
+    for again in (HashingEncoder(), Quantised("b", least=0.4)):
+        checked = api.verify_deep(tmp_path / "out", again)
+        assert (checked.n_same, len(checked.damages)) == (6, 2)
+
+
+@pytest.mark.parametrize(("mean", "off", "sound"), [(0.995, 0.07, True), (0.995, 0.12, False), (None, 0.12, True)])
+def test_deep_verification_of_int8_whose_least_was_not_recorded(
+    tmp_path: Path, mean: float | None, off: float, sound: bool
+) -> None:
+    older = Quantised("a", off=off)
+    older.encoding = Encoding("numpy", "int8", "cpu", cosine_to_fp32=mean)
+    api.build_gallery(pictures(tmp_path / "photos", 8), tmp_path / "out", older)
+    assert api.verify_deep(tmp_path / "out", HashingEncoder()).n_same == (8 if sound else 0)
 
 
 def test_vectors_of_several_makes_are_told(tmp_path: Path) -> None:

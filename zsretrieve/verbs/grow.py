@@ -128,7 +128,7 @@ class Growth:
         self._ids.difference_update(ids)
 
     def made_by(self, encoding: Encoding) -> None:
-        """Note what computes the vectors to come. Raises SpaceMismatchError, see ``of_both_makes``."""
+        """Note what computed vectors that are put now. Raises SpaceMismatchError, see ``of_both_makes``."""
         self.manifest = replace(self.manifest, encoding=of_both_makes(self.manifest.encoding, encoding))
 
     def skip(self, skipped: Skipped) -> None:
@@ -272,13 +272,19 @@ def take_in(
     if not files:
         return encoded
 
+    used: Encoder | None = None
+
     def made() -> Encoder:
+        nonlocal used
         used = encoder()
-        growth.made_by(used.encoding)
+        of_both_makes(growth.manifest.encoding, used.encoding)  # refused before anything is encoded
         return used
 
     with growth.saving():
         for batch in encode_batches(source, files, made, reading, growth.known):
+            # Noted with the first vector: it may yet turn out that no picture can be read.
+            if used is not None and any(seen.fresh for seen in batch.seen):
+                growth.made_by(used.encoding)
             for seen in batch.seen:
                 growth.put(settle(seen), seen.vector)
                 encoded += seen.fresh

@@ -32,6 +32,10 @@ _LEAST_COSINE = 0.999
 # In int8 a few pictures lose far more than the rest, so that the most measured on a hundred of them or fewer is not the
 # most there is: this many times as much is allowed, and so much more. Other pictures are further apart.
 _INT8_TIMES, _INT8_MORE = 3.0, 0.05
+# Passports of older versions tell the mean alone; the most lost is about this many times as much.
+_INT8_MOST_BY_MEAN = 3.0
+# Whatever int8 may lose, vectors less near than this are of other pictures.
+_FLOOR = 0.85
 
 
 @dataclass(frozen=True)
@@ -226,8 +230,19 @@ def _least_cosine(stored: Encoding, now: Encoding) -> float:
     """How near a sound vector is to the one stored. In a gallery of several makes nobody knows which is of which."""
     if (stored.precision, stored.calibration) == (now.precision, now.calibration):
         return _LEAST_COSINE
-    losses = [1 - one.least_cosine_to_fp32 for one in (stored, now) if one.least_cosine_to_fp32 is not None]
-    return _LEAST_COSINE - sum(_INT8_TIMES * loss + _INT8_MORE for loss in losses)
+    loss = max(_int8_loss(stored), _int8_loss(now))
+    if not loss:
+        return _LEAST_COSINE
+    return max(_FLOOR, _LEAST_COSINE - _INT8_TIMES * loss - _INT8_MORE)
+
+
+def _int8_loss(encoding: Encoding) -> float:
+    """The most that int8 lost when it was calibrated, 0 without int8 and 1 where it is not known."""
+    if "int8" not in encoding.precision.split("+"):
+        return 0.0
+    if encoding.least_cosine_to_fp32 is not None:
+        return 1 - encoding.least_cosine_to_fp32
+    return 1.0 if encoding.cosine_to_fp32 is None else _INT8_MOST_BY_MEAN * (1 - encoding.cosine_to_fp32)
 
 
 def _compared(names: Sequence[str], cosines: NDArray[np.float64], least: float, changed: int) -> DeepCheck:
