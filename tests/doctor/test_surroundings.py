@@ -155,3 +155,15 @@ def test_a_temporary_folder_that_cannot_be_written_is_a_problem(
     (finding,) = surroundings.temporary_folder()
     assert finding.status is Status.OK
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_own_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(surroundings, "_ENOUGH_FREE", 0)
+    (finding,) = surroundings.own_cache()
+    assert (finding.name, finding.status) == ("zsretrieve cache", Status.OK)
+    assert finding.found.startswith(f"{tmp_path / 'cache'}: not there yet; ")
+    monkeypatch.setattr(surroundings.os, "access", lambda *_: False)
+    (finding,) = surroundings.own_cache()
+    assert finding.status is Status.WARNING
+    assert finding.fix == "export ZSRETRIEVE_CACHE=FOLDER_WITH_SPACE"

@@ -32,6 +32,7 @@ def examine(*, offline: bool = False) -> Diagnosis:
         hardware = [*guarded("CPU", machine.processor), *guarded("memory", machine.memory)]
         around = [
             *guarded("Hugging Face hub", partial(surroundings.hub, offline=offline)),
+            *guarded("zsretrieve cache", surroundings.own_cache),
             *guarded("Hugging Face cache", surroundings.hub_cache),
             *guarded("open_clip cache", surroundings.open_clip_cache),
             *guarded("Pillow", surroundings.codecs),

@@ -22,6 +22,13 @@ _CODECS = ("jpg", "zlib", "libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff"
 _ESSENTIAL = _CODECS[:2]
 
 
+def own_cache() -> Iterator[Finding]:
+    """Where converted models lie; without it torch runs the models, which is slower."""
+    from zsretrieve.encoders.cache import ENVIRONMENT, cache_folder
+
+    yield from _cache("zsretrieve cache", cache_folder(), f"export {ENVIRONMENT}=FOLDER_WITH_SPACE")
+
+
 def hub_cache() -> Iterator[Finding]:
     from huggingface_hub import constants
 
