@@ -35,7 +35,9 @@ INT8 = "int8"
 # Raised whenever a converted model of an older version of this package must not be used any more.
 _FORMAT = 1
 # The packages whose version decides what a conversion gives.
-_MADE_BY = ("open_clip_torch", "openvino", "timm", "tokenizers", "torch", "transformers", "zsretrieve")
+_MADE_BY = (
+    "ftfy", "open_clip_torch", "openvino", "regex", "timm", "tokenizers", "torch", "transformers", "zsretrieve",
+)  # fmt: skip
 _ATTEMPTS = 3
 # What made a conversion fail may have passed.
 _FAILURE_HOLDS_S = 24 * 3600.0
@@ -78,7 +80,7 @@ def key_of(name: ModelName) -> str:
 
 
 def find(name: ModelName) -> Converted | None:
-    """The converted model, or None if there is none, it is damaged, or it did not convert some days ago.
+    """The converted model, or None if there is none, it is damaged, or that it did not convert is a day old.
 
     Raises WeightsUnavailableError if the files of a model on disk cannot be read.
     """
@@ -319,7 +321,11 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def _describe(made: Converted, folder: Path, weights: str) -> None:
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    digests = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        # Not remembered: the folder is about to be renamed.
+        with open(path, "rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     content = {
         "format": _FORMAT,
         "name": made.name,
@@ -330,7 +336,7 @@ def _describe(made: Converted, folder: Path, weights: str) -> None:
         "causal": made.causal,
         "space": asdict(made.space) if made.space is not None else None,
         "head": asdict(made.head) if made.head is not None else None,
-        "files": {path.name: digest_of_file(path) for path in files},
+        "files": digests,
     }
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -35,8 +35,10 @@ _SPARE = 500
 _HOUR_NS = 3600 * 1_000_000_000
 _WAIT_S = 0.5
 _CHECK_BYTES = 8
-# The packages that tokenize and compute, or convert what does.
-_PACKAGES = ("numpy", "open_clip_torch", "openvino", "timm", "tokenizers", "torch", "transformers")
+# The packages that clean and split texts and compute, or convert what does.
+_PACKAGES = (
+    "ftfy", "numpy", "open_clip_torch", "openvino", "regex", "timm", "tokenizers", "torch", "transformers",
+)  # fmt: skip
 _TABLE = "CREATE TABLE IF NOT EXISTS queries (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)"
 
 
