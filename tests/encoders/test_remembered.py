@@ -297,10 +297,10 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
     given = api.search(small_gallery, "a red circle", hashing_encoder)
     assert remembered.size()[0] == 0
     monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
-    monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model: hashing_encoder)
+    monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model, **options: hashing_encoder)
     assert api.search(small_gallery, "a red circle") == given
     assert remembered.size()[0] == 1
-    monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model: no_model())
+    monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model, **options: no_model())
     assert api.search(small_gallery, "a red circle") == given
     assert api.search(small_gallery, "a red circle + a red circle") == given
 

@@ -136,7 +136,7 @@ def precision_of_queries(encoding: Encoding) -> str:
     """The precision of a query where none is asked for: fp32 among vectors of fp32, so that scores are exact; else
     ``auto``.
     """
-    return "fp32" if encoding.precision == "fp32" else "auto"
+    return "fp32" if encoding.precision in ("fp32", "float32") else "auto"
 
 
 def remembering(
