@@ -353,7 +353,8 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_mends_it(
     (line,) = caplog.messages
     assert "cannot be written" in line
     assert line.endswith(
-        "; torch is used instead, which is slower. Check permissions and free space, or name another folder: ZSRETRIEVE_CACHE=FOLDER."
+        "; torch is used instead, which is slower. "
+        "Check permissions and free space, or name another folder: ZSRETRIEVE_CACHE=FOLDER."
     )
     with pytest.raises(DeviceError, match="cannot be written") as raised:
         api.load_encoder(model, engine="openvino")
