@@ -363,22 +363,14 @@ def test_a_cache_that_cannot_be_written_is_told_with_what_mends_it(
 
 def test_a_difference_in_the_vectors_is_found_out(cache: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from zsretrieve.encoders import converting
+    from zsretrieve.encoders.image_tower import PlainImageTower
 
-    class Wrong(converting._ImageTower):
+    class Wrong(PlainImageTower):
         def forward(self, pictures):  # type: ignore[no-untyped-def]
             features = super().forward(pictures)
             return features + 0.05 * features.roll(1, 1)
 
-    right = converting._ImageTower
-    monkeypatch.setattr(converting, "_ImageTower", Wrong)
-    write = converting._write
-
-    def write_wrong(*arguments: object) -> object:
-        made = write(*arguments)  # type: ignore[arg-type]
-        monkeypatch.setattr(converting, "_ImageTower", right)
-        return made
-
-    monkeypatch.setattr(converting, "_write", write_wrong)
+    monkeypatch.setattr(converting, "image_tower", Wrong)
     with pytest.raises(ConversionError, match=r"the converted image tower differs by \d"):
         api.export_model(model)
 

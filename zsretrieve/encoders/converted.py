@@ -33,7 +33,7 @@ COMPILED = "compiled"
 # How the folders of int8 towers begin, in the folder of their model.
 INT8 = "int8"
 # Raised whenever a converted model of an older version of this package must not be used any more.
-_FORMAT = 1
+_FORMAT = 2
 # The packages whose version decides what a conversion gives.
 _MADE_BY = (
     "ftfy", "open_clip_torch", "openvino", "regex", "timm", "tokenizers", "torch", "transformers", "zsretrieve",

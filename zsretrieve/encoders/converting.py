@@ -8,13 +8,13 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from zsretrieve.encoders import converted, openclip
 from zsretrieve.encoders.converted import IMAGE, TEXT, Converted
+from zsretrieve.encoders.image_tower import PlainImageTower, image_tower
 from zsretrieve.encoders.naming import ModelName
 from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
 from zsretrieve.encoders.openvino_runtime import convert_model, openvino
@@ -22,7 +22,6 @@ from zsretrieve.encoders.precision import cpu_best
 from zsretrieve.encoders.text_tower import text_tower
 from zsretrieve.encoders.tokenizing import InexactTokenizerError, TextTokenizer
 from zsretrieve.errors import CacheError
-from zsretrieve.records import Preprocessing
 from zsretrieve.vectors import unit_rows
 
 # How far an element of a unit vector may be off in float32; over the families it is below 1e-5.
@@ -88,7 +87,7 @@ def _write(loaded: openclip.OpenClipModel, name: ModelName, folder: Path) -> Con
         raise RuntimeError(f"its tokenizer: {error}") from error
     height, width = loaded.space.preprocessing.size
     text = text_tower(loaded.model, tokenizer.pad_id).eval()
-    image = _ImageTower(loaded.model, loaded.space.preprocessing).eval()
+    image = image_tower(loaded.model, loaded.space.preprocessing).eval()
     with torch.no_grad(), warnings.catch_warnings(), _traceable_attention():
         warnings.simplefilter("ignore")  # the tracer remarks on every shape it takes for a constant
         graph = convert_model(image, example_input=torch.zeros((2, height, width, 3), dtype=torch.uint8))
@@ -116,27 +115,12 @@ def _traceable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class _ImageTower(torch.nn.Module):
-    """uint8 pictures of shape (n, height, width, 3) to features of shape (n, dim)."""
-
-    def __init__(self, model: Any, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.model = model
-        self.mean = torch.nn.Buffer(torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
-        self.std = torch.nn.Buffer(torch.tensor(preprocessing.std).view(1, 3, 1, 1))
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        pixels = pictures.permute(0, 3, 1, 2).to(torch.float32) / 255
-        features: torch.Tensor = self.model.encode_image((pixels - self.mean) / self.std)
-        return features
-
-
 def _check(loaded: openclip.OpenClipModel, made: Converted) -> None:
     """Compare both towers and the tokenizer with open_clip's own. Raises RuntimeError where they differ."""
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (3, *loaded.space.preprocessing.size, 3), dtype=np.uint8)
     with torch.no_grad():
-        tower = _ImageTower(loaded.model, loaded.space.preprocessing).eval()
+        tower = PlainImageTower(loaded.model, loaded.space.preprocessing).eval()
         images = tower(torch.from_numpy(pictures)).numpy()
         texts = loaded.model.encode_text(loaded.tokenizer(list(_TEXTS))).numpy()
     encoder = OpenVinoEncoder(made, precision="fp32", keep_compiled=False)
