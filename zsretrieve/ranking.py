@@ -23,6 +23,8 @@ FetchRows = Callable[[Rows], Vectors]
 
 _SPARE = 8
 _CHUNK_ELEMENTS = 1 << 24
+# Vectors that are in the processor's cache while their scores are recomputed in float64: 1 MiB.
+_CACHED_ELEMENTS = 1 << 17
 
 
 def float32_score_error(dim: int) -> float:
@@ -157,12 +159,11 @@ def settle(
         done = complete & certain
         scores[pending[done]], rows[pending[done]] = raw_scores[done, :k], raw_rows[done, :k]
         close = np.flatnonzero(complete & ~certain)
-        step = max(1, _CHUNK_ELEMENTS // (reach * queries.shape[1]))
-        for start in range(0, len(close), step):
-            part = close[start : start + step]
-            exact = _rescore(queries[pending[part]], raw_rows[part], fetch)
-            best_scores, best_rows = order(exact, raw_rows[part])
-            scores[pending[part]], rows[pending[part]] = best_scores[:, :k], best_rows[:, :k]
+        if len(close):
+            of = pending[close]
+            exact = _rescore(queries[of], raw_rows[close], fetch)
+            best_scores, best_rows = order(exact, raw_rows[close])
+            scores[of], rows[of] = best_scores[:, :k], best_rows[:, :k]
         pending = pending[~complete]
         reach = min(size, reach * 4)
     return scores, rows
@@ -214,6 +215,14 @@ def settle_range(
 
 
 def _rescore(queries: Vectors, rows: Rows, fetch: FetchRows) -> Scores:
-    step = max(1, _CHUNK_ELEMENTS // (len(queries) * queries.shape[1]))
-    columns = [exact_scores(queries, fetch(rows[:, i : i + step])) for i in range(0, rows.shape[1], step)]
-    return np.concatenate(columns, axis=1)
+    """Exact scores of lists of rows, (n, m), by pieces that stay in the cache."""
+    scores = np.empty(rows.shape, dtype=np.float32)
+    dim = queries.shape[1]
+    deep = max(1, _CACHED_ELEMENTS // (rows.shape[1] * dim))
+    wide = max(1, _CACHED_ELEMENTS // dim)
+    for first in range(0, len(rows), deep):
+        lists = slice(first, first + deep)
+        for left in range(0, rows.shape[1], wide):
+            columns = slice(left, left + wide)
+            scores[lists, columns] = exact_scores(queries[lists], fetch(rows[lists, columns]))
+    return scores

@@ -42,7 +42,9 @@ def test_blocks_of_queries_and_rows_come_together(monkeypatch: pytest.MonkeyPatc
     check_best(queries, stored[:40], 3, products.best(queries, [stored[:40]], 3))  # few rows, so 25 queries at once
 
 
-def test_the_worst_order_of_rows_and_equal_scores() -> None:
+@pytest.mark.parametrize("block", [200, products._BLOCK_SCORES])
+def test_the_worst_order_of_rows_and_equal_scores(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_BLOCK_SCORES", block)
     query = vectors(1, 32, 5)
     ascending = unit_rows(query + np.linspace(3, 0, 900)[:, None] * vectors(1, 32, 6))
     for stored in (ascending, ascending[::-1].copy(), np.repeat(ascending[:3], 300, axis=0)):

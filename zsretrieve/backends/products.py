@@ -8,22 +8,27 @@ out is as exact as float32 is; ``ranking.settle`` does the rest. Rows may lie in
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zsretrieve.vectors import Rows, Scores, Vectors
+
+Flags = NDArray[np.bool_]
 
 # All of this was measured on 50,000 x 512, 768 and 1024; docs/decisions/0006-flat-search.md has the figures.
 # Scores that are in memory at once, 16 MiB: they stay in the cache while they are searched.
 _BLOCK_SCORES = 1 << 22
-# So many queries at once, or more where the rows are few: smaller products wait too often for all cores to be done.
-_BLOCK_QUERIES = 512
+# So many queries at once, or more where the rows are few. To pick out of one block while another is multiplied, in a
+# second thread, is slower: the product wants every core.
+_BLOCK_QUERIES = 1024
 # Up to here a product with each query for itself, which only waits for the memory, is quicker than one with all.
 _ONE_BY_ONE = 2
-# While one thread picks out of its block, the products of others go on.
-_WORKERS = 4
+# Where so many times k scores of a query are above what must be reached, the best of them are picked otherwise.
+_MANY_ABOVE = 4
+# Groups of fewer columns are not worth their maxima.
+_DEEP = 4
 # Lists of candidates are cut to the best before they outgrow the scores they were picked from.
 _LISTS = 16
 # A selection is copied to be multiplied; but where it has more than this share of all rows, and the queries are few,
@@ -50,17 +55,9 @@ def best(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Ro
     scores : float32 of shape (n, k)
     rows : int64 of shape (n, k)
     """
-
-    def of_block(block: Vectors) -> tuple[Scores, Rows]:
-        return merged((_picked(scores, k, start) for start, scores in _products(block, parts)), k)
-
-    blocks = _blocks(queries, parts)
-    if len(blocks) < 2:
-        return of_block(queries)
-    from concurrent.futures import ThreadPoolExecutor  # a search for one query is over sooner than this is imported
-
-    with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(of_block, blocks))
+    found = [_best_of(block, parts, k) for block in _blocks(queries, parts)]
+    if len(found) == 1:
+        return found[0]
     return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
 
 
@@ -128,6 +125,22 @@ def gathered(parts: Sequence[Vectors], rows: Rows, dim: int, out: Vectors | None
     return found
 
 
+def _best_of(queries: Vectors, parts: Sequence[Vectors], k: int) -> tuple[Scores, Rows]:
+    """As ``best``, for one block of queries."""
+    found: tuple[Scores, Rows] | None = None
+    room: Flags | None = None  # of the first block, which is the largest or nearly: memory that is there already
+    for start, scores in _products(queries, parts):
+        if room is None or room.size < scores.size:
+            room = np.empty(scores.size, dtype=np.bool_)
+        # After the first rows few scores are above the k-th best so far, and one comparison each finds them.
+        here = None if found is None or found[0].shape[1] < k else _above(scores, found[0].min(axis=1), start, k, room)
+        if here is None:
+            here = _picked(scores, k, start, room)
+        found = _cut(*(here if found is None else _beside([found, here])), k)
+    assert found is not None
+    return _sorted(*found)
+
+
 def _blocks(queries: Vectors, parts: Sequence[Vectors]) -> list[Vectors]:
     size = max(_BLOCK_QUERIES, _BLOCK_SCORES // max(1, sum(map(len, parts))))
     return [queries[start : start + size] for start in range(0, len(queries), size)]
@@ -155,27 +168,43 @@ def _multiply(queries: Vectors, block: Vectors, out: Scores) -> None:
         np.matmul(queries, block.T, out=out)
 
 
-def _picked(scores: Scores, k: int, start: int) -> tuple[Scores, Rows]:
-    """The k best of each list of scores in any order, or all where there are fewer, as scores and rows.
+def _picked(scores: Scores, k: int, start: int, room: Flags | None = None) -> tuple[Scores, Rows]:
+    """The k best of each list of scores or a few more, in any order, as scores and rows; all where there are fewer.
 
-    Columns are dealt to groups. The k groups of greatest maxima hold k best scores: what lies outside of them is no
-    greater than any of those k maxima. So a pass for the maxima does, then little is left to be sorted out.
+    Columns are dealt to groups. At least k scores reach the k-th greatest of the groups' maxima, so the k best do: a
+    pass for the maxima and one comparison each find them.
     """
     n, size = scores.shape
     if k >= size:
         return scores.copy(), np.broadcast_to(np.arange(start, start + size), scores.shape)
-    deep = math.isqrt(size // k)  # what is left are size / deep maxima and k * deep scores: about the same
-    if deep < 4:
-        columns = np.argpartition(scores, size - k, axis=1)[:, size - k :]
-        return np.take_along_axis(scores, columns, axis=1), columns + start
-    groups = size // deep
-    greatest = scores[:, : deep * groups].reshape(n, deep, groups).max(axis=1)
-    chosen = np.argpartition(greatest, groups - k, axis=1)[:, groups - k :]
-    members = (chosen[:, None, :] + groups * np.arange(deep)[None, :, None]).reshape(n, -1)
-    left_over = np.broadcast_to(np.arange(deep * groups, size), (n, size - deep * groups))
-    members = np.hstack((members, left_over))
-    found, places = _cut(np.take_along_axis(scores, members, axis=1), members, k)
-    return found, places + start
+    deep = math.isqrt(size // k)
+    if deep >= _DEEP:
+        groups = size // deep
+        greatest = scores[:, : deep * groups].reshape(n, deep, groups).max(axis=1)
+        least = np.partition(greatest, groups - k, axis=1)[:, groups - k]
+        above = _above(scores, np.nextafter(least, np.float32(-np.inf)), start, k, room)
+        if above is not None:
+            return above
+    columns = np.argpartition(scores, size - k, axis=1)[:, size - k :]
+    return np.take_along_axis(scores, columns, axis=1), columns + start
+
+
+def _above(scores: Scores, least: Scores, start: int, k: int, room: Flags | None = None) -> tuple[Scores, Rows] | None:
+    """The scores above a query's ``least``, with their rows; shorter lists are filled up with -inf.
+
+    None where these are many: it is quicker then to pick anew. ``room`` is for as many flags as there are scores.
+    """
+    flags = None if room is None else room[: scores.size].reshape(scores.shape)
+    passing = np.greater(scores, least[:, None], out=flags)
+    if np.count_nonzero(passing) > _MANY_ABOVE * k * len(scores):
+        return None
+    owners, columns = np.divmod(np.flatnonzero(passing), scores.shape[1])
+    counts = np.bincount(owners, minlength=len(scores))
+    place = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    found = np.full((len(scores), counts.max()), -np.inf, dtype=np.float32)
+    rows = np.zeros(found.shape, dtype=np.int64)
+    found[owners, place], rows[owners, place] = scores[owners, columns], columns + start
+    return found, rows
 
 
 def _cut(scores: Scores, rows: Rows, k: int) -> tuple[Scores, Rows]:
@@ -193,7 +222,10 @@ def merged(lists: Iterable[tuple[Scores, Rows]], k: int) -> tuple[Scores, Rows]:
         waiting.append(one)
         if len(waiting) == _LISTS:
             waiting = [_cut(*_beside(waiting), k)]
-    scores, rows = _cut(*_beside(waiting), k)
+    return _sorted(*_cut(*_beside(waiting), k))
+
+
+def _sorted(scores: Scores, rows: Rows) -> tuple[Scores, Rows]:
     by = np.argsort(-scores, axis=1)
     return np.take_along_axis(scores, by, axis=1), np.take_along_axis(rows, by, axis=1)
 
