@@ -93,7 +93,7 @@ def test_a_search_that_is_remembered_needs_no_model(
 ) -> None:
     cache = {"ZSRETRIEVE_CACHE": str(tmp_path / "cache")}
     monkeypatch.setenv("ZSRETRIEVE_CACHE", cache["ZSRETRIEVE_CACHE"])
-    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
+    monkeypatch.setattr("zsretrieve.wiring.encoding.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
     for form in ("table", "json"):
         ask = ["search", str(small_gallery), "a red circle", "--format", form]
@@ -116,8 +116,12 @@ def test_a_search_with_a_converted_model_loads_no_model_library(tmp_path: Path, 
 
 
 def test_what_wiring_offers_is_listed() -> None:
-    own = {name for name, one in vars(wiring).items() if getattr(one, "__module__", None) == wiring.__name__}
-    assert {name for name in own if not name.startswith("_")} <= set(wiring.__all__)
+    own = {
+        name
+        for name, one in vars(wiring).items()
+        if str(getattr(one, "__module__", "")).startswith(f"{wiring.__name__}.") and not name.startswith("_")
+    }
+    assert own <= set(wiring.__all__)
     assert all(hasattr(wiring, name) for name in wiring.__all__)
 
 

@@ -181,54 +181,6 @@ class Classified:
 
 
 @dataclass(frozen=True)
-class ClassScore:
-    """Recall of one class over its scored images."""
-
-    class_id: int
-    class_name: str
-    n_scored: int
-    n_correct: int
-
-    @property
-    def recall(self) -> float:
-        return self.n_correct / self.n_scored
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How often images of one class were given another."""
-
-    true_class: str
-    predicted_class: str
-    count: int
-
-
-@dataclass(frozen=True)
-class EvalReport:
-    """Zero-shot classification as retrieval. Rates are fractions of ``n_scored``.
-
-    ``where`` is the filter that the pictures passed, if there was one; ``skipped`` are those of the whole gallery.
-    """
-
-    n_scored: int
-    n_correct: int
-    prec_at: dict[int, float]
-    mean_per_class_recall: float
-    n_classes: int
-    per_class: tuple[ClassScore, ...]
-    confusions: tuple[Confusion, ...]
-    skipped: tuple[Skipped, ...]
-    unlabelled: int
-    model: str
-    templates: str
-    where: str | None = None
-
-    @property
-    def prec_at_1(self) -> float:
-        return self.n_correct / self.n_scored
-
-
-@dataclass(frozen=True)
 class FileEntry:
     """A file of an index as its passport knows it. ``head`` is the sha256 of its first 4096 bytes."""
 

@@ -296,7 +296,7 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
 ) -> None:
     given = api.search(small_gallery, "a red circle", hashing_encoder)
     assert remembered.size()[0] == 0
-    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
+    monkeypatch.setattr("zsretrieve.wiring.encoding.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model, **options: hashing_encoder)
     assert api.search(small_gallery, "a red circle") == given
     assert remembered.size()[0] == 1
@@ -309,7 +309,7 @@ def test_what_the_first_of_several_devices_encoded_is_remembered(
     space: Space, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     several = Replicas([hashing_encoder, HashingEncoder()])
-    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: several.encoding)
+    monkeypatch.setattr("zsretrieve.wiring.encoding.planned_encoding", lambda *options: several.encoding)
     first = wiring.remembering(space, lambda: several).encode_texts(TEXTS)
     np.testing.assert_array_equal(wiring.remembering(space, no_model).encode_texts(TEXTS), first)
 
@@ -317,7 +317,7 @@ def test_what_the_first_of_several_devices_encoded_is_remembered(
 def test_the_command_line_remembers_unless_told_not_to(
     small_gallery: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: hashing_encoder.encoding)
+    monkeypatch.setattr("zsretrieve.wiring.encoding.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
     ask = ["search", str(small_gallery), "a red circle", "--format", "json"]
     fresh = CliRunner().invoke(app, [*ask, "--no-query-cache"])
@@ -339,7 +339,7 @@ def test_a_model_of_other_weights_is_refused_although_the_vector_is_there(
     weights = weights_identity(parse_model_name(f"local-dir:{own}"))
     stand_in.space = replace(stand_in.space, model=f"local-dir:{own}", weights=weights)
     api.build_gallery(odd_photos, tmp_path / "gallery", stand_in)
-    monkeypatch.setattr("zsretrieve.wiring.planned_encoding", lambda *options: stand_in.encoding)
+    monkeypatch.setattr("zsretrieve.wiring.encoding.planned_encoding", lambda *options: stand_in.encoding)
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: stand_in)
     ask = ["search", str(tmp_path / "gallery"), "a red circle", "--format", "json"]
     assert CliRunner().invoke(app, ask).exit_code == 0

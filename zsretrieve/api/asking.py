@@ -11,13 +11,14 @@ from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes
 from zsretrieve.errors import FilterError, SkippedInputError, SourceError
 from zsretrieve.ports import Encoder
-from zsretrieve.records import EvalReport
+from zsretrieve.results import EvalReport
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs import classify as _classify
 from zsretrieve.verbs import evaluate as _evaluate
 from zsretrieve.verbs.classify import Classification
 from zsretrieve.verbs.encode import OnProgress
+from zsretrieve.verbs.labelled import class_ids
 
 
 def classify(
@@ -91,7 +92,7 @@ def check_k(k: int | None, n_classes: int) -> None:
 
 def check_labels(source: Source, prototypes: Prototypes) -> None:
     """Raise ClassMappingError or SourceError, before anything is encoded, if ``evaluate`` would."""
-    _evaluate.class_ids([file.label for file in source.files], prototypes)
+    class_ids([file.label for file in source.files], prototypes.prompts)
 
 
 def _refuse_filter(where: str | None) -> None:

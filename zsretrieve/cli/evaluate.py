@@ -11,7 +11,7 @@ from zsretrieve.cli import options, output
 from zsretrieve.cli.output import ReportFormat
 
 if TYPE_CHECKING:
-    from zsretrieve.records import EvalReport
+    from zsretrieve.results import EvalReport
     from zsretrieve.sources import Source
     from zsretrieve.store.indexes import Gallery
 

@@ -19,10 +19,12 @@ from zsretrieve.demo import scenes
 from zsretrieve.demo.scenes import Scene
 from zsretrieve.errors import OutputExistsError
 from zsretrieve.metrics import r_precision
-from zsretrieve.records import Classified, EvalReport, Hit
+from zsretrieve.records import Classified, Hit
+from zsretrieve.results import EvalReport
 from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.indexes import Gallery, Prototypes
-from zsretrieve.verbs.evaluate import evaluate_vectors
+from zsretrieve.verbs.evaluate import evaluate_labelled
+from zsretrieve.verbs.labelled import labelled_gallery
 
 TEMPLATES = {"raw": "raw labels", "standard": '"a photo of a {}."', "scenes": "ensemble of 7"}
 TEXT_QUERIES = ("a photo of a purple star.", "a striped green heart", "a white crescent on a night background")
@@ -199,12 +201,13 @@ def _make_room(out: Path) -> None:
 
 def _seen_and_unseen(gallery: Gallery, prototypes: Prototypes) -> dict[str, EvalReport]:
     unseen = set(scenes.unseen_class_names())
-    reports = {}
-    for group, wanted in (("seen", False), ("unseen", True)):
-        rows = [i for i, item in enumerate(gallery.items) if item.label and (item.label in unseen) is wanted]
-        labels = [gallery.items[i].label for i in rows]
-        reports[group] = evaluate_vectors(np.asarray(gallery.vectors[rows]), labels, prototypes)
-    return reports
+    labelled = labelled_gallery(gallery, prototypes.prompts)
+    names = prototypes.prompts.class_names
+    is_unseen = np.array([names[class_id] in unseen for class_id in labelled.truth])
+    return {
+        group: evaluate_labelled(labelled.at(np.flatnonzero(is_unseen == wanted)), prototypes)
+        for group, wanted in (("seen", False), ("unseen", True))
+    }
 
 
 def _mean_r_precision(gallery: Gallery, prototypes: Prototypes, drawn: dict[str, Scene]) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from zsretrieve.archives.names import can_be_written, is_number, numbered
-from zsretrieve.errors import OptionalDependencyError, SourceError
+from zsretrieve.errors import SourceError
 from zsretrieve.images import is_image_name
 
 _SYNSET = re.compile(r"n\d{8}")
@@ -119,14 +119,9 @@ def _development_kit_labels(path: Path, ids: list[int]) -> list[str]:
             f"'{path}' holds bare numbers, whose order is the development kit's own",
             hint=f"Put the kit's meta.mat into '{path.parent}', or give a file with synset ids.",
         )
-    try:
-        from scipy.io import loadmat
-        from scipy.io.matlab import MatReadError
-    except ImportError as error:
-        raise OptionalDependencyError(
-            "reading the development kit's meta.mat needs scipy",
-            hint="Install it with: pip install scipy (or: uv pip install scipy)",
-        ) from error
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
     try:
         synsets = loadmat(str(meta), squeeze_me=True, struct_as_record=False)["synsets"]
         by_id = {int(s.ILSVRC2012_ID): str(s.WNID) for s in synsets}

@@ -1,7 +1,4 @@
-"""Which encoder, which index, which device: the only place that names the adapters.
-
-Every adapter is imported when it is first needed, so that a command pays only for what it uses.
-"""
+"""Which engine encodes, on which device and in which precision."""
 
 from __future__ import annotations
 
@@ -10,46 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zsretrieve.encoders import gpus
-from zsretrieve.encoders.metadata import provide
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
-from zsretrieve.errors import CacheError, ConversionError, DeviceError, MissingGpuError, OptionalDependencyError
-from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder, Pixels
+from zsretrieve.errors import CacheError, DeviceError, OptionalDependencyError
+from zsretrieve.ports import Encoder, MakeEncoder
 from zsretrieve.records import Encoding
+from zsretrieve.wiring.models import converted_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from zsretrieve.backends.faiss_flat import FaissBackend
-    from zsretrieve.encoders.calibrated import Quantised
-    from zsretrieve.encoders.converted import CacheEntry, Converted
     from zsretrieve.encoders.naming import ModelName
-    from zsretrieve.encoders.registry import ModelInfo
     from zsretrieve.records import Space
-
-__all__ = [
-    "DEFAULT_MODEL",
-    "automatic_encoding",
-    "automatic_index_device",
-    "cached_models",
-    "check_compiling",
-    "check_int8",
-    "check_runs_int8",
-    "clear_cached_models",
-    "describe_model",
-    "export_model",
-    "index_backend",
-    "is_quantised",
-    "known_identity",
-    "known_models",
-    "load_encoder",
-    "planned_encoding",
-    "provide",
-    "quantise",
-    "remembered_queries",
-    "remembering",
-]
 
 ENGINES = ("auto", "torch", "openvino")
 INT8 = "int8"
@@ -134,6 +101,18 @@ def check_compiling(*, precision: str = "auto", engine: str = "auto") -> None:
         )
 
 
+def check_runs_int8(device: str = "auto", engine: str = "auto") -> None:
+    """Raise DeviceError if int8 is asked for elsewhere than in OpenVINO on the CPU."""
+    if engine not in ("auto", "openvino"):
+        raise DeviceError(
+            f"int8 runs in openvino on the CPU, not in '{engine}'", hint="Leave out --engine, or use --precision bf16."
+        )
+    if device not in ("auto", "cpu"):
+        raise DeviceError(
+            f"int8 runs in openvino on the CPU, not on '{device}'", hint="Leave out --device, or use --precision bf16."
+        )
+
+
 def automatic_encoding() -> Encoding:
     """Engine, precision and device that ``auto`` chooses on this machine. Raises ImportError if it cannot run."""
     planned = planned_encoding()
@@ -172,96 +151,6 @@ def remembering(
     return RememberingEncoder(space, asked, load, as_planned)
 
 
-def export_model(model: str, *, force: bool = False) -> Converted:
-    """Convert a model for the CPU engine, or find it converted.
-
-    Raises
-    ------
-    ModelNameError, WeightsUnavailableError
-        If it cannot be loaded.
-    ConversionError
-        If it does not convert; the message says why.
-    CacheError
-        If the cache folder cannot be written.
-    """
-    from zsretrieve.encoders import converted
-
-    name = parse_model_name(model)
-    if force:
-        converted.forget(name)
-    made = _converted(name)
-    if made.failure is not None:
-        raise ConversionError(
-            f"'{name.written}' cannot be converted: {made.failure}", hint="It runs all the same, by --engine torch."
-        )
-    return made
-
-
-def is_quantised(model: str) -> bool:
-    """Whether a model is calibrated for int8."""
-    from zsretrieve.encoders import calibrated, converted
-
-    found = converted.find(parse_model_name(model))
-    return found is not None and found.failure is None and calibrated.find(found) is not None
-
-
-def check_runs_int8(device: str = "auto", engine: str = "auto") -> None:
-    """Raise DeviceError if int8 is asked for elsewhere than in OpenVINO on the CPU."""
-    if engine not in ("auto", "openvino"):
-        raise DeviceError(
-            f"int8 runs in openvino on the CPU, not in '{engine}'", hint="Leave out --engine, or use --precision bf16."
-        )
-    if device not in ("auto", "cpu"):
-        raise DeviceError(
-            f"int8 runs in openvino on the CPU, not on '{device}'", hint="Leave out --device, or use --precision bf16."
-        )
-
-
-def check_int8() -> None:
-    """Raise OptionalDependencyError unless a model can be quantised here."""
-    from zsretrieve.encoders import quantising
-
-    quantising.check_installed()
-
-
-def cached_models() -> list[CacheEntry]:
-    """The converted models in the user's cache folder, the oldest first."""
-    from zsretrieve.encoders import converted
-
-    return converted.entries()
-
-
-def remembered_queries() -> tuple[int, int]:
-    """How many vectors of queries are kept in the cache folder, and their bytes on the disk."""
-    from zsretrieve.encoders import remembered
-
-    return remembered.size()
-
-
-def clear_cached_models(model: str | None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all, and the remembered queries with them.
-
-    Raises ModelNameError and CacheError, see ``converted.clear``.
-    """
-    from zsretrieve.encoders import converted, remembered
-
-    if model is None:
-        remembered.clear()
-        return converted.clear()
-    return converted.clear(model)
-
-
-def quantise(
-    model: str, pictures: Sequence[Pixels], others: Sequence[Pixels], *, force: bool = False, anew: bool = True
-) -> Quantised:
-    """Calibrate the int8 picture tower of a model. Parameters and errors are those of ``quantising.calibrate``, and of
-    ``export_model``.
-    """
-    from zsretrieve.encoders import quantising
-
-    return quantising.calibrate(export_model(model), pictures, others, force=force, anew=anew)
-
-
 def _only_engine(engine: str, precision: str, *, compiled: bool = False) -> str:
     """``auto`` as the one engine that does what is asked, where only one does."""
     if engine == "auto" and precision == INT8:
@@ -290,7 +179,7 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     """The encoder, or None, with a line that says why, if torch must do it."""
     resolved, mend = _cpu_precision(precision), ""
     try:
-        made = _converted(name)
+        made = converted_model(name)
         if made.failure is None:
             from zsretrieve.encoders import calibrated
             from zsretrieve.encoders.openvino_engine import OpenVinoEncoder
@@ -308,89 +197,9 @@ def _openvino_encoder(name: ModelName, engine: str, precision: str, batch_size: 
     return None
 
 
-def _converted(name: ModelName) -> Converted:
-    from zsretrieve.encoders import converted
-
-    found = converted.find(name)
-    if found is None:
-        _log.info(f"preparing {name.written} for this machine, once ...")
-        from zsretrieve.encoders.converting import convert_once
-
-        found = convert_once(name)
-    return found
-
-
 def _cpu_precision(precision: str) -> str:
     if precision not in PRECISIONS:
         raise DeviceError(f"'{precision}' is not a precision", hint=f"Use {', '.join(PRECISIONS)}.")
     if precision != "auto":
         return precision
     return cpu_best()
-
-
-def automatic_index_device() -> str:
-    """Device that ``auto`` gives an index on this machine."""
-    return _faiss_backend("auto").device
-
-
-def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
-    """The FAISS backend. Parameters and errors are those of ``FaissBackend``, but where FAISS sees fewer GPUs than
-    are named, that is logged and indexes stay on the CPU.
-    """
-    try:
-        return _faiss_backend(device, half=half, sharded=sharded)
-    except ImportError as error:  # it is imported only where there may be a GPU
-        raise OptionalDependencyError(
-            f"FAISS cannot be imported: {error}",
-            hint="Install one of faiss-gpu (Linux x86-64) and faiss-cpu (elsewhere), never both.",
-        ) from error
-    except MissingGpuError as error:
-        # The model may run on a GPU that the installed FAISS does not know.
-        _log.warning(f"{error.message}, so the index stays on the CPU; what mends it is told by: zsretrieve doctor")
-        return _faiss_backend("cpu")
-
-
-def _faiss_backend(device: str, *, half: bool = False, sharded: bool = False) -> FaissBackend:
-    from zsretrieve.backends.faiss_flat import FaissBackend
-
-    if device == "auto" and not gpus.there_may_be_one():
-        device = "cpu"  # which FAISS need not be asked, nor imported
-    return FaissBackend(device, half=half, sharded=sharded, memory=_cache_folder)
-
-
-def _cache_folder() -> Path:
-    from zsretrieve.encoders.cache import cache_folder
-
-    return cache_folder()
-
-
-def known_identity(model: str) -> str | None:
-    """What identifies the weights of a model, told without loading it; None for one of the hub that is not fetched yet.
-
-    Raises
-    ------
-    ModelNameError
-        If the name cannot be read.
-    WeightsUnavailableError
-        If the files of a model on disk cannot be read.
-    """
-    from zsretrieve.encoders.identity import weights_identity
-    from zsretrieve.encoders.naming import NameForm
-
-    name = parse_model_name(model)
-    identity = weights_identity(name)
-    return None if name.form is NameForm.HUB and "@" not in identity else identity
-
-
-def known_models(search: str = "") -> list[ModelInfo]:
-    """The pretrained models of open_clip's registry."""
-    from zsretrieve.encoders import registry
-
-    return registry.known_models(search)
-
-
-def describe_model(name: str) -> dict[str, object]:
-    """What is known of a model without loading its weights. Raises ModelNameError if there is none."""
-    from zsretrieve.encoders.describe import describe
-
-    return describe(name)

@@ -1,0 +1,125 @@
+"""Pictures with their true classes: what evaluation, the prompt lab and few-shot work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve import addresses
+from zsretrieve.errors import SourceError
+from zsretrieve.labels import map_labels
+from zsretrieve.records import Item, PromptSet, Skipped, Space
+from zsretrieve.store.indexes import Gallery
+from zsretrieve.vectors import Rows, Vectors
+from zsretrieve.verbs.encode import Encoded
+from zsretrieve.verbs.selecting import selected
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Vectors and their classes.
+
+    Attributes
+    ----------
+    vectors : float32 of shape (n, dim), unit rows
+    truth : int64 of shape (n,)
+        Class ids of ``prompts``.
+    items : tuple of Item, length n
+    paths : tuple of str, length n
+        As they are opened.
+    prompts : PromptSet
+    space : Space
+    skipped : tuple of Skipped
+        Inputs that never became vectors.
+    unlabelled : int
+        Pictures without a label, which are not here.
+    where : str, optional
+        The filter that the pictures passed.
+    """
+
+    vectors: Vectors
+    truth: NDArray[np.int64]
+    items: tuple[Item, ...]
+    paths: tuple[str, ...]
+    prompts: PromptSet
+    space: Space
+    skipped: tuple[Skipped, ...]
+    unlabelled: int
+    where: str | None = None
+
+    def at(self, rows: Rows) -> Labelled:
+        """Some of its pictures; what was left out of all of them is not counted here."""
+        return replace(
+            self,
+            vectors=self.vectors[rows],
+            truth=self.truth[rows],
+            items=tuple(self.items[row] for row in rows),
+            paths=tuple(self.paths[row] for row in rows),
+            skipped=(),
+            unlabelled=0,
+        )
+
+
+def labelled_gallery(gallery: Gallery, prompts: PromptSet, *, where: str | None = None) -> Labelled:
+    """The labelled pictures of a gallery, or those of them that pass a filter.
+
+    Raises
+    ------
+    SourceError
+        If the gallery is empty, or no picture has a label.
+    ClassMappingError
+        If a label is none of the classes.
+    FilterError
+        If the filter cannot be used, or nothing passes it.
+    """
+    rows = selected(gallery, where)
+    chosen = np.arange(len(gallery.items)) if rows is None else rows
+    items = [gallery.items[int(row)] for row in chosen]
+    if not any(item.label is not None for item in items):
+        which = "images of the gallery" if rows is None else "images that pass the filter"
+        raise SourceError(
+            f"none of the {which} has a label",
+            hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
+        )
+    paths = [gallery.path_of(item) for item in items]
+    vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
+    return _labelled(items, paths, vectors, prompts, gallery.space, gallery.manifest.skipped, where)
+
+
+def labelled_source(encoded: Encoded, root: str | None, prompts: PromptSet, space: Space) -> Labelled:
+    """The labelled pictures of a source that was encoded. Raises SourceError and ClassMappingError as above."""
+    paths = [addresses.join(root, item.path) for item in encoded.items]
+    return _labelled(list(encoded.items), paths, encoded.vectors, prompts, space, encoded.skipped, None)
+
+
+def class_ids(labels: Sequence[str | None], prompts: PromptSet) -> dict[str, int]:
+    """The class of every label. Raises SourceError if there is none, ClassMappingError if one has no class."""
+    known = [label for label in labels if label is not None]
+    if not known:
+        raise SourceError(
+            "none of the images has a label",
+            hint="Put the images into one folder per class, or give --ground-truth FILE.",
+        )
+    return map_labels(known, prompts)
+
+
+def _labelled(
+    items: list[Item],
+    paths: list[str],
+    vectors: Vectors,
+    prompts: PromptSet,
+    space: Space,
+    skipped: tuple[Skipped, ...],
+    where: str | None,
+) -> Labelled:
+    ids = class_ids([item.label for item in items], prompts)
+    at = [row for row, item in enumerate(items) if item.label is not None]
+    truth = np.array([ids[label] for row in at if (label := items[row].label) is not None], dtype=np.int64)
+    kept = vectors if len(at) == len(items) else np.ascontiguousarray(vectors[at])
+    return Labelled(
+        kept, truth, tuple(items[row] for row in at), tuple(paths[row] for row in at), prompts, space, skipped,
+        len(items) - len(at), where,
+    )  # fmt: skip
