@@ -64,6 +64,11 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded(running(arguments), NOT_FOR_HELP) == set()
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_the_table_of_models_loads_no_model_library(form: str) -> None:
+    assert loaded(running(["models", "list", "siglip", "--format", form])) == set()
+
+
 def test_help_loads_only_the_command_it_is_about() -> None:
     commands = tuple(f"zsretrieve.cli.{name}" for name in ("classify", "doctor", "index", "keep", "models", "search"))
     assert loaded(running(["--help"]), commands) == set()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         export_model,
         load_encoder,
         precision_of_queries,
+        published_models,
         remembered_queries,
         remembering,
     )
@@ -80,6 +81,7 @@ __all__ = [
     "open_source",
     "open_vectors",
     "precision_of_queries",
+    "published_models",
     "read_prompts",
     "rebuild",
     "remembered_queries",
@@ -135,6 +137,7 @@ _HOMES = {
         "export_model",
         "load_encoder",
         "precision_of_queries",
+        "published_models",
         "remembered_queries",
         "remembering",
     ),

@@ -12,6 +12,7 @@ from zsretrieve.records import Encoding, Space
 
 if TYPE_CHECKING:
     from zsretrieve.encoders.converted import CacheEntry
+    from zsretrieve.encoders.published import PublishedModel
 
 
 def load_encoder(
@@ -104,6 +105,22 @@ def clear_cache(model: str | None = None) -> list[CacheEntry]:
         If it cannot be deleted.
     """
     return wiring.clear_cached_models(model)
+
+
+def published_models(search: str = "", *, by: str = "gflop") -> list[PublishedModel]:
+    """What is published of the models people use: size, cost, ImageNet zero-shot Prec@1, licence, with sources.
+
+    None of the figures was measured by this project; docs/models.md says what they mean.
+
+    Parameters
+    ----------
+    search : str
+        Words that the names must hold.
+    by : str
+        ``top1`` (the most accurate first), ``gflop`` (operations of the picture tower), ``params``, image ``size`` (the
+        least first) or ``name``. What is unknown comes last.
+    """
+    return wiring.published_models(search, by=by)
 
 
 def check_model(model: str, space: Space) -> bool:

@@ -1,9 +1,11 @@
-"""``zsretrieve models``: what can be loaded."""
+"""``zsretrieve models``: what can be loaded, and what is published of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +13,9 @@ from zsretrieve.cli import options, output
 from zsretrieve.cli.later import Command, Group
 from zsretrieve.cli.output import OutputFormat, ReportFormat
 
-# Below this many columns the tokenizer's name would break the model's.
-_WIDE = 120
+if TYPE_CHECKING:
+    from zsretrieve.encoders.published import PublishedModel
+    from zsretrieve.encoders.registry import ModelInfo
 
 app = typer.Typer(
     name="models", cls=Group, no_args_is_help=True, help="Find models, see what they are, convert them for the CPU."
@@ -22,39 +25,119 @@ cache_app = typer.Typer(
 )
 app.add_typer(cache_app)
 
+# What a column of a table takes beside its text, and how many columns are shown even where they have no room.
+_BETWEEN, _NEEDED = 3, 4
+
+
+class Sort(StrEnum):
+    TOP1 = "top1"
+    GFLOP = "gflop"
+    PARAMS = "params"
+    SIZE = "size"
+    NAME = "name"
+
 
 @app.command("list", cls=Command)
 def list_(
     context: typer.Context,
     search: Annotated[list[str] | None, typer.Argument(metavar="[SEARCH]...", help="Words the name must hold.")] = None,
-    cached: Annotated[bool, typer.Option("--cached", help="Only models whose weights are on this machine.")] = False,
+    sort: Annotated[
+        Sort | None,
+        typer.Option(
+            "--sort",
+            help="By Prec@1 (top1, the best first), operations, parameters, image size (the least first) or name. "
+            "Without it by operations, and with --all as open_clip lists them.",
+        ),
+    ] = None,
+    front: Annotated[bool, typer.Option("--front", help="Only the models on the front of speed and accuracy.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="All pretrained models that open_clip knows.")] = False,
+    cached: Annotated[
+        bool,
+        typer.Option("--cached", help="Only models whose weights are on this machine, of all that open_clip knows."),
+    ] = False,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
 ) -> None:
-    """List the pretrained models that open_clip knows.
+    """List the models people use: cost, size, licence, and the ImageNet zero-shot Prec@1 that is published of them.
 
-    Example: zsretrieve models list siglip 256
+    GFLOP are billions of operations of the picture tower for one picture, a multiplication with its addition being two.
+    Models marked * are on the front: every other one of the table needs more GFLOP or is less accurate, or is equal in
+    both. Nothing here was measured by this program; --format json names the source of each figure.
+
+    Example: zsretrieve models list siglip --sort top1
     """
     from zsretrieve import wiring
 
-    with output.working(options.verbosity(context), "reading the registry"):
-        models = [m for m in wiring.known_models(" ".join(search or ())) if m.cached or not cached]
-    if form is not OutputFormat.TABLE:
-        rows = [{**asdict(m), "image_size": f"{m.image_size[0]}x{m.image_size[1]}"} for m in models]
-        output.write_rows(rows, form)
-        return
     told = options.verbosity(context)
-    if not models:
-        output.note(told, f"no model matches '{' '.join(search or ())}'")
+    words = " ".join(search or ())
+    infos: dict[str, ModelInfo] = {}
+    if whole or cached:
+        with output.working(told, "reading the registry"):
+            infos = {info.name: info for info in wiring.known_models(words) if info.cached or not cached}
+        models = wiring.published_of(list(infos.values()), by=sort)
+    else:
+        models = wiring.published_models(words, by=sort or Sort.GFLOP)
+    if front:
+        models = [model for model in models if model.front]
+    if form is not OutputFormat.TABLE:
+        output.write_rows([_row(model, infos.get(model.name)) for model in models], form)
         return
-    wide = output.out().width >= _WIDE
-    columns = ("model", "image", "dim", "context", "activation", *(("tokenizer",) if wide else ()), "cached")
-    table = output.table(*columns, right=("image", "dim", "context"))
-    for m in models:
-        size = str(m.image_size[0]) if m.image_size[0] == m.image_size[1] else f"{m.image_size[0]}x{m.image_size[1]}"
-        cells = [m.name, size, str(m.dim), str(m.context_length), m.activation]
-        table.add_row(*cells, *((m.tokenizer,) if wide else ()), "yes" if m.cached else "")
+    if not models:
+        where = " on this machine" if cached else "" if whole else "; --all looks among all that open_clip knows"
+        output.note(told, f"no model matches '{words}'{where}")
+        return
+    _show(models, infos)
+    which = "models" if whole or cached else "models people use (--all: all that open_clip knows)"
+    output.note(told, f"{len(models)} {which}; the bundled one is called demo")
+
+
+def _row(model: PublishedModel, info: ModelInfo | None) -> dict[str, Any]:
+    own = asdict(info) if info is not None else {"name": model.name, "arch": model.arch, "tag": model.tag}
+    height, width = model.image_size
+    return {**own, "image_size": f"{height}x{width}", "dim": model.dim, **model.facts()}
+
+
+def _show(models: Sequence[PublishedModel], infos: dict[str, ModelInfo]) -> None:
+    """A table of the columns that have room, the most needed first, and below it what they mean."""
+
+    def of(name: str) -> Callable[[PublishedModel], str]:
+        return lambda model: str(getattr(infos[model.name], name))
+
+    columns: list[tuple[str, Callable[[PublishedModel], str]]] = [
+        ("", lambda model: "*" if model.front else ""),
+        ("model", lambda model: model.name),
+        ("Prec@1 %", lambda model: "" if model.prec1 is None else f"{100 * model.prec1:.1f}"),
+        ("GFLOP", lambda model: "" if model.gflop is None else f"{model.gflop:,.1f}"),
+        ("licence", lambda model: model.license or ""),
+        ("params M", lambda model: "" if model.params is None else f"{model.params:,.1f}"),
+        ("image", lambda model: "x".join(str(side) for side in dict.fromkeys(model.image_size))),
+        ("dim", lambda model: str(model.dim)),
+        ("languages", lambda model: "many" if model.multilingual else ""),
+    ]
+    if infos:
+        columns += [
+            ("cached", lambda model: "yes" if infos[model.name].cached else ""),
+            ("context", of("context_length")),
+            ("activation", of("activation")),
+            ("tokenizer", of("tokenizer")),
+        ]
+    shown: dict[str, list[str]] = {}
+    room = output.out().width
+    for name, cell in columns:
+        cells = [cell(model) for model in models]
+        room -= max(len(text) for text in (name, *cells)) + _BETWEEN
+        if room < 0 and len(shown) >= _NEEDED:
+            break
+        shown[name] = cells
+    table = output.table(*shown, right=("Prec@1 %", "GFLOP", "params M", "image", "dim", "context"))
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*(output.cell(text) for text in row))
     output.show(table)
-    output.note(told, f"{len(models)} models; the bundled one is called demo")
+    told = (
+        "Prec@1: ImageNet-1k, zero-shot, as published, not measured here. GFLOP: of the picture tower for one picture.",
+        "* on the front: every other model of the table needs more GFLOP or is less accurate, or is equal in both.",
+    )
+    for line in told[: 2 if any(model.front for model in models) else 1]:
+        output.out().print(line, markup=False)
 
 
 @app.command("show", cls=Command)
@@ -62,7 +145,8 @@ def show(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")],
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
 ) -> None:
-    """Show what a model is: image size, dim, context, resolved activation, preprocessing, where its weights come from.
+    """Show what a model is: image size, dim, context, resolved activation, preprocessing, where its weights come from,
+    and what is published of it.
 
     Example: zsretrieve models show ViT-B-32/openai
     """
@@ -75,7 +159,11 @@ def show(
     table = output.table("", "")
     table.show_header = False
     for key, value in described.items():
-        if isinstance(value, dict):
+        if value is None:
+            continue
+        if key == "imagenet_prec@1":
+            value = output.percent(float(str(value)))
+        elif isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
         elif isinstance(value, bool):
             value = "yes" if value else "no"

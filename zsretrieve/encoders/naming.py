@@ -88,7 +88,7 @@ def parse_model_name(name: str) -> ModelName:
             return ModelName(NameForm.TAG, arch, rest, name)
     if name.lower() == DEMO:
         raise ModelNameError(f"'{name}' is not a model name", hint=f"Did you mean {DEMO}?")
-    more = f"An architecture needs a tag: `zsretrieve models list {name}` shows them. " if name else ""
+    more = f"An architecture needs a tag: `zsretrieve models list {name} --all` shows them. " if name else ""
     raise ModelNameError(f"'{name}' is not a model name", hint=f"{more}{_FORMS}")
 
 

@@ -135,5 +135,5 @@ def _nearest(arch: str, tag: str | None, archs: list[str]) -> str:
         tags = open_clip.list_pretrained_tags_by_model(name)
         names.append(f"{name}/{tag if tag in tags else tags[0]}" if tags else name)
     if not names:
-        return "`zsretrieve models list` shows all names."
-    return f"Did you mean {' or '.join(names)}? `zsretrieve models list` shows all names."
+        return "`zsretrieve models list --all` shows all names."
+    return f"Did you mean {' or '.join(names)}? `zsretrieve models list --all` shows all names."

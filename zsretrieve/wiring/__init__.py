@@ -23,6 +23,8 @@ from zsretrieve.wiring.models import (
     is_quantised,
     known_identity,
     known_models,
+    published_models,
+    published_of,
     quantise,
     remembered_queries,
 )
@@ -45,6 +47,8 @@ __all__ = [
     "load_encoder",
     "planned_encoding",
     "provide",
+    "published_models",
+    "published_of",
     "quantise",
     "remembered_queries",
     "remembering",

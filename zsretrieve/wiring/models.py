@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zsretrieve.encoders.calibrated import Quantised
     from zsretrieve.encoders.converted import CacheEntry, Converted
     from zsretrieve.encoders.naming import ModelName
+    from zsretrieve.encoders.published import PublishedModel
     from zsretrieve.encoders.registry import ModelInfo
 
 _log = logging.getLogger("zsretrieve")
@@ -136,8 +137,43 @@ def known_models(search: str = "") -> list[ModelInfo]:
     return registry.known_models(search)
 
 
-def describe_model(name: str) -> dict[str, object]:
-    """What is known of a model without loading its weights. Raises ModelNameError if there is none."""
-    from zsretrieve.encoders.describe import describe
+def published_models(search: str = "", *, by: str = "gflop") -> list[PublishedModel]:
+    """The models of the table of published figures whose name holds every word of ``search``, in one of the orders of
+    ``published.ordered``; no model library is loaded.
+    """
+    from zsretrieve.encoders import published
 
-    return describe(name)
+    words = search.lower().split()
+    found = [model for model in published.published_models() if all(word in model.name.lower() for word in words)]
+    return published.ordered(found, by)
+
+
+def published_of(infos: Sequence[ModelInfo], *, by: str | None = None) -> list[PublishedModel]:
+    """What is published of models of the registry, in their order or in one of ``published.ordered``; of those that are
+    not in the table only what the registry says.
+    """
+    from zsretrieve.encoders import published
+
+    models = [
+        published.published_model(info.arch, info.tag)
+        or published.PublishedModel(info.name, info.arch, info.tag, info.image_size, info.dim)
+        for info in infos
+    ]
+    return published.ordered(models, by) if by is not None else models
+
+
+def describe_model(name: str) -> dict[str, object]:
+    """What is known of a model without loading its weights, and what is published of it. Raises ModelNameError if there
+    is none.
+    """
+    from zsretrieve.encoders import published
+    from zsretrieve.encoders.describe import describe
+    from zsretrieve.encoders.naming import NameForm
+
+    described = describe(name)
+    parsed = parse_model_name(name)
+    if parsed.form is NameForm.TAG:
+        found = published.published_model(str(parsed.arch), parsed.rest)
+        if found is not None:
+            described |= found.facts()
+    return described
