@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate
+    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate, evaluate_with_run
     from zsretrieve.api.building import (
         build_gallery,
         build_gallery_with_report,
@@ -66,6 +66,7 @@ __all__ = [
     "commits",
     "compact",
     "evaluate",
+    "evaluate_with_run",
     "export_index",
     "export_model",
     "find_duplicates",
@@ -99,6 +100,7 @@ _HOMES = {
         "check_labels",
         "classify",
         "evaluate",
+        "evaluate_with_run",
     ),
     "building": (
         "build_gallery",
