@@ -27,6 +27,7 @@ def classify(
     encoder: Encoder | None = None,
     *,
     k: int | None = None,
+    reject: Reject | None = None,
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
@@ -36,7 +37,8 @@ def classify(
 ) -> Classification:
     """The k nearest classes of every picture; a gallery is classified without encoding anything.
 
-    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``.
+    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``; ``reject`` marks those
+    whose answer is not sure enough.
 
     Raises
     ------
@@ -47,11 +49,11 @@ def classify(
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
         _refuse_skips(found, strict)
-        return _classify.classify_gallery(found, prototypes, k=k, where=where)
+        return _classify.classify_gallery(found, prototypes, k=k, reject=reject, where=where)
     _refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        k=k, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
+        k=k, reject=reject, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -137,6 +139,17 @@ def check_k(k: int | None, n_classes: int) -> None:
     """Raise RankError, before anything is loaded, if ``classify`` would."""
     if k is not None:
         ranking.check_k(k, n_classes, "classes")
+
+
+def check_asked(
+    prototypes: Prototypes,
+    *,
+    ranks: Sequence[int] | None = None,
+    retrieval_at: Sequence[int] = (),
+    reject: Reject | None = None,
+) -> None:
+    """Raise RankError, before anything is loaded, if ``evaluate`` would."""
+    _evaluate.check_asked(len(prototypes.index), ranks, retrieval_at, reject)
 
 
 def check_labels(source: Source, prototypes: Prototypes) -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zsretrieve.errors import RankError
 from zsretrieve.metrics import (
     bootstrap_mean,
     coverage_curve,
     hits_at,
     mean_per_class_recall,
-    rejection,
-    threshold_for,
     wilson,
 )
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
-from zsretrieve.results import ClassScore, Confusion, EvalReport, Merged, Reject, Rejection, Run
+from zsretrieve.results import ClassScore, Confusion, EvalReport, Merged, Reject, Run
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
+from zsretrieve.verbs import rejecting
 from zsretrieve.verbs.encode import OnProgress, encode_source
 from zsretrieve.verbs.labelled import Labelled, class_ids, labelled_gallery, labelled_source
 from zsretrieve.verbs.retrieving import retrieval
@@ -31,7 +27,6 @@ from zsretrieve.verbs.scoring import scored
 
 RANKS = (1, 5)
 RETRIEVAL_AT = (1, 5, 10, 100)
-WAYS = ("probability", "margin")
 # A run keeps at least so many classes of every picture, or as many as there are.
 _KEPT = 5
 
@@ -83,20 +78,8 @@ def check_asked(
         check_k(k, n_classes, "classes", "there are")
     for k in retrieval_at:
         check_k(k, max(k, 1), "images")
-    if reject is None:
-        return
-    if reject.by not in WAYS:
-        raise RankError(
-            f"images cannot be rejected by '{reject.by}'", hint=f"Reject them by one of: {', '.join(WAYS)}."
-        )
-    if (reject.below is None) == (reject.wanted is None):
-        raise RankError("either a threshold or a wanted precision rejects images", hint="Give one of the two.")
-    if reject.below is not None and not math.isfinite(reject.below):
-        raise RankError(f"the threshold {reject.below} is no {reject.by}", hint="Give a number from 0 to 1.")
-    if reject.wanted is not None and not 0 < reject.wanted <= 1:
-        raise RankError(
-            f"the wanted precision {reject.wanted} is no fraction", hint="Give a number above 0 and at most 1."
-        )
+    if reject is not None:
+        rejecting.check(reject)
 
 
 def evaluate_labelled(
@@ -146,7 +129,6 @@ def run_and_report(
     n, truth, correct = len(run.truth), run.truth, run.correct
     hits = {k: int(hits_at(run.ranked, truth, k).sum()) for k in ks}
     per_class = scores_of_classes(run)
-    confidences = {by: confidence(run, by) for by in WAYS}
     return run, EvalReport(
         n_scored=n,
         n_correct=hits[1],
@@ -164,15 +146,10 @@ def run_and_report(
         where=labelled.where,
         merged=merged(run),
         calibration=calibration,
-        coverage={by: coverage_curve(confidences[by], correct) for by in WAYS},
-        rejection=None if reject is None else _rejected(confidences[reject.by], correct, reject),
+        coverage={by: coverage_curve(rejecting.confidence(run, by), correct) for by in rejecting.WAYS},
+        rejection=None if reject is None else rejecting.rejected(run, reject),
         retrieval=retrieval(labelled, prototypes, retrieval_at) if retrieval_at else None,
     )
-
-
-def confidence(run: Run, by: str) -> NDArray[np.float64]:
-    """How sure of its best class a run is, by ``probability`` or ``margin``, float64 of shape (n,)."""
-    return run.margins if by == "margin" else run.probabilities[:, 0]
 
 
 def scores_of_classes(run: Run) -> tuple[ClassScore, ...]:
@@ -205,18 +182,3 @@ def merged(run: Run) -> Merged | None:
     alike = np.array([first.setdefault(name, row) for row, name in enumerate(run.class_names)])
     n_correct = int((alike[run.ranked[:, 0]] == alike[run.truth]).sum())
     return Merged(n_correct / len(run.truth), wilson(n_correct, len(run.truth)), n_correct, shared)
-
-
-def _rejected(sure: NDArray[np.float64], correct: NDArray[np.bool_], reject: Reject) -> Rejection:
-    threshold = reject.below
-    if reject.wanted is not None:
-        threshold = threshold_for(sure, correct, reject.wanted)
-        if threshold is None:
-            best = max(coverage_curve(sure, correct, len(sure)), key=lambda point: point.accuracy)
-            raise RankError(
-                f"no threshold on the {reject.by} makes {100 * reject.wanted:g} % of the answers right; "
-                f"the best is {100 * best.accuracy:.2f} % of {best.n_answered}, from {best.threshold:.6g} on",
-                hint="Want less, or reject by the other way.",
-            )
-    assert threshold is not None
-    return rejection(sure, correct, threshold, by=reject.by, wanted=reject.wanted)
