@@ -8,6 +8,9 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+
+pytest.importorskip("matplotlib", reason="the extra report is not installed")
+
 from kits.runs import report_of, run_of
 
 from zsretrieve.errors import OptionalDependencyError

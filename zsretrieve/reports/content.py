@@ -159,6 +159,7 @@ def _pair(run: Run, pair: Pair) -> dict[str, Any]:
 
 def _image(run: Run, row: int) -> dict[str, Any]:
     truth, best = int(run.truth[row]), int(run.ranked[row, 0])
+    several = run.ranked.shape[1] > 1
     at = np.flatnonzero(run.ranked[row] == truth)
     rank = int(at[0]) + 1 if len(at) else None
     return {
@@ -169,7 +170,8 @@ def _image(run: Run, row: int) -> dict[str, Any]:
         "predicted_class": run.class_names[best],
         "probability": float(run.probabilities[row, 0]),
         "score": float(run.scores[row, 0]),
-        "margin": float(run.scores[row, 0]) - float(run.scores[row, 1]) if run.scores.shape[1] > 1 else None,
+        "margin": float(run.scores[row, 0]) - float(run.scores[row, 1]) if several else None,
+        "second_class": run.class_names[int(run.ranked[row, 1])] if several else None,
         "true_rank": rank,
         "true_probability": None if rank is None else float(run.probabilities[row, rank - 1]),
         "n_ranked": run.ranked.shape[1],

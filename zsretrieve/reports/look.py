@@ -20,9 +20,9 @@ STYLE = file_text("style.css")
 
 
 def environment() -> jinja2.Environment:
-    """Templates that escape what they are given, with the filters ``percent``, ``number``, ``width`` and ``short``."""
+    """Templates that escape what they are given, with the filters of this module."""
     made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    made.filters |= {"percent": percent, "number": number, "width": width, "short": short}
+    made.filters |= {"percent": percent, "interval": interval, "number": number, "width": width, "short": short}
     return made
 
 
@@ -33,6 +33,11 @@ def markup(text: str) -> str:
 
 def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def interval(ends: dict[str, float]) -> str:
+    """The ``low`` and ``high`` end, in percent."""
+    return f"{100 * ends['low']:.1f} to {percent(ends['high'])}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def number(value: float | None) -> str:

@@ -120,7 +120,7 @@ def write_report(
     except OptionalDependencyError:
         drawn = None
     page = _render(content, shown, drawn)
-    kind = Kind(is_folder=False, is_ours=lambda there: _is_ours(there) or (force and there.is_file()))
+    kind = Kind(is_folder=False, is_ours=lambda there: _is_ours(there) or (force and there.is_file()), name="report")
     with replacing(path, kind, force=True) as beside:
         # Paths may hold bytes that are no UTF-8.
         beside.write_text(page, encoding="utf-8", errors="backslashreplace")
