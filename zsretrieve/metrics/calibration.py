@@ -106,7 +106,7 @@ def fit_softmax_scale(scores: Scores, truth: NDArray[np.int64], scale: float) ->
 
     The loss is convex in the scale, so there is one minimum; it is searched for on the logarithm, from a hundredth
     of ``scale`` to a hundred times it. Where every image is right the loss falls for ever, and the end of that range
-    is returned.
+    is returned, or ``scale`` itself if nothing is left to gain.
     """
     return scale * _best_factor(lambda factor: softmax_loss(scores, truth, factor * scale))
 
@@ -131,4 +131,8 @@ def _best_factor(loss: Callable[[float], float]) -> float:
     found = minimize_scalar(
         lambda power: loss(math.exp(power)), bounds=(-reach, reach), method="bounded", options={"xatol": 1e-5}
     )
+    # The search never looks at the ends themselves, and knows nothing of flat losses, as of a single class.
+    for factor in (1.0, FARTHEST, 1 / FARTHEST):
+        if loss(factor) <= found.fun:
+            return factor
     return math.exp(found.x)
