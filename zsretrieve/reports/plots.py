@@ -19,6 +19,7 @@ from zsretrieve.results import Bin, EvalReport, Run
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Formatter
 
 # A histogram says more than bars from here on.
 MANY_CLASSES = 24
@@ -89,7 +90,7 @@ def plots(run: Run, report: EvalReport) -> dict[str, Plot]:
         )  # fmt: skip
     classes = most_confused(report, _MATRIX_CLASSES)
     if classes:
-        side = 2.6 + 0.28 * len(classes)
+        side = 3.4 + 0.28 * len(classes)
         made["matrix"] = _plot(
             (side + 0.6, side), lambda figure, colours: _matrix(figure, colours, run, classes),
             f"Confusion matrix of the {len(classes)} most confused classes; the counts of pairs stand in the table.",
@@ -105,7 +106,7 @@ def _svg(size: tuple[float, float], draw: Draw, colours: _Colours) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none", "svg.hashsalt": "zsretrieve", "font.family": "sans-serif", "font.size": 10,
         "text.color": colours.ink, "axes.labelcolor": colours.ink, "axes.edgecolor": colours.soft,
         "xtick.color": colours.soft, "ytick.color": colours.soft, "xtick.labelcolor": colours.ink,
@@ -236,15 +237,18 @@ def _matrix(figure: Figure, colours: _Colours, run: Run, classes: tuple[int, ...
                 column, row, str(counts[row, column]), ha="center", va="center", fontsize=8,
                 color="#ffffff" if dark_cell else "#10151c",
             )  # fmt: skip
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.6, label="of the true class's images")
-    _in_percent(bar.ax, "y")
+    figure.colorbar(drawn, ax=axes, shrink=0.6, label="of the true class's images", format=_percent_ticks())
 
 
-def _in_percent(axes: Any, which: str) -> None:
+def _in_percent(axes: Axes, which: str) -> None:
+    for letter in which:
+        getattr(axes, f"{letter}axis").set_major_formatter(_percent_ticks())
+
+
+def _percent_ticks() -> Formatter:
     from matplotlib.ticker import PercentFormatter
 
-    for letter in which:
-        getattr(axes, f"{letter}axis").set_major_formatter(PercentFormatter(1, decimals=0))
+    return PercentFormatter(1, decimals=0)
 
 
 def _short(name: str) -> str:
