@@ -103,10 +103,10 @@ def _plot(size: tuple[float, float], draw: Draw, alt: str) -> Plot:
 
 
 def _svg(size: tuple[float, float], draw: Draw, colours: _Colours) -> str:
-    import matplotlib as mpl
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
+    ours: dict[Any, Any] = {
         "svg.fonttype": "none", "svg.hashsalt": "zsretrieve", "font.family": "sans-serif", "font.size": 10,
         "text.color": colours.ink, "axes.labelcolor": colours.ink, "axes.edgecolor": colours.soft,
         "xtick.color": colours.soft, "ytick.color": colours.soft, "xtick.labelcolor": colours.ink,
@@ -114,9 +114,8 @@ def _svg(size: tuple[float, float], draw: Draw, colours: _Colours) -> str:
         "axes.spines.right": False, "axes.axisbelow": True, "legend.frameon": False,
     }  # fmt: skip
     out = io.BytesIO()
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()  # a user's own settings are for other plots
-        mpl.rcParams.update(style)
+    # A user's own settings are for other plots.
+    with style.context(["default", ours]), warnings.catch_warnings():
         # The browser has other fonts, and need not be told what this one lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=size, layout="constrained")
