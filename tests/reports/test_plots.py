@@ -68,11 +68,11 @@ def test_plots_follow_the_figures() -> None:
 
 
 def test_names_are_names_whatever_they_hold() -> None:
-    names = ("<script>alert(1)</script>", "$x^2$ & $", "\x00\x07\ud800 control", "😀 猫", "two\nlines", "long " * 20)
+    names = ("<script>alert()</script>", "$x^2$ & $", "\x00\x07\ud800 control", "😀 猫", "two\nlines", "long " * 20)
     run = run_of([0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0], names)
     root = svg(plots(run, report_of(run))["matrix"].light)
     shown = words(root)
-    assert {"<script>alert(1)</script>", "$x^2$ & $", "😀 猫", "two lines"} <= shown
+    assert {"<script>alert()</script>", "$x^2$ & $", "😀 猫", "two lines"} <= shown
     assert all(len(text) <= 40 for text in shown)
     assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
 
