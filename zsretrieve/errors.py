@@ -18,6 +18,7 @@ ZsRetrieveError
 ├── ShapeError              an array of the wrong shape, dtype or norm
 ├── ClassMappingError       labels of a source that are not classes of the prototypes
 ├── SpaceMismatchError      vectors of two different spaces were about to meet
+├── ReportError             a report that cannot be written
 ├── OptionalDependencyError an optional package is not installed
 └── IndexFolderError        an index folder that cannot be opened or written
     ├── IndexFormatError    its passport is damaged, or of a newer format
@@ -115,6 +116,10 @@ class SpaceMismatchError(ZsRetrieveError):
 
 
 class OptionalDependencyError(ZsRetrieveError):
+    pass
+
+
+class ReportError(ZsRetrieveError):
     pass
 
 

@@ -11,8 +11,9 @@ from zsretrieve.cli import evaluated, options, output
 from zsretrieve.cli.output import ReportFormat
 
 if TYPE_CHECKING:
+    from zsretrieve.reports import Asked
     from zsretrieve.sources import Source
-    from zsretrieve.store.indexes import Gallery
+    from zsretrieve.store.indexes import Gallery, Prototypes
 
 _SCORING = "Figures"
 _SAVING = "Files"
@@ -97,8 +98,33 @@ def evaluate(
             help="Write classes, confusions, images and curves as CSV files into this folder.",
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            rich_help_panel=_SAVING,
+            help="Write a page for people (HTML): figures, plots, pictures of mistakes, what to try next. An earlier "
+            "report is replaced.",
+        ),
+    ] = None,
+    shown: Annotated[
+        int | None,
+        typer.Option(
+            "--report-pictures",
+            min=0,
+            rich_help_panel=_SAVING,
+            show_default="120",
+            help="At most so many pictures in the report, 5 to 25 kB each.",
+        ),
+    ] = None,
     force: Annotated[
-        bool, typer.Option("--force", rich_help_panel=_SAVING, help="Replace a run or such a folder that is there.")
+        bool,
+        typer.Option(
+            "--force",
+            rich_help_panel=_SAVING,
+            help="Replace a run or such a folder that is there, or a file that is no report by the report.",
+        ),
     ] = False,
     exif: options.Exif = True,
     strict: options.Strict = False,
@@ -119,7 +145,7 @@ def evaluate(
 
     Example: zsretrieve evaluate imagenet/val --prototypes indexes/imagenet
     """
-    from zsretrieve import api
+    from zsretrieve import api, reports
 
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
@@ -131,6 +157,10 @@ def evaluate(
         api.check_run_output(save, force=force)
     if csv is not None:
         api.check_tables_output(csv, force=force)
+    if page is not None:
+        reports.check_report(page, force=force)
+    elif shown is not None:
+        raise typer.BadParameter("there is no report to show pictures in", param_hint="--report-pictures")
     gallery = options.open_gallery_at([source], device, half=fp16_index)
     options.check_where(where, gallery)
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
@@ -170,6 +200,15 @@ def evaluate(
         api.save_run(run, save, force=force)
     if csv is not None:
         api.save_tables(run, report, csv, force=force)
+    if page is not None:
+        with output.working(verbosity, "writing the report"):
+            reports.write_report(
+                page, run, report, asked=_asked(source, prototypes, opened, gallery),
+                pictures=reports.PICTURES if shown is None else shown,
+                exif=exif if gallery is None else gallery.manifest.encoding.exif,
+                max_pixels=options.pixels(max_megapixels), force=force,
+            )  # fmt: skip
+        output.note(verbosity, f"report -> {page}")
     if form is ReportFormat.JSON:
         output.write_json(evaluated.as_json(report))
     else:
@@ -177,6 +216,16 @@ def evaluate(
     if any(number > report.n_scored for number in at):
         output.note(verbosity, f"there are {report.n_scored} images, so a greater k of --retrieval is taken for that")
     output.report_skipped(verbosity, report.skipped, skipped)
+
+
+def _asked(source: str, prototypes: Path, opened: Prototypes, gallery: Gallery | None) -> Asked:
+    """What was evaluated, for the commands that a report proposes."""
+    from zsretrieve.prompts import bundled_sets
+    from zsretrieve.reports import Asked
+
+    classes = opened.prompts.classes_source
+    known = classes in {one.name for one in bundled_sets()} or Path(classes).is_file()
+    return Asked(source, str(prototypes), classes if known else None, is_gallery=gallery is not None)
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -6,19 +6,18 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from zsretrieve.demo.story import TEMPLATES, Story
+from zsretrieve.reports.look import STYLE, environment, markup
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def write_report(story: Story) -> Path:
     """Write the page beside the indexes; pictures are embedded, so it can be sent as it is."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["picture"] = _data_uri
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-    page = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(_content(story))
+    made = environment()
+    made.filters["picture"] = _data_uri
+    template = made.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    page = template.render(_content(story), style=markup(STYLE))
     story.report_path.write_text(page, encoding="utf-8")
     return story.report_path
 
