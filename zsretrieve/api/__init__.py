@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.reproducing import explain, find_images, plan_reproduction, published_table, reproduce
     from zsretrieve.api.searching import search, search_all
 
 __all__ = [
@@ -66,9 +67,11 @@ __all__ = [
     "commits",
     "compact",
     "evaluate",
+    "explain",
     "export_index",
     "export_model",
     "find_duplicates",
+    "find_images",
     "import_gallery",
     "interrupted_build",
     "is_calibrated",
@@ -79,13 +82,16 @@ __all__ = [
     "open_prototypes",
     "open_source",
     "open_vectors",
+    "plan_reproduction",
     "precision_of_queries",
+    "published_table",
     "read_prompts",
     "rebuild",
     "remembered_queries",
     "remembering",
     "remove",
     "repair",
+    "reproduce",
     "search",
     "search_all",
     "sync",
@@ -144,6 +150,7 @@ _HOMES = {
         "open_prototypes",
         "verify",
     ),
+    "reproducing": ("explain", "find_images", "plan_reproduction", "published_table", "reproduce"),
     "searching": ("search", "search_all"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
