@@ -160,8 +160,8 @@ def is_cached(name: str) -> bool:
     check_name(name)
     from torchvision.models import ResNet50_Weights
 
-    file = Path(torch.hub.get_dir()) / "checkpoints" / ResNet50_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
-    return file.is_file()
+    file = str(ResNet50_Weights.IMAGENET1K_V1.url).rpartition("/")[2]
+    return (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()
 
 
 def check_name(name: str) -> None:

@@ -93,9 +93,9 @@ def read_table(name: str | Path) -> Table:
 def _table(name: str, content: dict[str, Any]) -> Table:
     sources = {str(key): str(value) for key, value in content.get("sources", {}).items()}
     templates = tuple(str(value) for value in content["templates"])
-    models = tuple(_model(one, sources, {*templates, SUPERVISED}) for one in content["models"])
-    if not models or not templates:
+    if not content["models"] or not templates:
         raise ValueError("it has no models or no templates")
+    models = tuple(_model(one, sources, {*templates, SUPERVISED}) for one in content["models"])
     if len({model.name for model in models}) < len(models):
         raise ValueError("a model stands in it twice")
     images = content.get("images")

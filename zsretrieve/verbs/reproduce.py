@@ -181,8 +181,8 @@ def reproduce(
     failed: list[Failed] = []
     skipped: tuple[Skipped, ...] = source.skipped
     for model in table.models:
-        run = _ModelRun(model, source, digest, work, models, backend, settings, on_stage)
         try:
+            run = _ModelRun(model, source, digest, work, models, backend, settings, on_stage)
             counts = run.counts({SUPERVISED: some} if is_supervised(model.name) else prompts)
         except (WeightsUnavailableError, ClassMappingError) as error:
             failed.append(Failed(model.name, error.message))
@@ -261,7 +261,6 @@ class _ModelRun:
 
     def counts(self, prompts: Mapping[str, PromptSet]) -> dict[str, _Count]:
         """The counts of each set of templates, kept as soon as they are known."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         kept = self._read()
         for templates, group in prompts.items():
             digest = prompt_digest(group)
@@ -295,8 +294,10 @@ class _ModelRun:
                 self._gallery = open_gallery(out, self._backend)
             else:
                 what = f"{self._model.title}: images"
+                encoder = self._encoder
+                self._folder.mkdir(parents=True, exist_ok=True)
                 self._gallery = build_gallery(
-                    out, self._source, self._encoder, self._backend, _READING,
+                    out, self._source, encoder, self._backend, _READING,
                     on_progress=lambda done, total: self._tell(what, done, total),
                 ).gallery  # fmt: skip
             self.skipped = self._gallery.manifest.skipped
