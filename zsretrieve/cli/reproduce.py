@@ -57,7 +57,7 @@ def run(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help="The labelled validation images: a folder (one folder per class), archive, or another source. With "
             "--plan it may be left out.",
         ),
