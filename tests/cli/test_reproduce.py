@@ -133,14 +133,16 @@ def test_forms_for_people_and_programs(world: Path, whole: str, run_cli: Run) ->
 
 
 def test_a_model_that_cannot_be_had(world: Path, whole: str, run_cli: Run) -> None:
-    done = run_cli(*words("whole", "--model", "RN50/openai", "--format", "json"), cwd=world)
+    missing = ["--model", "hf-hub:nobody/nothing"]
+    done = run_cli(*words("whole", *missing, "--format", "json"), cwd=world)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["rows"] == json.loads(whole)["rows"]
-    assert [one["model"] for one in told["failed"]] == ["RN50/openai"]
-    assert "not run: RN50/openai: the weights of 'RN50/openai' cannot be had" in done.stderr
-    refused(run_cli("reproduce", "val", "--dataset", "imagenette", "--work", "none", cwd=world),
-            "none of the 1 models can be had", "--models none")  # fmt: skip
+    assert [one["model"] for one in told["failed"]] == ["hf-hub:nobody/nothing"]
+    assert "not run: hf-hub:nobody/nothing: the weights of 'hf-hub:nobody/nothing' cannot be had" in done.stderr
+    done = run_cli(*words("none", "--models", "none", *missing), cwd=world)
+    refused(done, "none of the 1 models can be had", "--models none")
+    assert not (world / "none").exists()
 
 
 def test_other_images_are_told(world: Path, run_cli: Run) -> None:
@@ -189,7 +191,7 @@ def test_the_plan(world: Path, run_cli: Run) -> None:
     # 1,000 names, four of them twice, in 80, 1 and 1 templates.
     assert told["n_prompts"] == 82 * len(set(api.read_prompts("imagenet1k", "raw").class_names))
     for one in told["models"]:
-        assert not one["cached"]
+        assert (one["download_bytes"] == 0) is one["cached"]
         assert one["download_bytes"] < one["disk_bytes"]
         assert one["seconds"] > 0
     assert told["seconds"] == pytest.approx(sum(one["seconds"] for one in told["models"]))
