@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.reproducing import explain, find_images, plan_reproduction, published_table, reproduce
     from zsretrieve.api.searching import search, search_all
 
 __all__ = [
@@ -80,9 +81,11 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_with_run",
+    "explain",
     "export_index",
     "export_model",
     "find_duplicates",
+    "find_images",
     "import_gallery",
     "interrupted_build",
     "is_calibrated",
@@ -94,14 +97,17 @@ __all__ = [
     "open_run",
     "open_source",
     "open_vectors",
+    "plan_reproduction",
     "precision_of_queries",
     "published_models",
+    "published_table",
     "read_prompts",
     "rebuild",
     "remembered_queries",
     "remembering",
     "remove",
     "repair",
+    "reproduce",
     "save_run",
     "save_tables",
     "search",
@@ -173,6 +179,7 @@ _HOMES = {
         "open_prototypes",
         "verify",
     ),
+    "reproducing": ("explain", "find_images", "plan_reproduction", "published_table", "reproduce"),
     "searching": ("search", "search_all"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

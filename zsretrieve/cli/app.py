@@ -38,6 +38,7 @@ class _Commands(Group):
             "evaluate", "evaluate:evaluate",
             "Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.",
         ),
+        Later("reproduce", "reproduce:app", "Run the published tables on your images, and say why a figure is missed."),
         Later(
             "compare", "compare:compare",
             "Compare two evaluations on the same images: the difference of Prec@1, and where it lies.",

@@ -98,19 +98,12 @@ class TorchEncoder:
         return self._pictures(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        rows, words = _TEXT_ROWS[self._device.type], self._words
+        words = self._words
         if words is None:
+            rows = _TEXT_ROWS[self._device.type]
             parts = [self._encode_plainly(texts[start : start + rows]) for start in range(0, len(texts), rows)]
             return np.concatenate([np.empty((0, self.space.dim), dtype=np.float32), *parts])
-        return in_batches(
-            words,
-            words.ids(texts),
-            self._encode_tokens,
-            dim=self.space.dim,
-            causal=self._text.causal,
-            most_tokens=_TEXT_TOKENS[self._device.type],
-            most_rows=rows,
-        )
+        return self._encode_ids(words, words.ids(texts), cut=self._text.causal)
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         if self._words is not None:
@@ -133,6 +126,14 @@ class TorchEncoder:
     @cached_property
     def _text(self) -> TextTower:
         return text_tower(self._model, self._words.pad_id if self._words else 0).eval()
+
+    def _encode_ids(self, words: TextTokenizer, ids: Sequence[Ids], *, cut: bool) -> Vectors:
+        """Vectors of texts as tokens; with ``cut``, padded no further than the longest of their batch."""
+        kind = self._device.type
+        return in_batches(
+            words, ids, self._encode_tokens, dim=self.space.dim, causal=cut, most_tokens=_TEXT_TOKENS[kind],
+            most_rows=_TEXT_ROWS[kind],
+        )  # fmt: skip
 
     def _encode_tokens(self, tokens: Ids) -> Vectors:
         with numerics(self._device, self._precision):

@@ -1,6 +1,5 @@
 """Scores to figures: pure functions over arrays."""
 
-from zsretrieve.metrics.front import front
 from zsretrieve.metrics.calibration import (
     expected_calibration_error,
     fit_sigmoid_scale,
@@ -10,6 +9,7 @@ from zsretrieve.metrics.calibration import (
     softmax_loss,
 )
 from zsretrieve.metrics.coverage import coverage_curve, rejection, threshold_for
+from zsretrieve.metrics.front import front
 from zsretrieve.metrics.heads import log_normaliser, probabilities
 from zsretrieve.metrics.intervals import bootstrap_mean, paired_difference, wilson
 from zsretrieve.metrics.ranked import hits_at, mean_per_class_recall, r_precision
@@ -18,11 +18,11 @@ from zsretrieve.metrics.retrieval import average_precision, places_of, precision
 __all__ = [
     "average_precision",
     "bootstrap_mean",
-    "front",
     "coverage_curve",
     "expected_calibration_error",
     "fit_sigmoid_scale",
     "fit_softmax_scale",
+    "front",
     "hits_at",
     "log_normaliser",
     "mean_per_class_recall",

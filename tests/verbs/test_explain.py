@@ -1,0 +1,160 @@
+"""The usual causes of a missed figure, on the bundled model and scenes, and on an encoder that is changed by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kits.pictures import pictures
+from PIL import Image
+
+from zsretrieve import api, sources
+from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import ClassMappingError, ModelNameError, SourceError
+from zsretrieve.ports import Pixels
+from zsretrieve.verbs.explain import CHANGES, DoesNotApplyError, Explanation, explain, stratified
+
+CLASSES = ["class 0", "class 1", "class 2"]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=40), st.integers(1, 50), st.integers(0, 3))
+def test_a_sample_is_as_equal_as_the_labels_allow(labels: list[str | None], count: int, seed: int) -> None:
+    places = stratified(labels, count, seed)
+    there = Counter(label for label in labels if label is not None)
+    taken = Counter(labels[place] for place in places)
+    assert places == sorted(set(places)) == stratified(labels, count, seed)
+    assert len(places) == min(count, there.total())
+    for label, n in taken.items():
+        # A label has fewer than another only if there are no more of it.
+        assert n >= max(taken.values()) - 1 or n == there[label]
+    assert None not in taken
+
+
+def test_other_seeds_take_other_samples() -> None:
+    assert stratified(["a"] * 50, 5, 0) != stratified(["a"] * 50, 5, 1)
+
+
+class Turned(HashingEncoder):
+    """Knows one change of pictures, which is to see them mirrored, and one of texts, which is to read none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mirrored = self._blind = False
+
+    @contextlib.contextmanager
+    def changed(self, change: str) -> Iterator[str]:
+        if change not in ("resizing", "case", "interpolation"):
+            raise DoesNotApplyError(f"no {change}")
+        self._mirrored, self._blind = change == "resizing", change == "case"
+        yield f"other {change}"
+        self._mirrored = self._blind = False
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        return super().prepare(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self._mirrored else image)
+
+    def encode_texts(self, texts: object) -> np.ndarray:
+        return super().encode_texts(["nothing"] * len(texts) if self._blind else texts)  # type: ignore[arg-type]
+
+
+def told(root: Path, classes: list[str], sample: int = 1000) -> Explanation:
+    sets = {name: api.read_prompts(classes, name) for name in ("standard", "raw")}
+    return explain(Turned(), sources.folder(root), sets, "standard", FaissBackend("cpu"), sample=sample)
+
+
+def test_effects_are_those_of_two_plain_runs(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 45)
+    found = told(root, CLASSES)
+    encoder = Turned()
+    standard = api.make_prototypes(CLASSES, encoder, templates="standard").prototypes
+
+    def best(prototypes: object = standard) -> np.ndarray:
+        done = api.classify(root, prototypes, encoder, k=1, exif=False)  # type: ignore[arg-type]
+        return np.array([int(one.predictions[0].class_name[-1]) for one in done.results])
+
+    truth = np.arange(45) // 15
+    baseline = best()
+    expected = {"templates": best(api.make_prototypes(CLASSES, encoder, templates="raw").prototypes)}
+    with encoder.changed("resizing"):
+        expected["resizing"] = best()
+    with encoder.changed("case"):
+        expected["case"] = best(api.make_prototypes(CLASSES, encoder, templates="standard").prototypes)
+    assert (found.n_scored, found.n_correct) == (45, int((baseline == truth).sum()))
+    assert {effect.cause for effect in found.effects} == set(expected)
+    for effect in found.effects:
+        other = expected[effect.cause]
+        assert effect.n_correct == int((other == truth).sum())
+        assert effect.n_changed == int((other != baseline).sum())
+        assert effect.difference.n == 45
+        assert effect.difference.difference == pytest.approx((effect.n_correct - found.n_correct) / 45)
+    sizes = [abs(effect.difference.difference) for effect in found.effects]
+    assert sizes == sorted(sizes, reverse=True)
+    reasons = {one.cause: one.reason for one in found.untested}
+    assert reasons["activation"] == "no activation"
+    assert reasons["interpolation"] == "other interpolation: not one vector of this sample becomes another"
+    assert reasons["duplicate classes"] == "no two classes have the same name"
+    assert set(reasons) == {*CHANGES, "EXIF", "decoding", "duplicate classes"} - {"resizing", "case"}
+
+
+def test_classes_of_one_name_count_as_one(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 30)
+    (root / "class 2").rename(root / "#3")  # the second class of a name, by its number
+    found = told(root, ["class 0", "class 1", "class 2", "class 0"])
+    (effect,) = (one for one in found.effects if one.cause == "duplicate classes")
+    assert "class 0" in effect.change
+    # Ties go to the first of the two, so that the second is never right before, and as often as it is the first after.
+    encoder = Turned()
+    prototypes = api.make_prototypes(CLASSES, encoder, templates="standard").prototypes
+    done = api.classify(root / "#3", prototypes, encoder, k=1)
+    assert effect.difference.only_first == 0
+    assert effect.difference.only_second == sum(one.predictions[0].class_id == 0 for one in done.results)
+    assert effect.n_changed == 0
+
+
+def test_orientation_and_what_cannot_be_read(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 12)
+    (root / "class 1" / "broken.png").write_bytes(b"no")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / "class 0" / f"turned-{number}.jpg", exif=exif)
+    found = told(root, CLASSES)
+    assert (found.n_scored, found.n_skipped) == (18, 1)
+    (effect,) = (one for one in found.effects if one.cause == "EXIF")
+    assert 0 < effect.n_changed <= 6
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 3)
+    with pytest.raises(SourceError, match="a sample of 0 images"):
+        api.explain("demo", root, classes=CLASSES, sample=0)
+    with pytest.raises(ClassMappingError, match="'class 0'"):
+        api.explain("demo", root, classes=["cat", "dog"])
+    with pytest.raises(ModelNameError, match="takes no prompts"):
+        api.explain("torchvision:resnet50", root)
+    flat = sources.folder(root)
+    with pytest.raises(SourceError, match="has a label"):
+        api.explain("demo", replace(flat, files=tuple(replace(f, label=None) for f in flat.files)), classes=CLASSES)
+
+
+def test_the_bundled_model_on_scenes(scene_folder: Path) -> None:
+    names = sorted(folder.name for folder in scene_folder.iterdir())[::10]
+    whole = sources.folder(scene_folder)
+    some = replace(whole, files=tuple(file for file in whole.files if file.label in names))
+    found = api.explain("demo", some, classes=names, templates="standard", sample=24, device="cpu")
+    assert found.n_scored == 24
+    assert found.n_correct > 20
+    moved = {effect.cause: effect for effect in found.effects}
+    assert {"activation", "interpolation", "templates"} <= set(moved)
+    untested = {one.cause: one.reason for one in found.untested}
+    # Scenes are square PNG files, so these have nothing to do.
+    assert {"resizing", "EXIF", "decoding", "duplicate classes"} <= set(untested)
+    assert set(moved) | set(untested) == {*CHANGES, "templates", "EXIF", "decoding", "duplicate classes"}

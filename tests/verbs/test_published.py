@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+
+from zsretrieve import api
+from zsretrieve.encoders.registry import check_tag
+from zsretrieve.errors import ModelNameError, PromptError
+from zsretrieve.verbs.published import SUPERVISED, bundled_tables, read_table
+from zsretrieve.verbs.reproduce import is_supervised
+
+# Model, CLIP paper, SigLIP paper, and the tutorial's with 80 templates, the standard one and none.
+TABLE = """
+CLIP RN50           59.6  -    59.8 57.9 55.3
+CLIP ViT-B/32       63.2  -    63.3 61.9 59.0
+CLIP ViT-B/16       68.6  68.3 68.3 66.6 64.1
+CLIP ViT-L/14       75.3  75.5 75.5 72.9 71.6
+CLIP ViT-L/14-336   76.2  76.6 76.5 74.3 73.0
+SigLIP B/16-224     -     76.3 76.1 75.7 74.8
+SigLIP B/16-256     -     76.6 76.5 76.3 75.2
+SigLIP L/16-256     -     80.6 80.5 79.7 78.9
+"""
+FORM = """
+classes = "cifar10"
+templates = ["raw"]
+[sources]
+paper = "a paper"
+[[models]]
+name = "demo"
+paper = { raw = 50.5 }
+"""
+
+
+def test_the_table_is_the_published_one() -> None:
+    table = read_table("imagenet1k")
+    figures = {(m.title, f.source, f.templates): f.percent for m in table.models for f in m.figures}
+    expected = {("ResNet-50, supervised", "torchvision", SUPERVISED): 76.13}
+    columns = [
+        ("clip", "openai80"), ("siglip", "openai80"), ("tutorial", "openai80"), ("tutorial", "standard"),
+        ("tutorial", "raw"),
+    ]  # fmt: skip
+    for line in TABLE.strip().splitlines():
+        title, numbers = line[:20].strip(), line[20:].split()
+        for (source, templates), number in zip(columns, numbers, strict=True):
+            if number != "-":
+                expected[title, source, templates] = float(number)
+    assert figures == expected
+    assert table.tolerance == 0.3
+    for model in table.models[:-1]:
+        assert model.figures[0].source == "tutorial"  # to which differences are told
+
+
+@pytest.mark.parametrize("name", bundled_tables())
+def test_bundled_tables_name_what_is_there(name: str) -> None:
+    table = read_table(name)
+    assert {table.images} <= {50000, 3925, 10000}
+    for templates in table.templates:
+        assert len(api.read_prompts(table.classes, templates).class_names) in (10, 1000)
+    for model in table.models:
+        assert model.figures
+        assert model.cost is not None
+        if not is_supervised(model.name):
+            arch, _, tag = model.name.partition("/")
+            check_tag(arch, tag, model.name)
+    assert all(table.sources.values())
+
+
+def test_some_of_its_models_and_others() -> None:
+    assert [m.title for m in api.published_table("cifar10").models] == ["CLIP ViT-B/32", "CLIP ViT-B/16"]
+    some = api.published_table(models=["SigLIP B/16-224", "RN50/openai", "RN50/openai"], extra=["demo", "demo"])
+    assert [m.name for m in some.models] == ["ViT-B-16-SigLIP/webli", "RN50/openai", "demo"]
+    assert some.models[-1].figures == ()
+    assert not any(is_supervised(m.name) for m in api.published_table(baseline=False).models)
+    assert [m.name for m in api.published_table(models=["none"], extra=["demo"]).models] == ["demo"]
+    with pytest.raises(ModelNameError, match="has no model 'RN51'"):
+        api.published_table(models=["RN51"])
+    with pytest.raises(ModelNameError, match="no model is left"):
+        api.published_table(models=["none"])
+    with pytest.raises(ModelNameError, match="not a local open_clip model"):
+        api.published_table(extra=["local-dir:nowhere"])
+    with pytest.raises(ModelNameError, match="no supervised baseline 'torchvision:vgg'"):
+        api.published_table(extra=["torchvision:vgg"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('classes = "cifar10"', "", "no 'classes'"),
+        ("raw = 50.5", "raw = 150", "paper of demo: raw = 150"),
+        ("raw = 50.5", "standard = 50", "paper of demo: standard = 50"),
+        ("paper = {", "papers = {", "'papers' of demo is none of its sources"),
+        ('templates = ["raw"]', "templates = []", "no models or no templates"),
+        ("[[models]]", '[[models]]\nname = "demo"\n[[models]]', "stands in it twice"),
+        ("[sources]", "[sources", "cannot be understood"),
+        ("paper = {", "cost = { width = 3 }\npaper = {", "unexpected keyword argument 'width'"),
+    ],
+)
+def test_a_table_of_ones_own_that_is_wrong(tmp_path: Path, old: str, new: str, message: str) -> None:
+    file = tmp_path / "table.toml"
+    file.write_text(FORM)
+    assert read_table(file).models[0].figures[0].percent == 50.5
+    file.write_text(FORM.replace(old, new))
+    with pytest.raises(PromptError, match="table") as error:
+        read_table(file)
+    assert message in error.value.message
+    assert error.value.hint
+
+
+def test_tables_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match="no published table 'mnist'") as error:
+        read_table("mnist")
+    assert error.value.hint == "There are cifar10, imagenet1k, imagenette."
+    with pytest.raises(PromptError, match="cannot be read"):
+        read_table(tmp_path / "none.toml")

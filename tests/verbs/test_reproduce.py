@@ -1,0 +1,215 @@
+"""The published tables on a stand-in: pictures that a hashing encoder sees, a table of three of its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kits.pictures import Counting, pictures
+
+from zsretrieve import api, sources
+from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import ClassMappingError, SourceError, WeightsUnavailableError
+from zsretrieve.metrics import wilson
+from zsretrieve.ports import Encoder
+from zsretrieve.records import PromptSet
+from zsretrieve.results import Interval
+from zsretrieve.sources import Source
+from zsretrieve.vectors import Vectors
+from zsretrieve.verbs.published import SUPERVISED, Figure, Table, TableModel
+from zsretrieve.verbs.reproduce import Reproduction, Settings, data_digest, reproduce
+
+CLASSES = ["class 0", "class 1", "class 2"]
+PROMPTS = {"standard": api.read_prompts(CLASSES, "standard"), "raw": api.read_prompts(CLASSES, "raw")}
+TABLE = Table(
+    "stand-in", "three", ("standard", "raw"),
+    tuple(TableModel(f"seed/{seed}", f"Seed {seed}", (Figure("paper", "raw", 30.0),)) for seed in range(3)),
+    {"paper": "a paper"}, 0.3, images=60,
+)  # fmt: skip
+
+
+class Seeds:
+    """Models by their seed; those of ``missing`` cannot be had, and ``at_most`` pictures are encoded in all."""
+
+    def __init__(self, missing: Sequence[int] = (), at_most: int | None = None, known: bool = True) -> None:
+        self.loaded: list[str] = []
+        self.encoders: list[Counting] = []
+        self._missing = missing
+        self._at_most = at_most
+        self._known = known
+
+    def identity(self, name: str) -> str | None:
+        return f"seed:{name[-1]}" if self._known else None
+
+    def load(self, name: str) -> Encoder:
+        if int(name[-1]) in self._missing:
+            raise WeightsUnavailableError(f"no weights of {name}")
+        self.loaded.append(name)
+        left = None if self._at_most is None else self._at_most - self.count
+        self.encoders.append(Counting(left, seed=int(name[-1])))
+        return self.encoders[-1]
+
+    @property
+    def count(self) -> int:
+        return sum(encoder.count for encoder in self.encoders)
+
+
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return sources.folder(pictures(tmp_path_factory.mktemp("sixty"), 60))
+
+
+def run(source: Source, work: Path, models: object, table: Table = TABLE, **settings: str) -> Reproduction:
+    return reproduce(table, source, PROMPTS, work, models, FaissBackend("cpu"), Settings(**settings))  # type: ignore[arg-type]
+
+
+def test_figures_are_those_of_a_plain_count(sixty: Source, tmp_path: Path) -> None:
+    done = run(sixty, tmp_path, Seeds())
+    assert [(row.model, row.templates) for row in done.rows] == [
+        (f"seed/{seed}", name) for seed in range(3) for name in ("standard", "raw")
+    ]
+    assert (done.n_images, done.n_classes, done.n_classes_scored, done.failed) == (60, 3, 3, ())
+    for row in done.rows:
+        encoder = HashingEncoder(seed=int(row.model[-1]))
+        found = api.classify(sixty, api.make_prototypes(PROMPTS[row.templates], encoder).prototypes, encoder, k=1)
+        right = [one.predictions[0].class_name == one.label for one in found.results]
+        assert (row.n_correct, row.n_scored) == (sum(right), 60)
+        assert row.interval == wilson(sum(right), 60)
+        assert row.comparable
+        if row.templates == "raw":
+            assert row.difference == pytest.approx(100 * sum(right) / 60 - 30)
+            assert row.off is (abs(100 * sum(right) / 60 - 30) > 0.3)
+        else:
+            assert (row.difference, row.off) == (None, None)
+
+
+@pytest.mark.parametrize("at_most", [0, 32, 100, 150])
+def test_an_interrupted_run_goes_on_and_ends_the_same(sixty: Source, tmp_path: Path, at_most: int) -> None:
+    whole = run(sixty, tmp_path / "whole", Seeds())
+    stopped = Seeds(at_most=at_most)
+    with pytest.raises(KeyboardInterrupt):
+        run(sixty, tmp_path / "work", stopped)
+    rest = Seeds()
+    assert run(sixty, tmp_path / "work", rest) == whole
+    # What was committed when the first was stopped is not encoded again.
+    assert 180 - stopped.count <= rest.count <= 180 - 60 * (stopped.count // 60)
+    again = Seeds()
+    assert run(sixty, tmp_path / "work", again) == whole
+    assert again.loaded == []
+
+
+def test_what_decides_a_figure_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 12)
+    run(sources.folder(root), tmp_path / "work", Seeds())
+    for changed in ({"precision": "bf16"}, {"engine": "torch"}, {"device": "cpu"}):
+        models = Seeds()
+        run(sources.folder(root), tmp_path / "work", models, **changed)
+        assert models.count == 36
+    before = data_digest(sources.folder(root))
+    (root / "class 0" / "0000.png").rename(root / "class 1" / "0000.png")
+    assert data_digest(sources.folder(root)) != before
+    models = Seeds()
+    run(sources.folder(root), tmp_path / "work", models)
+    assert models.count == 36
+    assert len(list((tmp_path / "work").iterdir())) == 15
+
+
+def test_other_templates_are_counted_without_encoding_the_pictures_again(sixty: Source, tmp_path: Path) -> None:
+    prompts = {**PROMPTS, "openai7": api.read_prompts(CLASSES, "openai7")}
+    run(sixty, tmp_path, Seeds())
+    models = Seeds()
+    backend = FaissBackend("cpu")
+    done = reproduce(TABLE, sixty, prompts, tmp_path, models, backend, Settings())
+    assert len(done.rows) == 9
+    assert (models.count, len(models.loaded)) == (0, 3)
+
+
+def test_a_damaged_result_is_counted_again(sixty: Source, tmp_path: Path) -> None:
+    whole = run(sixty, tmp_path, Seeds())
+    for content in ("", "{}", "[]", '{"decided_by": 3}'):
+        for file in tmp_path.glob("*/result.json"):
+            file.write_text(content)
+        models = Seeds()
+        assert run(sixty, tmp_path, models) == whole
+        assert models.count == 0
+
+
+def test_models_that_cannot_be_had_are_told_and_the_others_go_on(sixty: Source, tmp_path: Path) -> None:
+    for known in (True, False):
+        done = run(sixty, tmp_path, Seeds(missing=[1], known=known))
+        assert [(one.model, one.reason) for one in done.failed] == [("seed/1", "no weights of seed/1")]
+        assert {row.model for row in done.rows} == {"seed/0", "seed/2"}
+        assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(WeightsUnavailableError, match="none of the 3 models can be had; the first is 'seed/0'"):
+        run(sixty, tmp_path / "new", Seeds(missing=[0, 1, 2]))
+
+
+def test_labels_are_checked_before_anything_is_loaded(sixty: Source, tmp_path: Path) -> None:
+    models = Seeds()
+    strange = replace(sixty, files=(replace(sixty.files[0], label="class 9"), *sixty.files[1:]))
+    with pytest.raises(ClassMappingError, match="'class 9'"):
+        run(strange, tmp_path, models)
+    bare = replace(sixty, files=tuple(replace(file, label=None) for file in sixty.files))
+    with pytest.raises(SourceError, match="none of the images has a label"):
+        run(bare, tmp_path, models)
+    assert models.loaded == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_images_are_not_compared(sixty: Source, tmp_path: Path) -> None:
+    fewer = replace(sixty, files=sixty.files[:59])
+    two_classes = replace(sixty, files=tuple(file for file in sixty.files if file.label != "class 1"))
+    for number, (source, classes) in enumerate([(fewer, 3), (two_classes, 2)]):
+        done = run(source, tmp_path / str(number), Seeds(), replace(TABLE, models=TABLE.models[:1]))
+        assert done.n_classes_scored == classes
+        assert [row.off for row in done.rows] == [None, None]
+        assert not any(row.comparable for row in done.rows)
+    anyway = run(two_classes, tmp_path / "2", Seeds(), replace(TABLE, images=None, models=TABLE.models[:1]))
+    assert not anyway.rows[0].comparable
+
+
+def test_unreadable_pictures_are_counted_as_skipped(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 6)
+    (root / "class 0" / "broken.png").write_bytes(b"no")
+    for _ in range(2):  # the second time from what is kept
+        done = run(sources.folder(root), tmp_path / "work", Seeds())
+        assert {(row.n_scored, row.n_skipped) for row in done.rows} == {(6, 1)}
+    assert run(sources.folder(root), tmp_path / "new", Seeds()).skipped[0].path == "class 0/broken.png"
+
+
+class Classifier(HashingEncoder):
+    """A supervised classifier that always says the class whose row in it is greatest."""
+
+    def class_vectors(self, keys: Sequence[str | None]) -> Vectors:
+        if None in keys:
+            raise ClassMappingError("a class has no synset id")
+        rows = [int(str(key)[1:]) for key in keys]
+        return HashingEncoder(seed=9).encode_texts([f"{row} {row}" for row in rows])
+
+
+class Baseline(Seeds):
+    def load(self, name: str) -> Encoder:
+        return Classifier() if name == "torchvision:resnet50" else super().load(name)
+
+
+def test_the_supervised_baseline_brings_its_own_classes(sixty: Source, tmp_path: Path) -> None:
+    figure = Figure("torchvision", SUPERVISED, 76.13)
+    table = replace(TABLE, models=(*TABLE.models[:1], TableModel("torchvision:resnet50", "ResNet", (figure,))))
+    # Without synset ids it is told as one that cannot be had.
+    done = run(sixty, tmp_path, Baseline(), table)
+    assert [one.reason for one in done.failed] == ["a class has no synset id"]
+    keys = ("n00000002", "n00000000", "n00000001")
+    prompts: dict[str, PromptSet] = {name: replace(one, class_keys=keys) for name, one in PROMPTS.items()}
+    done = reproduce(table, sixty, prompts, tmp_path, Baseline(), FaissBackend("cpu"), Settings())
+    row = done.rows[-1]
+    assert (row.templates, row.figures) == (SUPERVISED, (figure,))
+    encoder = Classifier()
+    images = api.build_gallery(sixty, tmp_path / "gallery", encoder, exif=False)
+    scores = images.vectors.astype(np.float64) @ encoder.class_vectors(keys).T.astype(np.float64)
+    truth = [int(str(item.label)[-1]) for item in images.items]
+    assert row.n_correct == int((scores.argmax(axis=1) == truth).sum())
+    assert isinstance(row.interval, Interval)

@@ -1,0 +1,120 @@
+"""Published figures: the tables that ``reproduce`` puts its own beside."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zsretrieve.errors import PromptError
+
+SUPERVISED = "supervised"
+_BUNDLED = Path(__file__).parent / "tables"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a source says of a model with some templates: Prec@1 in percent."""
+
+    source: str
+    templates: str
+    percent: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model takes: parameters in millions, and billions of operations for an image and for a prompt.
+
+    ``text_gflops`` are those of a prompt that fills the context; with ``whole_context`` every prompt takes as many.
+    """
+
+    dim: int
+    mparams: float
+    image_gflops: float
+    text_gflops: float = 0.0
+    whole_context: bool = False
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A row of a table. ``figures`` stand in the order of the table's sources."""
+
+    name: str
+    title: str
+    figures: tuple[Figure, ...] = ()
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Published figures of one data set.
+
+    ``sources`` are names with what they stand for; differences are told to the first that has a figure, and
+    ``tolerance`` is how large they may be, in points. ``images`` is how many the figures were measured on, if known.
+    """
+
+    name: str
+    classes: str
+    templates: tuple[str, ...]
+    models: tuple[TableModel, ...]
+    sources: dict[str, str]
+    tolerance: float
+    images: int | None = None
+
+
+def bundled_tables() -> list[str]:
+    """The data sets whose published figures are bundled."""
+    return sorted(path.stem for path in _BUNDLED.glob("*.toml"))
+
+
+def read_table(name: str | Path) -> Table:
+    """Read a table: a bundled one by the name of its data set, or a file of the same form.
+
+    Raises
+    ------
+    PromptError
+        If there is none, or it cannot be understood.
+    """
+    path = name if isinstance(name, Path) else _BUNDLED / f"{name}.toml"
+    if not isinstance(name, Path) and name not in bundled_tables():
+        raise PromptError(f"there is no published table '{name}'", hint=f"There are {', '.join(bundled_tables())}.")
+    try:
+        return _table(path.stem, tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"the table '{path}' cannot be read: {error}", hint="Give a TOML file.") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise PromptError(
+            f"the table '{path}' cannot be understood: {reason}", hint="See docs/reproduce.md for its form."
+        ) from error
+
+
+def _table(name: str, content: dict[str, Any]) -> Table:
+    sources = {str(key): str(value) for key, value in content.get("sources", {}).items()}
+    templates = tuple(str(value) for value in content["templates"])
+    if not content["models"] or not templates:
+        raise ValueError("it has no models or no templates")
+    models = tuple(_model(one, sources, {*templates, SUPERVISED}) for one in content["models"])
+    if len({model.name for model in models}) < len(models):
+        raise ValueError("a model stands in it twice")
+    images = content.get("images")
+    return Table(
+        name, str(content["classes"]), templates, models, sources, float(content.get("tolerance", 0.3)),
+        None if images is None else int(images),
+    )  # fmt: skip
+
+
+def _model(content: dict[str, Any], sources: dict[str, str], templates: set[str]) -> TableModel:
+    name = str(content["name"])
+    unknown = set(content) - {"name", "title", "cost"} - set(sources)
+    if unknown:
+        raise ValueError(f"'{min(unknown)}' of {name} is none of its sources")
+    figures = []
+    for source in sources:
+        for kind, percent in content.get(source, {}).items():
+            if kind not in templates or not 0 <= float(percent) <= 100:
+                raise ValueError(f"{source} of {name}: {kind} = {percent}")
+            figures.append(Figure(source, str(kind), float(percent)))
+    cost = Cost(**content["cost"]) if "cost" in content else None
+    return TableModel(name, str(content.get("title", name)), tuple(figures), cost)
