@@ -188,6 +188,8 @@ def _coverage(figure: Figure, colours: _Colours, report: EvalReport) -> None:
 
 
 def _recall(figure: Figure, colours: _Colours, report: EvalReport) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots()
     axes.hist(
         [score.recall for score in report.per_class],
@@ -202,7 +204,7 @@ def _recall(figure: Figure, colours: _Colours, report: EvalReport) -> None:
         label=f"mean {_percent(report.mean_per_class_recall)}",
     )
     axes.set(xlim=(-0.02, 1.02), xlabel="recall", ylabel="classes")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(visible=True, axis="y", linewidth=0.8)
     axes.legend(loc="upper left", fontsize=9)
     _in_percent(axes, "x")
