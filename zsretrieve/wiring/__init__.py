@@ -11,6 +11,7 @@ from zsretrieve.wiring.encoding import (
     check_runs_int8,
     load_encoder,
     planned_encoding,
+    prompt_memory,
     remembering,
 )
 from zsretrieve.wiring.indexes import automatic_index_device, index_backend
@@ -24,6 +25,7 @@ from zsretrieve.wiring.models import (
     known_identity,
     known_models,
     quantise,
+    remembered_prompts,
     remembered_queries,
 )
 
@@ -44,8 +46,10 @@ __all__ = [
     "known_models",
     "load_encoder",
     "planned_encoding",
+    "prompt_memory",
     "provide",
     "quantise",
+    "remembered_prompts",
     "remembered_queries",
     "remembering",
 ]
