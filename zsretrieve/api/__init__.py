@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         sync,
         verify_deep,
     )
+    from zsretrieve.api.lab_inputs import check_gallery_labels, lab_classes, lab_gallery
     from zsretrieve.api.models import (
         cached_models,
         check_compiling,
@@ -48,6 +49,13 @@ if TYPE_CHECKING:
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.prompt_lab import (
+        compare_templates,
+        rank_templates,
+        select_templates,
+        similar_classes,
+        template_sensitivity,
+    )
     from zsretrieve.api.searching import search, search_all
 
 __all__ = [
@@ -58,6 +66,7 @@ __all__ = [
     "cached_models",
     "calibrate",
     "check_compiling",
+    "check_gallery_labels",
     "check_k",
     "check_labels",
     "check_model",
@@ -67,6 +76,7 @@ __all__ = [
     "clear_cache",
     "commits",
     "compact",
+    "compare_templates",
     "evaluate",
     "export_index",
     "export_model",
@@ -75,6 +85,8 @@ __all__ = [
     "interrupted_build",
     "is_calibrated",
     "is_index",
+    "lab_classes",
+    "lab_gallery",
     "load_encoder",
     "make_prototypes",
     "open_gallery",
@@ -83,6 +95,7 @@ __all__ = [
     "open_vectors",
     "precision_of_queries",
     "prompt_memory",
+    "rank_templates",
     "read_prompts",
     "rebuild",
     "remembered_prompts",
@@ -92,7 +105,10 @@ __all__ = [
     "repair",
     "search",
     "search_all",
+    "select_templates",
+    "similar_classes",
     "sync",
+    "template_sensitivity",
     "verify",
     "verify_deep",
 ]
@@ -131,6 +147,7 @@ _HOMES = {
         "sync",
         "verify_deep",
     ),
+    "lab_inputs": ("check_gallery_labels", "lab_classes", "lab_gallery"),
     "models": (
         "cached_models",
         "check_compiling",
@@ -149,6 +166,13 @@ _HOMES = {
         "open_gallery",
         "open_prototypes",
         "verify",
+    ),
+    "prompt_lab": (
+        "compare_templates",
+        "rank_templates",
+        "select_templates",
+        "similar_classes",
+        "template_sensitivity",
     ),
     "searching": ("search", "search_all"),
 }

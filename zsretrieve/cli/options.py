@@ -239,8 +239,13 @@ def pixels(megapixels: float | None) -> int | None:
 
 def check_skipped(file: Path | None) -> None:
     """Raise before the work if the list of skipped images could not be written after it."""
+    check_writable(file, "--skipped")
+
+
+def check_writable(file: Path | None, option: str) -> None:
+    """Raise before the work if the file that an option names could not be written after it."""
     if file is not None and not (file.parent.is_dir() and not file.is_dir()):
-        raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint="--skipped")
+        raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint=option)
 
 
 def check_where(where: str | None, gallery: Gallery | None) -> None:

@@ -1,7 +1,7 @@
 """Vectors of the texts that were searched for lately, so that a repeated search needs no model, and of prompts.
 
-They lie in two files in the user's cache folder (``vector_file``). A text stands there only as a digest, over everything
-that its vector depends on.
+They lie in two files in the user's cache folder (``vector_file``). A text stands there only as a digest, over all that
+its vector depends on.
 """
 
 from __future__ import annotations
