@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ MakesEncoder = Encoder | Callable[[], Encoder] | None
 # Called with (what is done, steps done, steps in all).
 OnStage = Callable[[str, int, int], None]
 
+_log = logging.getLogger("zsretrieve")
+
 COMPARED = ("raw", "standard", "openai7", "openai80")
 CANDIDATES = "openai80"
 
@@ -54,7 +57,12 @@ class _Prompting:
         memory = self.memory
         if memory is None and self.encoder is None:
             memory = wiring.prompt_memory(labelled.space)
-        return encode_prompts(sets, labelled.space, make, memory=memory, on_progress=self.stage("encoding prompts"))
+        texts = encode_prompts(sets, labelled.space, make, memory=memory, on_progress=self.stage("encoding prompts"))
+        if texts.cut:
+            are = "1 prompt is" if len(texts.cut) == 1 else f"{len(texts.cut)} prompts are"
+            room = labelled.space.text.context_length
+            _log.warning(f"{are} longer than the model's {room} tokens and cut, first '{texts.cut[0]}'")
+        return texts
 
     def stage(self, what: str) -> Callable[[int, int], None] | None:
         return None if self.on_stage is None else partial(self.on_stage, what)

@@ -171,7 +171,8 @@ def select(
         )  # fmt: skip
     if out is not None:
         _write(out, _templates_of(found, out))
-        output.note(told, f"{len(found.templates)} templates -> {out}")
+        count = "1 template" if len(found.templates) == 1 else f"{len(found.templates)} templates"
+        output.note(told, f"{count} -> {out}")
     if halves is not None:
         _write_halves(halves, found)
         output.note(told, f"the halves -> {halves}")

@@ -24,7 +24,7 @@ _SHOWN = 20
 def similar(
     context: typer.Context,
     prototypes: Annotated[
-        Path | None, typer.Argument(metavar="[PROTOTYPES]", help="A prototype index; or give --classes.")
+        Path | None, typer.Argument(metavar="PROTOTYPES", help="A prototype index; or give --classes.")
     ] = None,
     classes: Annotated[
         str | None, typer.Option("--classes", "-c", help="A bundled set, a file, or a comma list, instead of an index.")
@@ -125,7 +125,8 @@ def _show(found: Similar, of: Prototypes) -> None:
         _show_close(close, taken)
     if counted:
         wrong = sum(_mistakes(row.confused) for row in found.pairs)
-        say(f"{wrong} images are taken for the other class of one of these pairs.", markup=False, soft_wrap=True)
+        are = "1 image is" if wrong == 1 else f"{wrong} images are"
+        say(f"{are} taken for the other class of one of these pairs.", markup=False, soft_wrap=True)
 
 
 def _show_close(close: Sequence[Nearest], taken: tuple[str, ...]) -> None:

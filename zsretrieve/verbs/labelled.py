@@ -89,7 +89,7 @@ def labelled_gallery(gallery: Gallery, prompts: PromptSet, *, where: str | None 
     return _labelled(items, paths, vectors, prompts, gallery.space, gallery.manifest.skipped, where)
 
 
-def labelled_source(encoded: Encoded, root: str | None, prompts: PromptSet, space: Space) -> Labelled:
+def labelled_source(encoded: Encoded, root: str, prompts: PromptSet, space: Space) -> Labelled:
     """The labelled pictures of a source that was encoded. Raises SourceError and ClassMappingError as above."""
     paths = [addresses.join(root, item.path) for item in encoded.items]
     return _labelled(list(encoded.items), paths, encoded.vectors, prompts, space, encoded.skipped, None)
