@@ -92,7 +92,7 @@ def test_templates_alone_and_left_out(world: Path, run_cli: Run, tmp_path: Path)
     assert float(rows[0]["alone_prec@1"]) == found["ranked"][0]["alone_prec@1"]
     table = run_cli("prompts", *words).stdout
     harmful = [f"'{row['template']}'" for row in found["ranked"] if row["adds_high"] < 0]
-    assert f"Without it they do better: {', '.join(harmful) or 'none'}." in table
+    assert f"they do better without it: {', '.join(harmful) or 'none'}." in table
     assert f"All 3 templates of {tmp_path / 'three.txt'} together" in table
 
 
@@ -130,6 +130,9 @@ def test_the_spread_is_told_with_a_histogram(world: Path, run_cli: Run) -> None:
     assert "standard deviation" in table
     counted = [line.split() for line in table.splitlines() if line.rstrip().endswith("#")]
     assert sum(int(line[-2]) for line in counted) == 7
+    alone = run_cli("prompts", "sensitivity", world / "gallery", "-t", "raw").stdout
+    assert alone.count("#" * 40) == 1
+    assert "0.00 points" in alone
 
 
 def test_classes_that_are_near_each_other(world: Path, run_cli: Run, tmp_path: Path) -> None:

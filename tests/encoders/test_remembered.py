@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from zsretrieve.encoders import remembered, vector_file
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.encoders.identity import weights_identity
 from zsretrieve.encoders.naming import parse_model_name
-from zsretrieve.encoders.remembered import RememberingEncoder
+from zsretrieve.encoders.remembered import RememberedPrompts, RememberingEncoder
 from zsretrieve.encoders.replicas import Replicas
 from zsretrieve.errors import SpaceMismatchError
 from zsretrieve.ports import Encoder
@@ -352,3 +353,68 @@ def test_a_model_of_other_weights_is_refused_although_the_vector_is_there(
     # What is not fetched yet may be anything, so that it must be loaded to tell.
     unknown = CliRunner().invoke(app, [*ask, "--model", "hf-hub:nobody/nothing"])
     assert str(unknown.exception) == "the model is not needed"
+
+
+def test_prompts_are_kept_in_a_file_of_their_own(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
+    memory = RememberedPrompts(space, "here")
+    assert memory.recall(TEXTS) == {}
+    vectors = hashing_encoder.encode_texts(TEXTS)
+    memory.keep(TEXTS, vectors, hashing_encoder.encoding)
+    found = RememberedPrompts(replace(space, model="elsewhere"), "here").recall(["none", *TEXTS])
+    assert list(found) == TEXTS
+    assert all(found[text].tobytes() == vectors[row].tobytes() for row, text in enumerate(TEXTS))
+    assert RememberedPrompts(space, "there").recall(TEXTS) == {}
+    assert RememberedPrompts(replace(space, weights="other"), "here").recall(TEXTS) == {}
+    assert remembered.QUERIES.size() == (0, 0)
+    own = cache.with_name("prompts.sqlite3")
+    assert (remembered.PROMPTS.size(), stat.S_IMODE(own.stat().st_mode)) == ((5, own.stat().st_size), 0o600)
+    refusing = RememberedPrompts(space, "refused", keeps=lambda encoding: encoding.engine == "another")
+    refusing.keep(TEXTS, vectors, hashing_encoder.encoding)
+    assert refusing.recall(TEXTS) == {}
+    own.write_bytes(b"no database" * 1000)
+    assert memory.recall(TEXTS) == {}
+    memory.keep(TEXTS, vectors, hashing_encoder.encoding)
+    assert len(memory.recall(TEXTS)) == 5
+
+
+def test_the_number_of_prompts_is_bounded(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered.PROMPTS, "most", 30)
+    monkeypatch.setattr(remembered.PROMPTS, "spare", 10)
+    memory = RememberedPrompts(space, "here")
+    for number in range(0, 100, 7):
+        texts = [f"prompt {number + i}" for i in range(7)]
+        memory.keep(texts, hashing_encoder.encode_texts(texts), hashing_encoder.encoding)
+        assert remembered.PROMPTS.size()[0] <= 30
+        assert len(memory.recall(texts)) == 7
+    assert memory.recall(["prompt 0"]) == {}
+
+
+def _keep_for_ever(space: Space, folder: Path) -> None:
+    os.environ["ZSRETRIEVE_CACHE"] = str(folder)
+    encoder, memory = HashingEncoder(), RememberedPrompts(space, "here")
+    for number in range(100_000):
+        texts = [f"prompt {number % 40} {i}" for i in range(50)]
+        memory.keep(texts, encoder.encode_texts(texts), encoder.encoding)
+
+
+def test_a_killed_writer_leaves_what_is_right(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    writers = [context.Process(target=_keep_for_ever, args=(space, cache.parent)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    waited = 0
+    while remembered.PROMPTS.size()[0] < 200 and waited < 600:
+        time.sleep(0.1)
+        waited += 1
+    for writer in writers:
+        writer.kill()
+        writer.join()
+    texts = [f"prompt {number} {i}" for number in range(40) for i in range(50)]
+    found = RememberedPrompts(space, "here").recall(texts)
+    assert len(found) >= 200
+    for text in list(found)[::17]:
+        assert found[text].tobytes() == hashing_encoder.encode_texts([text])[0].tobytes()
+    RememberedPrompts(space, "here").keep(["new"], hashing_encoder.encode_texts(["new"]), hashing_encoder.encoding)
+    assert len(RememberedPrompts(space, "here").recall(["new"])) == 1

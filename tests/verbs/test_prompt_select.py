@@ -78,6 +78,8 @@ def test_what_cannot_be_halved_is_refused(digests: list[str]) -> None:
     of = labelled(unit_rows(np.ones((len(digests), 4))), np.zeros(len(digests), dtype=np.int64), PROMPTS, digests)
     with pytest.raises(SourceError, match="cannot be halved"):
         halves(of)
+    with pytest.raises(SourceError, match="seed -1"):
+        halves(of, -1)
 
 
 def test_it_takes_the_best_alone_and_then_what_helps_most(

@@ -64,8 +64,8 @@ def print_sensitivity(found: Sensitivity, form: ReportFormat) -> None:
 
 def _show_comparison(found: Comparison) -> None:
     table = output.table(
-        "templates", "number", "prompts", "Prec@1", "95 % interval", "correct",
-        right=("number", "prompts", "Prec@1", "95 % interval", "correct"),
+        "set", "templates", "prompts", "Prec@1", "95 % interval", "correct",
+        right=("templates", "prompts", "Prec@1", "95 % interval", "correct"),
     )  # fmt: skip
     for row in found.sets:
         table.add_row(
@@ -95,8 +95,8 @@ def _show_ranking(found: Ranking) -> None:
     harmful = [row for row in found.templates if row.adds is not None and row.adds.interval.high < 0]
     useful = [row for row in found.templates if row.adds is not None and row.adds.interval.low > 0]
     _say(
-        f"Without it the others do worse, by an interval that excludes zero: {_names(useful)}. "
-        f"Without it they do better: {_names(harmful)}."
+        f"By an interval that excludes zero, the others do worse without it: {_names(useful)}; "
+        f"they do better without it: {_names(harmful)}."
     )
 
 
@@ -145,7 +145,7 @@ def _show_sensitivity(found: Sensitivity) -> None:
 
 def _show_differences(to: str, named: Sequence[tuple[str, PairedDifference | None]]) -> None:
     table = output.table(
-        "templates", "difference, points", "95 % interval", "p", "gained", "lost",
+        "set", "difference, points", "95 % interval", "p", "gained", "lost",
         right=("difference, points", "95 % interval", "p", "gained", "lost"),
     )  # fmt: skip
     sentences = []
@@ -178,6 +178,8 @@ def _histogram(values: Sequence[float]) -> list[tuple[float, float, int]]:
     """Bins of equal width from the least value to the greatest, and how many values lie in each."""
     import numpy as np
 
+    if min(values) == max(values):
+        return [(values[0], values[0], len(values))]
     counts, edges = np.histogram(values, bins=min(_BINS, len(set(values))))
     return [(float(edges[i]), float(edges[i + 1]), int(count)) for i, count in enumerate(counts)]
 

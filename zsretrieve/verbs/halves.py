@@ -47,8 +47,10 @@ def halves(labelled: Labelled, seed: int = 0) -> Halves:
     Raises
     ------
     SourceError
-        If one half would be empty.
+        If one half would be empty, or the seed is negative.
     """
+    if seed < 0:
+        raise SourceError(f"the seed {seed} is negative", hint="Give 0 or more.")
     rng = np.random.default_rng(seed)
     half_of = np.zeros(len(labelled.truth), dtype=np.int8)
     by_content: dict[str, int] = {}
