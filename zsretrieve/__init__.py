@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         clear_cache,
         compact,
         compare,
+        compare_templates,
         evaluate,
         explain,
         export_model,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         open_source,
         plan_reproduction,
         published_models,
+        rank_templates,
         read_prompts,
         rebuild,
         remove,
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
         reproduce,
         save_run,
         search,
+        select_templates,
+        similar_classes,
         sync,
+        template_sensitivity,
         verify,
     )
     from zsretrieve.errors import ZsRetrieveError
@@ -54,6 +59,7 @@ __all__ = [
     "clear_cache",
     "compact",
     "compare",
+    "compare_templates",
     "evaluate",
     "explain",
     "export_model",
@@ -66,6 +72,7 @@ __all__ = [
     "open_source",
     "plan_reproduction",
     "published_models",
+    "rank_templates",
     "read_prompts",
     "rebuild",
     "remove",
@@ -73,7 +80,10 @@ __all__ = [
     "reproduce",
     "save_run",
     "search",
+    "select_templates",
+    "similar_classes",
     "sync",
+    "template_sensitivity",
     "verify",
 ]
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         sync,
         verify_deep,
     )
+    from zsretrieve.api.lab_inputs import check_gallery_labels, lab_classes, lab_gallery
     from zsretrieve.api.models import (
         cached_models,
         check_compiling,
@@ -50,11 +51,20 @@ if TYPE_CHECKING:
         export_model,
         load_encoder,
         precision_of_queries,
+        prompt_memory,
         published_models,
+        remembered_prompts,
         remembered_queries,
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.prompt_lab import (
+        compare_templates,
+        rank_templates,
+        select_templates,
+        similar_classes,
+        template_sensitivity,
+    )
     from zsretrieve.api.reproducing import explain, find_images, plan_reproduction, published_table, reproduce
     from zsretrieve.api.searching import search, search_all
 
@@ -67,6 +77,7 @@ __all__ = [
     "calibrate",
     "check_asked",
     "check_compiling",
+    "check_gallery_labels",
     "check_k",
     "check_labels",
     "check_model",
@@ -79,6 +90,7 @@ __all__ = [
     "commits",
     "compact",
     "compare",
+    "compare_templates",
     "evaluate",
     "evaluate_with_run",
     "explain",
@@ -90,6 +102,8 @@ __all__ = [
     "interrupted_build",
     "is_calibrated",
     "is_index",
+    "lab_classes",
+    "lab_gallery",
     "load_encoder",
     "make_prototypes",
     "open_gallery",
@@ -99,10 +113,13 @@ __all__ = [
     "open_vectors",
     "plan_reproduction",
     "precision_of_queries",
+    "prompt_memory",
     "published_models",
     "published_table",
+    "rank_templates",
     "read_prompts",
     "rebuild",
+    "remembered_prompts",
     "remembered_queries",
     "remembering",
     "remove",
@@ -112,7 +129,10 @@ __all__ = [
     "save_tables",
     "search",
     "search_all",
+    "select_templates",
+    "similar_classes",
     "sync",
+    "template_sensitivity",
     "verify",
     "verify_deep",
 ]
@@ -161,6 +181,7 @@ _HOMES = {
         "sync",
         "verify_deep",
     ),
+    "lab_inputs": ("check_gallery_labels", "lab_classes", "lab_gallery"),
     "models": (
         "cached_models",
         "check_compiling",
@@ -170,6 +191,8 @@ _HOMES = {
         "load_encoder",
         "precision_of_queries",
         "published_models",
+        "prompt_memory",
+        "remembered_prompts",
         "remembered_queries",
         "remembering",
     ),
@@ -180,6 +203,13 @@ _HOMES = {
         "verify",
     ),
     "reproducing": ("explain", "find_images", "plan_reproduction", "published_table", "reproduce"),
+    "prompt_lab": (
+        "compare_templates",
+        "rank_templates",
+        "select_templates",
+        "similar_classes",
+        "template_sensitivity",
+    ),
     "searching": ("search", "search_all"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

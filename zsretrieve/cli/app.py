@@ -49,7 +49,10 @@ class _Commands(Group):
         ),
         Later("index", "index:app", "Build, keep, check and mend indexes."),
         Later("models", "models:app", "Find models, see what they are, convert them for the CPU."),
-        Later("prompts", "prompts:app", "See the bundled class names and templates."),
+        Later(
+            "prompts", "prompts:app",
+            "See the bundled class names and templates, and measure templates on labelled images.",
+        ),
     )  # fmt: skip
 
 
