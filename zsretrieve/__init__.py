@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zsretrieve.api import (
         add,
         build_gallery,
+        build_image_prototypes,
         build_prototypes,
         cached_models,
         calibrate,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         compact,
         evaluate,
         export_model,
+        few_shot_curve,
         find_duplicates,
         load_encoder,
         make_prototypes,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         repair,
         search,
         sync,
+        train_probe,
         verify,
     )
     from zsretrieve.errors import ZsRetrieveError
@@ -40,6 +43,7 @@ __all__ = [
     "ZsRetrieveError",
     "add",
     "build_gallery",
+    "build_image_prototypes",
     "build_prototypes",
     "cached_models",
     "calibrate",
@@ -48,6 +52,7 @@ __all__ = [
     "compact",
     "evaluate",
     "export_model",
+    "few_shot_curve",
     "find_duplicates",
     "load_encoder",
     "make_prototypes",
@@ -60,6 +65,7 @@ __all__ = [
     "repair",
     "search",
     "sync",
+    "train_probe",
     "verify",
 ]
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     )
     from zsretrieve.api.calibrating import calibrate, check_runs_int8, is_calibrated
     from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
+    from zsretrieve.api.few_shot import (
+        build_image_prototypes,
+        check_shots,
+        few_shot_classes,
+        few_shot_curve,
+        train_probe,
+    )
     from zsretrieve.api.filtering import find_duplicates
     from zsretrieve.api.finding import open_source
     from zsretrieve.api.keeping import (
@@ -46,12 +53,14 @@ if TYPE_CHECKING:
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.plotting import check_plot, plot_curve
     from zsretrieve.api.searching import search, search_all
 
 __all__ = [
     "add",
     "build_gallery",
     "build_gallery_with_report",
+    "build_image_prototypes",
     "build_prototypes",
     "cached_models",
     "calibrate",
@@ -60,7 +69,9 @@ __all__ = [
     "check_labels",
     "check_model",
     "check_output",
+    "check_plot",
     "check_runs_int8",
+    "check_shots",
     "classify",
     "clear_cache",
     "commits",
@@ -68,6 +79,8 @@ __all__ = [
     "evaluate",
     "export_index",
     "export_model",
+    "few_shot_classes",
+    "few_shot_curve",
     "find_duplicates",
     "import_gallery",
     "interrupted_build",
@@ -79,6 +92,7 @@ __all__ = [
     "open_prototypes",
     "open_source",
     "open_vectors",
+    "plot_curve",
     "precision_of_queries",
     "read_prompts",
     "rebuild",
@@ -89,6 +103,7 @@ __all__ = [
     "search",
     "search_all",
     "sync",
+    "train_probe",
     "verify",
     "verify_deep",
 ]
@@ -113,6 +128,13 @@ _HOMES = {
         "export_index",
         "import_gallery",
         "open_vectors",
+    ),
+    "few_shot": (
+        "build_image_prototypes",
+        "check_shots",
+        "few_shot_classes",
+        "few_shot_curve",
+        "train_probe",
     ),
     "finding": ("open_source",),
     "filtering": ("find_duplicates",),
@@ -144,6 +166,7 @@ _HOMES = {
         "open_prototypes",
         "verify",
     ),
+    "plotting": ("check_plot", "plot_curve"),
     "searching": ("search", "search_all"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -46,9 +46,9 @@ def classify(
     found = _source_or_gallery(source)
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
-        _refuse_skips(found, strict)
+        refuse_skips(found, strict)
         return _classify.classify_gallery(found, prototypes, k=k, where=where)
-    _refuse_filter(where)
+    refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
         k=k, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
@@ -66,21 +66,24 @@ def evaluate(
     max_pixels: int | None = None,
     fast_decode: bool = False,
     where: str | None = None,
+    include_shots: bool = False,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
     """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``.
 
-    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``.
+    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``. Pictures that the
+    prototypes were made from are scored only with ``include_shots``.
     """
     found = _source_or_gallery(source, ground_truth)
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
-        _refuse_skips(found, strict)
-        return _evaluate.evaluate_gallery(found, prototypes, where=where)
-    _refuse_filter(where)
+        refuse_skips(found, strict)
+        return _evaluate.evaluate_gallery(found, prototypes, where=where, include_shots=include_shots)
+    refuse_filter(where)
     return _evaluate.evaluate_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
+        exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, include_shots=include_shots,
+        on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -95,14 +98,16 @@ def check_labels(source: Source, prototypes: Prototypes) -> None:
     class_ids([file.label for file in source.files], prototypes.prompts)
 
 
-def _refuse_filter(where: str | None) -> None:
+def refuse_filter(where: str | None) -> None:
+    """Raise FilterError if there is a filter, where pictures are no gallery's."""
     if where is not None:
         raise FilterError(
             "a filter goes with a gallery, not with a folder or files", hint="Build one: zsretrieve index gallery."
         )
 
 
-def _refuse_skips(gallery: Gallery, strict: bool) -> None:
+def refuse_skips(gallery: Gallery, strict: bool) -> None:
+    """Raise SkippedInputError if nothing may be skipped, and something was when a gallery was built."""
     if strict and gallery.manifest.skipped:
         first = gallery.manifest.skipped[0]
         raise SkippedInputError(

@@ -39,10 +39,15 @@ class _Commands(Group):
             "Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.",
         ),
         Later(
+            "probe", "few_shot:probe",
+            "Train a linear probe on labelled images: an index that classify and evaluate open like any other.",
+        ),
+        Later(
             "doctor", "doctor:doctor",
             "Tell what this machine can do and what is wrong with it, each with the command that mends it.",
         ),
         Later("index", "index:app", "Build, keep, check and mend indexes."),
+        Later("fewshot", "few_shot:app", "See what a few labelled images of each class are worth."),
         Later("models", "models:app", "Find models, see what they are, convert them for the CPU."),
         Later("prompts", "prompts:app", "See the bundled class names and templates."),
     )  # fmt: skip

@@ -32,6 +32,10 @@ def evaluate(
     prototypes: Annotated[Path, typer.Option("--prototypes", "-p", help="A prototype index.")],
     ground_truth: options.GroundTruth = None,
     where: options.Where = None,
+    include_shots: Annotated[
+        bool,
+        typer.Option("--include-shots", help="Also score the images that the prototypes were made from."),
+    ] = False,
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
     exif: options.Exif = True,
     strict: options.Strict = False,
@@ -84,6 +88,7 @@ def evaluate(
             max_pixels=options.pixels(max_megapixels),
             fast_decode=fast_decode,
             where=where,
+            include_shots=include_shots,
             on_progress=on_progress,
         )
     if form is ReportFormat.JSON:
@@ -107,6 +112,8 @@ def as_json(report: EvalReport) -> dict[str, Any]:
         "model": report.model,
         "templates": report.templates,
         "where": report.where,
+        "n_drawn": report.n_drawn,
+        "shots_included": report.shots_included,
         "per_class": [
             {"class_id": c.class_id, "class_name": c.class_name, "n_scored": c.n_scored, "recall": c.recall}
             for c in report.per_class
@@ -129,6 +136,11 @@ def _show(report: EvalReport) -> None:
     )  # fmt: skip
     of_all = "could not be read" if report.where is None else "of the whole gallery could not be read"
     figures.add_row("skipped", str(len(report.skipped)), of_all)
+    if report.n_drawn:
+        told = (
+            "trained the prototypes and are scored" if report.shots_included else "trained the prototypes, not scored"
+        )
+        figures.add_row("drawn", str(report.n_drawn), told)
     if report.unlabelled:
         figures.add_row("unlabelled", str(report.unlabelled), "not scored")
     title = f"{report.model}, templates: {report.templates}"

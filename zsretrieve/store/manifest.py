@@ -28,7 +28,7 @@ MAX_ID = 2**62
 _MAX_NEXT_ID = 2**63 - 1
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
-    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|prompts\.json|index\.faiss)"
+    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss)"
 )
 
 _Record = TypeVar("_Record")

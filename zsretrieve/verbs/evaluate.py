@@ -11,6 +11,7 @@ from zsretrieve.ports import Encoder
 from zsretrieve.results import ClassScore, Confusion, EvalReport
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
+from zsretrieve.verbs.drawing import without_drawn
 from zsretrieve.verbs.encode import OnProgress, encode_source
 from zsretrieve.verbs.labelled import Labelled, class_ids, labelled_gallery, labelled_source
 
@@ -26,9 +27,10 @@ def evaluate_source(
     strict: bool = False,
     max_pixels: int | None = None,
     fast: bool = False,
+    include_shots: bool = False,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
-    """Encode the labelled pictures of a source and score them.
+    """Encode the labelled pictures of a source and score them, but for those that the prototypes were made from.
 
     Raises
     ------
@@ -44,16 +46,22 @@ def evaluate_source(
     encoded = encode_source(
         source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast, on_progress=on_progress
     )
-    return evaluate_labelled(labelled_source(encoded, source.root, prototypes.prompts, encoder.space), prototypes)
+    labelled = labelled_source(encoded, source.root, prototypes.prompts, encoder.space)
+    return evaluate_labelled(without_drawn(labelled, prototypes, include=include_shots), prototypes)
 
 
-def evaluate_gallery(gallery: Gallery, prototypes: Prototypes, *, where: str | None = None) -> EvalReport:
+def evaluate_gallery(
+    gallery: Gallery, prototypes: Prototypes, *, where: str | None = None, include_shots: bool = False
+) -> EvalReport:
     """Score the pictures of a labelled gallery, or those that pass a filter; nothing is encoded.
+
+    Pictures that the prototypes were made from are left out unless ``include_shots``.
 
     Raises as ``evaluate_source`` does, and FilterError if the filter cannot be used, or nothing passes it.
     """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
-    return evaluate_labelled(labelled_gallery(gallery, prototypes.prompts, where=where), prototypes)
+    labelled = labelled_gallery(gallery, prototypes.prompts, where=where)
+    return evaluate_labelled(without_drawn(labelled, prototypes, include=include_shots), prototypes)
 
 
 def evaluate_labelled(labelled: Labelled, prototypes: Prototypes) -> EvalReport:
@@ -65,7 +73,7 @@ def evaluate_labelled(labelled: Labelled, prototypes: Prototypes) -> EvalReport:
     truth = labelled.truth
     n_classes = len(prototypes.index)
     ranks = [k for k in RANKS if k <= n_classes]
-    _, ranked = prototypes.index.search(labelled.vectors, max(ranks))
+    _, ranked = prototypes.search(labelled.vectors, max(ranks))
     correct = hits_at(ranked, truth, 1)
     names = prototypes.prompts.class_names
     per_class = tuple(
@@ -90,4 +98,6 @@ def evaluate_labelled(labelled: Labelled, prototypes: Prototypes) -> EvalReport:
         model=prototypes.space.model,
         templates=prototypes.manifest.templates_source or "",
         where=labelled.where,
+        n_drawn=labelled.n_drawn,
+        shots_included=labelled.shots_included,
     )

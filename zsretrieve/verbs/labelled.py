@@ -38,6 +38,9 @@ class Labelled:
         Pictures without a label, which are not here.
     where : str, optional
         The filter that the pictures passed.
+    n_drawn : int
+        How many pictures the prototypes were made from, see ``zsretrieve.verbs.drawing.without_drawn``: left out unless
+        ``shots_included``.
     """
 
     vectors: Vectors
@@ -49,6 +52,8 @@ class Labelled:
     skipped: tuple[Skipped, ...]
     unlabelled: int
     where: str | None = None
+    n_drawn: int = 0
+    shots_included: bool = False
 
     def at(self, rows: Rows) -> Labelled:
         """Some of its pictures; what was left out of all of them is not counted here."""
@@ -60,6 +65,7 @@ class Labelled:
             paths=tuple(self.paths[row] for row in rows),
             skipped=(),
             unlabelled=0,
+            n_drawn=0,
         )
 
 
@@ -89,7 +95,7 @@ def labelled_gallery(gallery: Gallery, prompts: PromptSet, *, where: str | None 
     return _labelled(items, paths, vectors, prompts, gallery.space, gallery.manifest.skipped, where)
 
 
-def labelled_source(encoded: Encoded, root: str | None, prompts: PromptSet, space: Space) -> Labelled:
+def labelled_source(encoded: Encoded, root: str, prompts: PromptSet, space: Space) -> Labelled:
     """The labelled pictures of a source that was encoded. Raises SourceError and ClassMappingError as above."""
     paths = [addresses.join(root, item.path) for item in encoded.items]
     return _labelled(list(encoded.items), paths, encoded.vectors, prompts, space, encoded.skipped, None)
