@@ -279,12 +279,14 @@ def label_pictures(
 
 
 def _labels(found: Source | Gallery, where: str | None) -> list[str | None]:
+    """The label of every image, as far as it is known without reading them which are equal."""
     if isinstance(found, Source):
         refuse_filter(where)
         return [file.label for file in found.files]
     rows = selected(found, where)
     items = found.items if rows is None else [found.items[int(row)] for row in rows]
-    return [item.label for item in items]
+    # Equal images count once.
+    return [label for label, _ in dict.fromkeys((item.label, item.digest or item.path) for item in items)]
 
 
 def _opened(source: PathLike | Source | Gallery, ground_truth: PathLike | None) -> Source | Gallery:
