@@ -173,11 +173,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classified:
-    """The predictions for one picture, best first."""
+    """The predictions for one picture, best first; ``rejected`` if the answer is "unknown" rather than the best."""
 
     path: str
     label: str | None
     predictions: tuple[Prediction, ...]
+    rejected: bool = False
 
 
 @dataclass(frozen=True)

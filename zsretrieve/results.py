@@ -131,9 +131,12 @@ class Bin:
 class Calibration:
     """How far probabilities can be believed, with the model's own logit scale and with one fitted to these images.
 
-    ``error`` is the expected calibration error of the top probability, ``loss`` the mean negative log-likelihood of
-    the true class; ``scale`` the model's own, ``fitted_scale`` the one of least loss. ``kind`` tells how scores become
-    probabilities. Bins are of equal width.
+    ``error`` is the expected calibration error of the top probability; ``scale`` the model's own, ``fitted_scale`` the
+    one of least ``loss``. Bins are of equal width; those without an image are left out. ``kind`` tells how scores
+    become probabilities. For ``softmax`` the loss is the mean negative log-likelihood of the true class, in nats. A
+    ``sigmoid`` model judges each class for itself, so what is judged is the best class's own sigmoid as the
+    probability that this class is right, and the loss is that of this one yes or no; its bias is divided by the same
+    temperature as its scale. ``fitted_on`` is the number of images that the scale was fitted to, where that is not all.
     """
 
     kind: str
@@ -145,6 +148,7 @@ class Calibration:
     fitted_error: float
     fitted_loss: float
     fitted_bins: tuple[Bin, ...]
+    fitted_on: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,10 +162,24 @@ class CoveragePoint:
 
 
 @dataclass(frozen=True)
+class Reject:
+    """What shall be answered with "unknown": images whose ``by`` (``probability`` or ``margin``) is under ``below``.
+
+    Instead of ``below`` the precision that is ``wanted`` of the answers may be given; the lowest threshold that reaches
+    it on labelled images is then taken.
+    """
+
+    by: str = "probability"
+    below: float | None = None
+    wanted: float | None = None
+
+
+@dataclass(frozen=True)
 class Rejection:
     """What happens below a threshold on ``by`` (``probability`` or ``margin``): the answer is "unknown".
 
-    ``wanted`` is the precision that the threshold was chosen for, if it was.
+    ``wanted`` is the precision that the threshold was chosen for, if it was. ``coverage`` is the share of the images
+    that is answered, ``precision`` that of the answers which are right, None if nothing is answered.
     """
 
     by: str
@@ -176,7 +194,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class ClassRetrieval:
-    """One class's prototype as a query over the images; ``n_relevant`` show it."""
+    """One class's prototype as a query over the images, of which ``n_relevant`` are of the class."""
 
     class_id: int
     class_name: str
@@ -188,7 +206,11 @@ class ClassRetrieval:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """The other direction: each class as a query over the images; means over the classes that occur."""
+    """The other direction: each class as a query over the images; means over the classes that occur.
+
+    The keys of ``precision_at`` and ``recall_at`` are the k that were asked for, at most the number of images.
+    ``interval`` is a bootstrap over classes.
+    """
 
     mean_average_precision: float
     interval: Interval
@@ -233,3 +255,76 @@ class EvalReport:
     @property
     def prec_at_1(self) -> float:
         return self.n_correct / self.n_scored
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """How many of one class's ``n`` images each of two ways gets right."""
+
+    class_id: int
+    class_name: str
+    n: int
+    first_correct: int
+    second_correct: int
+
+    @property
+    def change(self) -> float:
+        """The recall of the second less that of the first."""
+        return (self.second_correct - self.first_correct) / self.n
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An image on which one of two ways alone is right: ``won`` if it is the second."""
+
+    path: str
+    true_class: str
+    first_class: str
+    second_class: str
+    won: bool
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two ways, on the images that both have scored."""
+
+    model: str
+    templates: str
+    n_correct: int
+    prec_at_1: float
+    interval: Interval
+    n_left_out: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same images.
+
+    Attributes
+    ----------
+    n : int
+        Images that both have scored; each side counts those that it alone has, which are left out.
+    matched_by : str
+        ``digest``, or ``path`` where a run does not know all digests.
+    first, second : Side
+    difference : PairedDifference
+    both_right, both_wrong : int
+    won, lost : tuple of ClassChange
+        The classes of which the second gets more right, or fewer; greatest change of recall first.
+    n_unchanged : int
+        Classes that occur and are neither.
+    flips : tuple of Flip
+        In the order of the first run.
+    """
+
+    n: int
+    matched_by: str
+    first: Side
+    second: Side
+    difference: PairedDifference
+    both_right: int
+    both_wrong: int
+    won: tuple[ClassChange, ...]
+    lost: tuple[ClassChange, ...]
+    n_unchanged: int
+    flips: tuple[Flip, ...]

@@ -49,8 +49,8 @@ def test_prototypes_from_images_are_evaluated_on_others(world: Path, run_cli: Ru
     assert found["shots_included"] is False
     whole = run_cli("evaluate", "gallery", "-p", "means", "--include-shots", cwd=world).stdout
     assert "/ 10 images" in whole
-    assert "trained the prototypes and are scored" in whole
-    assert "not scored" in run_cli("evaluate", "gallery", "-p", "means", cwd=world).stdout
+    assert "they trained the prototypes, and are scored" in whole
+    assert "they trained, not scored" in run_cli("evaluate", "gallery", "-p", "means", cwd=world).stdout
 
 
 def test_a_folder_and_text_together(world: Path, run_cli: Run) -> None:

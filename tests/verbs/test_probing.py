@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from kits.labelled import clusters, labelled
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import average_precision_score, log_loss
 
 from zsretrieve import api
 from zsretrieve.backends.faiss_flat import FaissBackend
@@ -21,7 +21,8 @@ from zsretrieve.records import Encoding
 from zsretrieve.vectors import check_unit_rows, lifted_queries, lifted_rows, unit_rows
 from zsretrieve.verbs import probing
 from zsretrieve.verbs.classify import classify_vectors
-from zsretrieve.verbs.drawing import draw
+from zsretrieve.verbs.drawing import draw, without_drawn
+from zsretrieve.verbs.evaluate import evaluate_labelled
 from zsretrieve.verbs.few_shot import write_trained
 from zsretrieve.verbs.labelled import Labelled
 from zsretrieve.verbs.probing import DEFAULT_C, TrainedProbe, grid, sweep, train_probe
@@ -111,6 +112,27 @@ def test_pictures_are_ranked_for_a_class_as_its_logits_do() -> None:
     centred = logits - logits.mean(axis=1, keepdims=True)
     for c in range(5):
         assert (queries[c] @ some.vectors.T).argsort().tolist() == centred[:, c].argsort().tolist()
+
+
+def test_it_is_evaluated_like_any_other() -> None:
+    vectors, truth = clusters(5, 60, 16, noise=2.0)
+    some = labelled(vectors, truth)
+    made = trained(some, shots=20, c=10.0).made.prototypes
+    rest = without_drawn(some, made)
+    report = evaluate_labelled(rest, made, retrieval_at=(5,))
+    drawn = draw(some, 20, 0).rows
+    reference = sklearn_s(some.at(drawn), 10.0)
+    wide = rest.vectors.astype(np.float64)
+    assert (report.n_scored, report.n_drawn) == (200, 100)
+    assert report.n_correct == (reference.predict(wide) == rest.truth).sum()
+    assert report.calibration is not None
+    assert report.calibration.loss == pytest.approx(log_loss(rest.truth, reference.predict_proba(wide)), abs=1e-5)
+    logits = reference.decision_function(wide)
+    logits -= logits.mean(axis=1, keepdims=True)
+    assert report.retrieval is not None
+    for one in report.retrieval.per_class:
+        expected = average_precision_score(rest.truth == one.class_id, logits[:, one.class_id])
+        assert one.average_precision == pytest.approx(expected)
 
 
 def test_the_sweep_is_the_one_of_the_paper() -> None:

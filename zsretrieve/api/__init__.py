@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zsretrieve.api.asking import check_k, check_labels, classify, evaluate
+    from zsretrieve.api.asking import check_asked, check_k, check_labels, classify, evaluate, evaluate_with_run
     from zsretrieve.api.building import (
         build_gallery,
         build_gallery_with_report,
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
         read_prompts,
     )
     from zsretrieve.api.calibrating import calibrate, check_runs_int8, is_calibrated
+    from zsretrieve.api.comparing import (
+        check_run_output,
+        check_tables_output,
+        compare,
+        open_run,
+        save_run,
+        save_tables,
+    )
     from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
     from zsretrieve.api.few_shot import (
         build_image_prototypes,
@@ -64,19 +72,24 @@ __all__ = [
     "build_prototypes",
     "cached_models",
     "calibrate",
+    "check_asked",
     "check_compiling",
     "check_k",
     "check_labels",
     "check_model",
     "check_output",
     "check_plot",
+    "check_run_output",
     "check_runs_int8",
     "check_shots",
+    "check_tables_output",
     "classify",
     "clear_cache",
     "commits",
     "compact",
+    "compare",
     "evaluate",
+    "evaluate_with_run",
     "export_index",
     "export_model",
     "few_shot_classes",
@@ -90,6 +103,7 @@ __all__ = [
     "make_prototypes",
     "open_gallery",
     "open_prototypes",
+    "open_run",
     "open_source",
     "open_vectors",
     "plot_curve",
@@ -100,6 +114,8 @@ __all__ = [
     "remembering",
     "remove",
     "repair",
+    "save_run",
+    "save_tables",
     "search",
     "search_all",
     "sync",
@@ -110,10 +126,12 @@ __all__ = [
 
 _HOMES = {
     "asking": (
+        "check_asked",
         "check_k",
         "check_labels",
         "classify",
         "evaluate",
+        "evaluate_with_run",
     ),
     "building": (
         "build_gallery",
@@ -124,6 +142,14 @@ _HOMES = {
         "read_prompts",
     ),
     "calibrating": ("calibrate", "check_runs_int8", "is_calibrated"),
+    "comparing": (
+        "check_run_output",
+        "check_tables_output",
+        "compare",
+        "open_run",
+        "save_run",
+        "save_tables",
+    ),
     "exchange": (
         "export_index",
         "import_gallery",

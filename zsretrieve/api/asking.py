@@ -11,7 +11,7 @@ from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, is_index, open_gallery, open_prototypes
 from zsretrieve.errors import FilterError, SkippedInputError, SourceError
 from zsretrieve.ports import Encoder
-from zsretrieve.results import EvalReport
+from zsretrieve.results import EvalReport, Reject, Run
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs import classify as _classify
@@ -27,6 +27,7 @@ def classify(
     encoder: Encoder | None = None,
     *,
     k: int | None = None,
+    reject: Reject | None = None,
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
@@ -36,7 +37,8 @@ def classify(
 ) -> Classification:
     """The k nearest classes of every picture; a gallery is classified without encoding anything.
 
-    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``.
+    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``; ``reject`` marks those
+    whose answer is not sure enough.
 
     Raises
     ------
@@ -47,11 +49,11 @@ def classify(
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
         refuse_skips(found, strict)
-        return _classify.classify_gallery(found, prototypes, k=k, where=where)
+        return _classify.classify_gallery(found, prototypes, k=k, reject=reject, where=where)
     refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
-        k=k, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
+        k=k, reject=reject, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -66,31 +68,93 @@ def evaluate(
     max_pixels: int | None = None,
     fast_decode: bool = False,
     where: str | None = None,
+    ranks: Sequence[int] | None = None,
+    retrieval_at: Sequence[int] = (),
+    reject: Reject | None = None,
     include_shots: bool = False,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
-    """Prec@1, Prec@5 and mean per-class recall of a labelled source or gallery. See ``zsretrieve.verbs.evaluate``.
+    """Prec@k, mean per-class recall, calibration and the rest of a labelled source or gallery.
 
-    ``where`` keeps to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``. Pictures that the
-    prototypes were made from are scored only with ``include_shots``.
+    See ``evaluate_with_run``, which returns what was said of every picture as well.
+    """
+    return evaluate_with_run(
+        source, prototypes, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels,
+        fast_decode=fast_decode, where=where, include_shots=include_shots, ranks=ranks, retrieval_at=retrieval_at,
+        reject=reject, on_progress=on_progress,
+    )[1]  # fmt: skip
+
+
+def evaluate_with_run(
+    source: PathLike | Source | Gallery,
+    prototypes: Prototypes | PathLike,
+    encoder: Encoder | None = None,
+    *,
+    ground_truth: PathLike | None = None,
+    exif: bool = True,
+    strict: bool = False,
+    max_pixels: int | None = None,
+    fast_decode: bool = False,
+    where: str | None = None,
+    ranks: Sequence[int] | None = None,
+    retrieval_at: Sequence[int] = (),
+    reject: Reject | None = None,
+    include_shots: bool = False,
+    on_progress: OnProgress | None = None,
+) -> tuple[Run, EvalReport]:
+    """What a model says to every labelled picture of a source or gallery, and all figures of it.
+
+    Parameters
+    ----------
+    where : str, optional
+        Keep to the pictures of a gallery that pass a filter, see ``zsretrieve.filters``.
+    ranks : sequence of int, optional
+        The k of Prec@k, beside 1 (default: 5 where there are so many classes).
+    retrieval_at : sequence of int
+        Each class as a query over the pictures, too, with these k; an empty one leaves it out.
+    reject : Reject, optional
+        What is to be answered with "unknown".
+    include_shots : bool
+        Also score the pictures that the prototypes were made from, which are left out otherwise.
+
+    Raises
+    ------
+    RankError
+        If a k does not fit the number of classes, or no threshold reaches the precision that is wanted.
+    SpaceMismatchError, ClassMappingError, SourceError, FilterError
+        See ``zsretrieve.verbs.evaluate``.
     """
     found = _source_or_gallery(source, ground_truth)
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
+    _evaluate.check_asked(len(prototypes.index), ranks, retrieval_at, reject)
     if isinstance(found, Gallery):
         refuse_skips(found, strict)
-        return _evaluate.evaluate_gallery(found, prototypes, where=where, include_shots=include_shots)
-    refuse_filter(where)
-    return _evaluate.evaluate_source(
-        found, prototypes, encoder or load_encoder(prototypes.space.model),
-        exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, include_shots=include_shots,
-        on_progress=on_progress,
-    )  # fmt: skip
+        labelled = _evaluate.take_labelled(found, prototypes, where=where, include_shots=include_shots)
+    else:
+        refuse_filter(where)
+        labelled = _evaluate.encode_labelled(
+            found, prototypes, encoder or load_encoder(prototypes.space.model),
+            exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, include_shots=include_shots,
+            on_progress=on_progress,
+        )  # fmt: skip
+    return _evaluate.run_and_report(labelled, prototypes, ranks=ranks, retrieval_at=retrieval_at, reject=reject)
 
 
 def check_k(k: int | None, n_classes: int) -> None:
     """Raise RankError, before anything is loaded, if ``classify`` would."""
     if k is not None:
         ranking.check_k(k, n_classes, "classes")
+
+
+def check_asked(
+    prototypes: Prototypes,
+    *,
+    ranks: Sequence[int] | None = None,
+    retrieval_at: Sequence[int] = (),
+    reject: Reject | None = None,
+) -> None:
+    """Raise RankError, before anything is loaded, if ``evaluate`` would."""
+    _evaluate.check_asked(len(prototypes.index), ranks, retrieval_at, reject)
 
 
 def check_labels(source: Source, prototypes: Prototypes) -> None:

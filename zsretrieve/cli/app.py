@@ -39,6 +39,10 @@ class _Commands(Group):
             "Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.",
         ),
         Later(
+            "compare", "compare:compare",
+            "Compare two evaluations on the same images: the difference of Prec@1, and where it lies.",
+        ),
+        Later(
             "probe", "few_shot:probe",
             "Train a linear probe on labelled images: an index that classify and evaluate open like any other.",
         ),

@@ -40,6 +40,8 @@ def classify(
         typer.Option("--model", "-m", help="Model for --labels on images; otherwise the index or gallery names it."),
     ] = None,
     k: Annotated[int | None, typer.Option("-k", help="Classes per image (default: 5, or all there are).")] = None,
+    reject_below: options.RejectBelow = None,
+    by: options.RejectByOption = None,
     where: options.Where = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     exif: options.Exif = True,
@@ -65,6 +67,7 @@ def classify(
         raise typer.BadParameter("the index has its templates already", param_hint="--templates")
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
+    reject = options.reject(reject_below, by)
     gallery = options.open_gallery_at(source, device, half=fp16_index)
     options.check_where(where, gallery)
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
@@ -102,6 +105,7 @@ def classify(
             opened,
             encoder,
             k=k,
+            reject=reject,
             exif=exif,
             strict=strict,
             max_pixels=options.pixels(max_megapixels),
@@ -109,13 +113,17 @@ def classify(
             where=where,
             on_progress=on_progress,
         )
+    told = reject is not None
     match form:
         case OutputFormat.TABLE:
             _show(result.results)
         case OutputFormat.CSV:
-            output.write_rows([flat for row in result.results for flat in _flat(row)], form)
+            output.write_rows([flat for row in result.results for flat in _flat(row, told)], form)
         case OutputFormat.JSON | OutputFormat.JSONL:
-            output.write_rows([_nested(row) for row in result.results], form)
+            output.write_rows([_nested(row, told) for row in result.results], form)
+    if told:
+        unknown = sum(row.rejected for row in result.results)
+        output.note(verbosity, f"{unknown} of {len(result.results)} images are unknown")
     output.report_skipped(verbosity, result.skipped, skipped)
 
 
@@ -126,8 +134,8 @@ def _show(results: tuple[Classified, ...]) -> None:
     for row in results:
         first, *others = row.predictions
         cells = [
-            output.path_cell(row.path), output.cell(first.class_name), output.percent(first.probability),
-            f"{first.score:.4f}",
+            output.path_cell(row.path), "unknown" if row.rejected else output.cell(first.class_name),
+            output.percent(first.probability), f"{first.score:.4f}",
         ]  # fmt: skip
         if with_next:
             rest = ", ".join(f"{p.class_name} {output.percent(p.probability)}" for p in others[:2])
@@ -136,12 +144,14 @@ def _show(results: tuple[Classified, ...]) -> None:
     output.show(table)
 
 
-def _nested(row: Classified) -> dict[str, Any]:
-    return {"path": row.path, "predictions": [_prediction(p) for p in row.predictions]}
+def _nested(row: Classified, told: bool) -> dict[str, Any]:
+    rejected = {"rejected": row.rejected} if told else {}
+    return {"path": row.path, "predictions": [_prediction(p) for p in row.predictions], **rejected}
 
 
-def _flat(row: Classified) -> list[dict[str, Any]]:
-    return [{"path": row.path, **_prediction(p)} for p in row.predictions]
+def _flat(row: Classified, told: bool) -> list[dict[str, Any]]:
+    rejected = {"rejected": row.rejected} if told else {}
+    return [{"path": row.path, **_prediction(p), **rejected} for p in row.predictions]
 
 
 def _prediction(p: Prediction) -> dict[str, Any]:

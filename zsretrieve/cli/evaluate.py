@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsretrieve.cli import options, output
+from zsretrieve.cli import evaluated, options, output
 from zsretrieve.cli.output import ReportFormat
 
 if TYPE_CHECKING:
-    from zsretrieve.results import EvalReport
     from zsretrieve.sources import Source
     from zsretrieve.store.indexes import Gallery
 
-_SHOWN_CONFUSIONS = 10
-_RANKS = (1, 5)
+_SCORING = "Figures"
+_SAVING = "Files"
+_RETRIEVAL_AT = "1,5,10,100"
 
 
 def evaluate(
@@ -34,9 +34,80 @@ def evaluate(
     where: options.Where = None,
     include_shots: Annotated[
         bool,
-        typer.Option("--include-shots", help="Also score the images that the prototypes were made from."),
+        typer.Option(
+            "--include-shots",
+            rich_help_panel=_SCORING,
+            help="Also score the images that the prototypes were made from.",
+        ),
     ] = False,
-    form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
+    k: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--k",
+            "-k",
+            metavar="K,...",
+            rich_help_panel=_SCORING,
+            show_default="1,5",
+            help="The k of Prec@k, as a comma list or several times.",
+        ),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", rich_help_panel=_SCORING, help="Show every class, worst first.")
+    ] = False,
+    retrieval: Annotated[
+        bool,
+        typer.Option(
+            "--retrieval",
+            rich_help_panel=_SCORING,
+            help="Also ask with each class for its images: mean average precision, precision@k, recall@k.",
+        ),
+    ] = False,
+    retrieval_at: Annotated[
+        str | None,
+        typer.Option(
+            "--retrieval-at",
+            metavar="K,...",
+            rich_help_panel=_SCORING,
+            show_default=_RETRIEVAL_AT,
+            help="The k of --retrieval, at most the number of images.",
+        ),
+    ] = None,
+    reject_below: options.RejectBelow = None,
+    by: options.RejectByOption = None,
+    wanted_precision: Annotated[
+        float | None,
+        typer.Option(
+            "--wanted-precision",
+            min=0,
+            max=1,
+            rich_help_panel=options.REJECTING,
+            help="Choose the lowest threshold at which this fraction of the answers is right.",
+        ),
+    ] = None,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="json prints all figures; rates are fractions.")
+    ] = ReportFormat.TABLE,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="RUN",
+            rich_help_panel=_SAVING,
+            help="Keep what was said of every image in this Parquet file, for zsretrieve compare.",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FOLDER",
+            rich_help_panel=_SAVING,
+            help="Write classes, confusions, images and curves as CSV files into this folder.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=_SAVING, help="Replace a run or such a folder that is there.")
+    ] = False,
     exif: options.Exif = True,
     strict: options.Strict = False,
     skipped: options.SkippedFile = None,
@@ -51,7 +122,8 @@ def evaluate(
 ) -> None:
     """Report Prec@1, Prec@5 and mean per-class recall of zero-shot classification.
 
-    Folder names may be class names or synset ids, of all classes or of some.
+    Folder names may be class names or synset ids, of all classes or of some. Rates have 95 % intervals; the calibration
+    error tells how far the model's probabilities are from the truth, on average.
 
     Example: zsretrieve evaluate imagenet/val --prototypes indexes/imagenet
     """
@@ -59,12 +131,21 @@ def evaluate(
 
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
+    ranks = [number for text in k for number in _numbers(text, "--k")] if k else None
+    asked = retrieval_at or (_RETRIEVAL_AT if retrieval else "")
+    at = _numbers(asked, "--retrieval-at") if asked else []
+    reject = options.reject(reject_below, by, wanted_precision)
+    if save is not None:
+        api.check_run_output(save, force=force)
+    if csv is not None:
+        api.check_tables_output(csv, force=force)
     gallery = options.open_gallery_at([source], device, half=fp16_index)
     options.check_where(where, gallery)
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     if gallery is not None and ground_truth is not None:
         raise typer.BadParameter("a gallery takes its labels when it is built", param_hint="--ground-truth")
     opened = api.open_prototypes(prototypes, device=device, half=fp16_index)
+    api.check_asked(opened, ranks=ranks, retrieval_at=at, reject=reject)
     encoder = None
     if gallery is not None:
         found: Source | Gallery = gallery
@@ -79,10 +160,13 @@ def evaluate(
             max_megapixels=max_megapixels, fast_decode=fast_decode,
         )  # fmt: skip
     with output.progress(verbosity, "encoding images") as on_progress:
-        report = api.evaluate(
+        run, report = api.evaluate_with_run(
             found,
             opened,
             encoder,
+            ranks=ranks,
+            retrieval_at=at,
+            reject=reject,
             exif=exif,
             strict=strict,
             max_pixels=options.pixels(max_megapixels),
@@ -91,64 +175,25 @@ def evaluate(
             include_shots=include_shots,
             on_progress=on_progress,
         )
+    if save is not None:
+        api.save_run(run, save, force=force)
+    if csv is not None:
+        api.save_tables(run, report, csv, force=force)
     if form is ReportFormat.JSON:
-        output.write_json(as_json(report))
+        output.write_json(evaluated.as_json(report))
     else:
-        _show(report)
+        evaluated.show(report, per_class=per_class)
+    if any(number > report.n_scored for number in at):
+        output.note(verbosity, f"there are {report.n_scored} images, so a greater k of --retrieval is taken for that")
     output.report_skipped(verbosity, report.skipped, skipped)
 
 
-def as_json(report: EvalReport) -> dict[str, Any]:
-    """The figures of a report; rates are fractions of ``n_scored``."""
-    return {
-        **{f"prec@{k}": report.prec_at.get(k) for k in _RANKS},  # null where there are fewer classes than k
-        "mean_per_class_recall": report.mean_per_class_recall,
-        "n_correct": report.n_correct,
-        "n_scored": report.n_scored,
-        "n_skipped": len(report.skipped),
-        "n_unlabelled": report.unlabelled,
-        "n_classes": report.n_classes,
-        "n_classes_scored": len(report.per_class),
-        "model": report.model,
-        "templates": report.templates,
-        "where": report.where,
-        "n_drawn": report.n_drawn,
-        "shots_included": report.shots_included,
-        "per_class": [
-            {"class_id": c.class_id, "class_name": c.class_name, "n_scored": c.n_scored, "recall": c.recall}
-            for c in report.per_class
-        ],
-        "confusions": [
-            {"true": c.true_class, "predicted": c.predicted_class, "count": c.count} for c in report.confusions
-        ],
-    }
-
-
-def _show(report: EvalReport) -> None:
-    figures = output.table("figure", "value", "of", right=("value",))
-    for k, value in report.prec_at.items():
-        figures.add_row(
-            f"Prec@{k}", output.percent(value), f"{round(value * report.n_scored)} / {report.n_scored} images"
-        )
-    figures.add_row(
-        "mean per-class recall", output.percent(report.mean_per_class_recall),
-        f"{len(report.per_class)} of {report.n_classes} classes occur",
-    )  # fmt: skip
-    of_all = "could not be read" if report.where is None else "of the whole gallery could not be read"
-    figures.add_row("skipped", str(len(report.skipped)), of_all)
-    if report.n_drawn:
-        told = (
-            "trained the prototypes and are scored" if report.shots_included else "trained the prototypes, not scored"
-        )
-        figures.add_row("drawn", str(report.n_drawn), told)
-    if report.unlabelled:
-        figures.add_row("unlabelled", str(report.unlabelled), "not scored")
-    title = f"{report.model}, templates: {report.templates}"
-    output.show(figures, title if report.where is None else f"{title}, only images where {report.where}")
-    if report.confusions:
-        wrong = output.table("true class", "taken for", "images", right=("images",))
-        for confusion in report.confusions[:_SHOWN_CONFUSIONS]:
-            wrong.add_row(
-                output.cell(confusion.true_class), output.cell(confusion.predicted_class), str(confusion.count)
-            )
-        output.show(wrong, "most frequent confusions")
+def _numbers(text: str, option: str) -> list[int]:
+    """A comma list of whole numbers from 1 on; anything else is wrong usage."""
+    try:
+        found = [int(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise typer.BadParameter(f"'{text}' is no comma list of whole numbers from 1 on", param_hint=option)
+    return found

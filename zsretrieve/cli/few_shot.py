@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zsretrieve.cli import options, output
+from zsretrieve.cli import options, output, trained
 from zsretrieve.cli.later import Command, Group
 from zsretrieve.cli.output import OutputFormat, ReportFormat, Verbosity
 
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from zsretrieve.ports import Encoder
     from zsretrieve.sources import Source
     from zsretrieve.store.indexes import Gallery
-    from zsretrieve.verbs.curve import CurvePoint, FewShotCurve
-    from zsretrieve.verbs.few_shot import Trained
-    from zsretrieve.verbs.probing import TrainedProbe
 
-_SHOWN = 5
 PANEL = "Images"
 
 app = typer.Typer(
@@ -166,7 +162,7 @@ def prototypes_from_images(
             out, found, encoder, shots=shots, seed=seed, classes=prompts, text_weight=text_weight,
             allow_fewer=allow_fewer, force=force, on_progress=on_progress, **reading.arguments(),
         )  # fmt: skip
-    _tell_of_images(verbosity, made, shots)
+    trained.tell_of_images(verbosity, made, shots)
     cut = made.prototypes.manifest.cut_prompts
     if cut:
         output.note(verbosity, f"prompts cut, since they are longer than the model's tokens: {cut}")
@@ -222,7 +218,7 @@ def probe(
     check_probe(len(prompts.class_names), c, validation)
     encoder = loading.encoder(verbosity, found, reading)
     with output.stages(verbosity) as on_stage:
-        trained = api.train_probe(
+        fitted = api.train_probe(
             found, out, encoder, shots=shots, seed=seed, classes=prompts, c=c, validation=validation,
             allow_fewer=allow_fewer, force=force,
             on_progress=lambda done, total: on_stage("encoding images", done, total),
@@ -230,14 +226,14 @@ def probe(
             **reading.arguments(),
         )  # fmt: skip
     if form is ReportFormat.JSON:
-        output.write_json(_probe_as_json(trained))
+        output.write_json(trained.probe_as_json(fitted))
     else:
-        _show_probe(trained)
-    _tell_of_images(verbosity, trained.made, shots)
-    if not trained.converged:
-        output.note(verbosity, f"the fit with C = {trained.sweep.c:.4g} did not converge; a lower --c does sooner")
-    output.report_skipped(verbosity, trained.made.skipped, skipped)
-    made = trained.made
+        trained.show_probe(fitted)
+    trained.tell_of_images(verbosity, fitted.made, shots)
+    if not fitted.converged:
+        output.note(verbosity, f"the fit with C = {fitted.sweep.c:.4g} did not converge; a lower --c does sooner")
+    output.report_skipped(verbosity, fitted.made.skipped, skipped)
+    made = fitted.made
     output.note(verbosity, f"{len(made.prototypes.vectors)} classes, {made.training.n_images} images -> {out}")
 
 
@@ -318,14 +314,14 @@ def curve(
             **reading.arguments(),
         )  # fmt: skip
     if form is OutputFormat.TABLE:
-        _show_curve(result)
+        trained.show_curve(result)
     else:
         flat = form is OutputFormat.CSV
-        output.write_rows([_point(result, point, flat=flat) for point in result.points], form)
+        output.write_rows([trained.point_of(result, point, flat=flat) for point in result.points], form)
     if plot is not None:
         api.plot_curve(result, plot)
         output.note(verbosity, f"plot -> {plot}")
-    _tell_of_curve(verbosity, result)
+    trained.tell_of_curve(verbosity, result)
     output.report_skipped(verbosity, result.skipped, skipped)
 
 
@@ -337,98 +333,3 @@ def _numbers(shots: str) -> list[int]:
     if not numbers or min(numbers) < 0:
         raise typer.BadParameter("give numbers from 0 on, such as 0,1,2,4", param_hint="--shots")
     return numbers
-
-
-def _tell_of_images(verbosity: Verbosity, made: Trained, shots: int | None) -> None:
-    if made.unlabelled:
-        output.note(verbosity, f"{made.unlabelled} images without a label were not used")
-    if made.fewer:
-        output.note(verbosity, f"{len(made.fewer)} classes have fewer than {shots} images: {_some(made.fewer)}")
-    if made.empty:
-        output.note(verbosity, f"{len(made.empty)} classes have no image and are text alone: {_some(made.empty)}")
-
-
-def _tell_of_curve(verbosity: Verbosity, result: FewShotCurve) -> None:
-    if result.n_left_out:
-        output.note(verbosity, f"{result.n_left_out} images of the test gallery are left out: they are training images")
-    if result.unlabelled:
-        output.note(verbosity, f"{result.unlabelled} images without a label were not used")
-    if result.fewer:
-        most = max(point.shots for point in result.points)
-        output.note(verbosity, f"{len(result.fewer)} classes have fewer than {most} images: {_some(result.fewer)}")
-    for point in result.points:
-        if not point.converged:
-            output.note(verbosity, f"a fit of the probe with {point.shots} shots did not converge")
-
-
-def _some(names: tuple[str, ...]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"
-
-
-def _show_probe(trained: TrainedProbe) -> None:
-    sweep = trained.sweep
-    if not sweep.steps:
-        chosen = output.table("C", "images")
-        chosen.add_row(f"{sweep.c:.4g}", str(sweep.n_fit))
-        output.show(chosen, "nothing was swept: C is given, or there are no images to choose it by")
-        return
-    table = output.table("C", "accuracy", "loss", "", right=("C", "accuracy", "loss"))
-    for step in sweep.steps:
-        words = [*(["chosen"] if step.c == sweep.c else []), *([] if step.converged else ["not converged"])]
-        table.add_row(f"{step.c:.4g}", output.percent(step.accuracy), f"{step.loss:.4f}", ", ".join(words))
-    output.show(table, f"{sweep.n_fit} images fitted, {sweep.n_validation} others judged; then all are fitted")
-
-
-def _probe_as_json(trained: TrainedProbe) -> dict[str, Any]:
-    sweep, made = trained.sweep, trained.made
-    return {
-        "c": sweep.c,
-        "converged": trained.converged,
-        "n_images": made.training.n_images,
-        "n_classes": len(made.prototypes.vectors),
-        "shots": made.training.shots,
-        "seed": made.training.seed,
-        "n_fit": sweep.n_fit,
-        "n_validation": sweep.n_validation,
-        "sweep": [
-            {"c": step.c, "accuracy": step.accuracy, "loss": step.loss, "converged": step.converged}
-            for step in sweep.steps
-        ],
-    }
-
-
-def _show_curve(result: FewShotCurve) -> None:
-    table = output.table(
-        "method", "shots", "Prec@1", "95 % interval", "spread", "C",
-        right=("shots", "Prec@1", "95 % interval", "spread", "C"),
-    )  # fmt: skip
-    for point in result.points:
-        low, high = 100 * point.interval.low, 100 * point.interval.high
-        spread = f"{100 * point.spread:.2f}" if len(point.n_correct) > 1 else ""
-        table.add_row(
-            str(point.method), str(point.shots), output.percent(point.prec_at_1), f"{low:.2f} to {high:.2f}", spread,
-            ", ".join(f"{c:.3g}" for c in point.c),
-        )  # fmt: skip
-    draws = "1 draw" if len(result.seeds) == 1 else f"{len(result.seeds)} draws"
-    output.show(
-        table,
-        f"{result.model}, templates: {result.templates}; {result.n_classes} classes; {draws} from {result.n_train} "
-        f"images, scored on {result.n_scored} others",
-    )
-
-
-def _point(result: FewShotCurve, point: CurvePoint, *, flat: bool) -> dict[str, Any]:
-    return {
-        "method": str(point.method),
-        "shots": point.shots,
-        "prec@1": point.prec_at_1,
-        "low": point.interval.low,
-        "high": point.interval.high,
-        "spread": point.spread,
-        "n_scored": result.n_scored,
-        "n_train": result.n_train,
-        "n_correct": " ".join(map(str, point.n_correct)) if flat else list(point.n_correct),
-        "c": " ".join(map(str, point.c)) if flat else list(point.c),
-        "converged": point.converged,
-    }

@@ -14,6 +14,7 @@ from zsretrieve.encoders.naming import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from zsretrieve.ports import Encoder
+    from zsretrieve.results import Reject
     from zsretrieve.sources import Source
     from zsretrieve.store.indexes import Gallery
     from zsretrieve.verbs.build import BuiltPrototypes
@@ -32,8 +33,14 @@ class Engine(StrEnum):
     TORCH = "torch"
 
 
+class RejectBy(StrEnum):
+    PROBABILITY = "probability"
+    MARGIN = "margin"
+
+
 _MODEL = "Model"
 _SOURCE = "Images"
+REJECTING = 'Answering "unknown"'
 
 Model = Annotated[
     str,
@@ -126,6 +133,16 @@ Where = Annotated[
         "--where", rich_help_panel=_SOURCE,
         help="Keep to the images of the gallery that pass a condition: \"label = 'tench' and width > 500\".",
     ),
+]  # fmt: skip
+RejectBelow = Annotated[
+    float | None,
+    typer.Option("--reject-below", metavar="NUMBER", rich_help_panel=REJECTING,
+                 help="Answer \"unknown\" where the probability (a fraction) or the margin is below this."),
+]  # fmt: skip
+RejectByOption = Annotated[
+    RejectBy | None,
+    typer.Option("--by", rich_help_panel=REJECTING, show_default="probability",
+                 help="What is compared: the best class's probability, or how much its score is above the second's."),
 ]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Replace an index that is already there.")]
 
@@ -237,10 +254,28 @@ def pixels(megapixels: float | None) -> int | None:
     return None if megapixels is None else int(megapixels * 1e6)
 
 
+def reject(below: float | None, by: RejectBy | None, wanted: float | None = None) -> Reject | None:
+    """What shall be answered with "unknown"; two thresholds, or none to go with ``--by``, are wrong usage."""
+    from zsretrieve.results import Reject
+
+    if below is not None and wanted is not None:
+        raise typer.BadParameter("a threshold is given already", param_hint="--wanted-precision")
+    if below is None and wanted is None:
+        if by is not None:
+            raise typer.BadParameter("there is no threshold to compare with", param_hint="--by")
+        return None
+    return Reject((by or RejectBy.PROBABILITY).value, below, wanted)
+
+
 def check_skipped(file: Path | None) -> None:
     """Raise before the work if the list of skipped images could not be written after it."""
+    check_writable(file, "--skipped")
+
+
+def check_writable(file: Path | None, option: str) -> None:
+    """Raise before the work if a list could not be written after it."""
     if file is not None and not (file.parent.is_dir() and not file.is_dir()):
-        raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint="--skipped")
+        raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint=option)
 
 
 def check_where(where: str | None, gallery: Gallery | None) -> None:

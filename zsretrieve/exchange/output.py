@@ -16,10 +16,15 @@ from zsretrieve.store import files
 
 @dataclass(frozen=True)
 class Kind:
-    """What an export makes: a folder or a file; and how one of its kind is told from what is not ours."""
+    """What is made, a folder or a file; how one of its kind is told from what is not ours; and what it is called."""
 
     is_folder: bool
     is_ours: Callable[[Path], bool]
+    name: str = "export"
+
+    @property
+    def one(self) -> str:
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
 
 def check_output(out: Path, kind: Kind, *, force: bool) -> None:
@@ -32,10 +37,10 @@ def check_output(out: Path, kind: Kind, *, force: bool) -> None:
         return
     if not kind.is_ours(out):
         raise OutputExistsError(
-            f"'{out}' exists and is not an export of this form, so it is left alone", hint="Give another output."
+            f"'{out}' exists and is not {kind.one} of this form, so it is left alone", hint="Give another output."
         )
     if not force:
-        raise OutputExistsError(f"there already is an export at '{out}'", hint="Replace it with --force.")
+        raise OutputExistsError(f"there already is {kind.one} at '{out}'", hint="Replace it with --force.")
 
 
 @contextlib.contextmanager
@@ -65,7 +70,7 @@ def replacing(out: Path, kind: Kind, *, force: bool) -> Iterator[Path]:
         _put(beside, place)
     except OSError as error:
         raise IndexFolderError(
-            f"the export cannot be written to '{out}': {error.strerror or error}",
+            f"the {kind.name} cannot be written to '{out}': {error.strerror or error}",
             hint="Check the free space and the permissions, then run the command again.",
         ) from error
     finally:

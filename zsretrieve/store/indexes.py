@@ -62,6 +62,10 @@ class Prototypes:
         """
         return unit_rows(self.vectors[:, :-2]) if self.manifest.lifted else self.vectors
 
+    def queries(self, vectors: Vectors) -> Vectors:
+        """Vectors of the space as they meet ``vectors`` and ``index``, float32 of shape (n, ``manifest.dim``)."""
+        return lifted_queries(vectors) if self.manifest.lifted else vectors
+
     def search(self, vectors: Vectors, k: int) -> tuple[Scores, Rows]:
         """The k best classes of each vector of the space, best first, ties to the lowest class id.
 
@@ -87,7 +91,7 @@ class Prototypes:
         scores, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.int64)
         for start in range(0, len(vectors), _LIFTED_AT_ONCE):
             some = slice(start, start + _LIFTED_AT_ONCE)
-            scores[some], rows[some] = self.index.search(lifted_queries(vectors[some]), k)
+            scores[some], rows[some] = self.index.search(self.queries(vectors[some]), k)
         return scores, rows
 
     def log_normaliser(self, vectors: Vectors) -> NDArray[np.float64]:
@@ -97,7 +101,7 @@ class Prototypes:
         found = np.empty(len(vectors), dtype=np.float64)
         for start in range(0, len(vectors), _LIFTED_AT_ONCE):
             some = slice(start, start + _LIFTED_AT_ONCE)
-            found[some] = metrics.log_normaliser(lifted_queries(vectors[some]), self.vectors, self.manifest.head)
+            found[some] = metrics.log_normaliser(self.queries(vectors[some]), self.vectors, self.manifest.head)
         return found
 
     def __repr__(self) -> str:

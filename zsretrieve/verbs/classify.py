@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zsretrieve import addresses
+from zsretrieve.errors import RankError
 from zsretrieve.metrics import probabilities
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
 from zsretrieve.records import Classified, Prediction, ScoreHead, Skipped
+from zsretrieve.results import Reject
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
 from zsretrieve.vectors import Vectors
+from zsretrieve.verbs import rejecting
 from zsretrieve.verbs.encode import OnProgress, encode_source
 from zsretrieve.verbs.selecting import selected
 
@@ -66,21 +69,23 @@ def classify_source(
     encoder: Encoder,
     *,
     k: int | None = None,
+    reject: Reject | None = None,
     exif: bool = True,
     strict: bool = False,
     max_pixels: int | None = None,
     fast: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Classification:
-    """Encode and classify the pictures of a source.
+    """Encode and classify the pictures of a source; those that ``reject`` tells are marked as rejected.
 
     Raises
     ------
     SpaceMismatchError
         If the encoder and the prototypes are of different spaces.
     RankError
-        If k does not fit the number of classes.
+        If k does not fit the number of classes, or ``reject`` has no threshold.
     """
+    check_reject(reject)
     check_same_space(prototypes.space, "the prototype index", encoder.space, "the encoder")
     if k is not None:
         check_k(k, len(prototypes.index), "classes")
@@ -89,16 +94,23 @@ def classify_source(
     )
     paths = [addresses.join(source.root, item.path) for item in encoded.items]
     labels = [item.label for item in encoded.items]
-    return _classified(paths, labels, encoded.vectors, prototypes, k, encoded.skipped)
+    return _classified(paths, labels, encoded.vectors, prototypes, k, reject, encoded.skipped)
 
 
 def classify_gallery(
-    gallery: Gallery, prototypes: Prototypes, *, k: int | None = None, where: str | None = None
+    gallery: Gallery,
+    prototypes: Prototypes,
+    *,
+    k: int | None = None,
+    reject: Reject | None = None,
+    where: str | None = None,
 ) -> Classification:
     """Classify the pictures of a gallery, or those that pass a filter; nothing is encoded.
 
     Raises
     ------
+    RankError
+        As ``classify_source`` does.
     SpaceMismatchError
         If gallery and prototypes are of different spaces.
     SourceError
@@ -106,12 +118,25 @@ def classify_gallery(
     FilterError
         If the filter cannot be used, or nothing passes it.
     """
+    check_reject(reject)
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
     rows = selected(gallery, where)
     items = gallery.items if rows is None else [gallery.items[row] for row in rows]
     vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
     paths = [gallery.path_of(item) for item in items]
-    return _classified(paths, [item.label for item in items], vectors, prototypes, k, gallery.manifest.skipped)
+    return _classified(paths, [item.label for item in items], vectors, prototypes, k, reject, gallery.manifest.skipped)
+
+
+def check_reject(reject: Reject | None) -> None:
+    """Raise RankError unless a threshold is given: without labels none can be chosen."""
+    if reject is None:
+        return
+    if reject.wanted is not None:
+        raise RankError(
+            "a threshold for a wanted precision is chosen on labelled images",
+            hint="Choose it with: zsretrieve evaluate ... --wanted-precision P",
+        )
+    rejecting.check(reject)
 
 
 def _classified(
@@ -120,8 +145,25 @@ def _classified(
     vectors: Vectors,
     prototypes: Prototypes,
     k: int | None,
+    reject: Reject | None,
     skipped: tuple[Skipped, ...],
 ) -> Classification:
-    predicted = classify_vectors(vectors, prototypes, k)
-    results = tuple(Classified(path, label, found) for path, label, found in zip(paths, labels, predicted, strict=True))
+    n_classes = len(prototypes.index)
+    shown = min(DEFAULT_K, n_classes) if k is None else k
+    check_k(shown, n_classes, "classes")
+    # The margin is that to the second class, whether it is asked for or not.
+    predicted = classify_vectors(vectors, prototypes, shown if reject is None else max(shown, min(2, n_classes)))
+    results = tuple(
+        Classified(path, label, found[:shown], reject is not None and _is_rejected(found, reject))
+        for path, label, found in zip(paths, labels, predicted, strict=True)
+    )
     return Classification(results, skipped)
+
+
+def _is_rejected(predictions: tuple[Prediction, ...], reject: Reject) -> bool:
+    if reject.by == "probability":
+        sure = predictions[0].probability
+    else:
+        sure = predictions[0].score - predictions[1].score if len(predictions) > 1 else 1.0
+    assert reject.below is not None
+    return sure < reject.below

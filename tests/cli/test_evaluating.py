@@ -1,0 +1,217 @@
+"""``evaluate`` and ``compare`` as people type them, and "unknown" answers of ``classify``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Run
+
+from zsretrieve import api
+from zsretrieve.encoders.hashing import HashingEncoder
+
+CLASSES = ("red circle", "blue star", "green heart", "white square", "black arrow", "red square", "blue circle")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path) -> Path:
+    """A gallery of 21 scenes that the hashing encoder knows little of, and prototypes with and without template."""
+    root = tmp_path_factory.mktemp("evaluating")
+    for name in CLASSES:
+        shutil.copytree(scene_folder / name, root / "photos" / name)
+    encoder = HashingEncoder()
+    api.build_gallery(root / "photos", root / "gallery", encoder)
+    for templates in ("raw", "standard"):
+        api.build_prototypes(root / templates, api.read_prompts(",".join(CLASSES), templates), encoder)
+    twins = api.read_prompts(",".join((*CLASSES, "red circle")), "raw")
+    api.build_prototypes(root / "twins", twins, encoder)
+    return root
+
+
+def ask(run_cli: Run, world: Path, *words: str, prototypes: str = "raw") -> Any:
+    done = run_cli("evaluate", "gallery", "-p", prototypes, *words, "--format", "json", cwd=world)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_json_holds_all_figures_of_the_report(run_cli: Run, world: Path) -> None:
+    told = ask(run_cli, world, "--k", "1,3", "-k", "7", "--retrieval", "--reject-below", "0.2")
+    report = api.evaluate(
+        world / "gallery", world / "raw", ranks=(1, 3, 7), retrieval_at=(1, 5, 10, 100), reject=api_reject(0.2)
+    )
+    assert {k: told[f"prec@{k}"] for k in (1, 3, 7)} == report.prec_at
+    assert told["prec@5"] is None
+    assert told["prec@7"] == 1.0
+    interval = report.prec_interval[3]
+    assert told["prec@3_interval"] == [interval.low, interval.high]
+    assert told["mean_per_class_recall_interval"] == [report.mean_interval.low, report.mean_interval.high]
+    assert report.calibration is not None
+    assert told["calibration"]["error"] == pytest.approx(report.calibration.error)
+    assert len(told["calibration"]["bins"]) == len(report.calibration.bins)
+    assert sum(one["n"] for one in told["calibration"]["fitted_bins"]) == 21
+    assert [point["coverage"] for point in told["coverage"]["margin"]][-1] == 1.0
+    assert told["rejection"]["threshold"] == 0.2
+    assert told["rejection"]["by"] == "probability"
+    assert report.retrieval is not None
+    assert told["retrieval"]["mean_average_precision"] == report.retrieval.mean_average_precision
+    assert list(told["retrieval"]["precision"]) == ["1", "5", "10", "21"]
+    assert told["retrieval"]["recall"]["21"] == 1.0
+    assert [one["n_relevant"] for one in told["retrieval"]["per_class"]] == [3] * 7
+    assert told["merged"] is None
+    wrong = sum(one["count"] for one in told["confusions"])
+    assert wrong == told["n_scored"] - told["n_correct"] == 21 - sum(one["n_correct"] for one in told["per_class"])
+
+
+def api_reject(below: float) -> Any:
+    from zsretrieve.results import Reject
+
+    return Reject(below=below)
+
+
+def test_the_table_is_short_and_holds_intervals(run_cli: Run, world: Path) -> None:
+    done = run_cli("evaluate", "gallery", "-p", "raw", cwd=world)
+    assert "95 % interval" in done.stdout
+    assert "calibration error" in done.stdout
+    assert "softmax, scale 10;" in done.stdout
+    assert "equal names" not in done.stdout
+    assert len(done.stdout.splitlines()) < 30
+    more = run_cli(
+        "evaluate", "gallery", "-p", "twins", "--per-class", "--retrieval-at", "2,99", "--reject-below", "0.001",
+        "--by", "margin", cwd=world,
+    )  # fmt: skip
+    assert "equal names as one" in more.stdout
+    assert "worst first" in more.stdout
+    assert "precision@21" in more.stdout
+    assert "margin of 0.001 or more" in more.stdout
+    assert "precision of answers" in more.stdout
+    assert "most frequent confusions" not in more.stdout
+    assert "there are 21 images, so a greater k" in more.stderr
+    classes = [line for line in more.stdout.split("worst first")[1].splitlines() if "/ 3" in line]
+    recalls = [float(line.split("%")[0].split()[-1]) for line in classes]
+    assert len(recalls) == 7
+    assert recalls == sorted(recalls)
+
+
+def test_a_threshold_is_chosen_for_a_wanted_precision(run_cli: Run, world: Path) -> None:
+    curves = ask(run_cli, world)["coverage"]
+    for by, curve in curves.items():
+        best = max(point["accuracy"] for point in curve)
+        assert best > 0
+        chosen = ask(run_cli, world, "--wanted-precision", str(best), "--by", by)["rejection"]
+        enough = [point for point in curve if point["accuracy"] >= best]
+        assert chosen["threshold"] == min(point["threshold"] for point in enough)
+        assert chosen["coverage"] == max(point["coverage"] for point in enough)
+    again = ask(run_cli, world, "--reject-below", repr(chosen["threshold"]), "--by", by)["rejection"]
+    assert again == {**chosen, "wanted": None}
+
+
+def test_classify_answers_unknown_below_a_threshold(run_cli: Run, world: Path) -> None:
+    base = ("classify", "gallery", "-p", "raw")
+    plain = json.loads(run_cli(*base, "-k", "2", "--format", "json", cwd=world).stdout)
+    for by, sure in (
+        ("probability", [row["predictions"][0]["probability"] for row in plain]),
+        ("margin", [row["predictions"][0]["score"] - row["predictions"][1]["score"] for row in plain]),
+    ):
+        threshold = sorted(sure)[10] + 1e-6
+        options = (*base, "--reject-below", repr(threshold), "--by", by)
+        done = run_cli(*options, "-k", "2", "--format", "json", cwd=world)
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)
+        assert [row.pop("rejected") for row in rows] == [value < threshold for value in sure]
+        assert rows == plain
+        assert "11 of 21 images are unknown" in done.stderr
+        # With one class asked for, the second is still what the margin is to.
+        flat = list(csv.DictReader(io.StringIO(run_cli(*options, "-k", "1", "--format", "csv", cwd=world).stdout)))
+        assert [row["rejected"] for row in flat] == [str(value < threshold) for value in sure]
+        assert [row["class_name"] for row in flat] == [row["predictions"][0]["class_name"] for row in plain]
+    table = run_cli(*options, cwd=world).stdout
+    assert table.count("unknown") == 11
+
+
+def test_saved_runs_are_compared_and_equal_what_prototypes_give(run_cli: Run, world: Path, tmp_path: Path) -> None:
+    first, second = (
+        ask(run_cli, world, "--save", str(tmp_path / name), prototypes=name) for name in ("raw", "standard")
+    )
+    flips = tmp_path / "flips.csv"
+    done = run_cli(
+        "compare", tmp_path / "raw", tmp_path / "standard", "--format", "json", "--flipped", flips, cwd=world
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    mixed = run_cli("compare", tmp_path / "raw", "standard", "--on", "gallery", "--format", "json", cwd=world)
+    assert json.loads(mixed.stdout) == told
+    assert (told["n"], told["matched_by"]) == (21, "digest")
+    assert (told["first"]["prec@1"], told["second"]["prec@1"]) == (first["prec@1"], second["prec@1"])
+    assert told["first"]["interval"] == first["prec@1_interval"]
+    assert told["difference"] == pytest.approx(second["prec@1"] - first["prec@1"])
+    assert len(told["flips"]) == told["only_first_right"] + told["only_second_right"] > 0
+    listed = list(csv.DictReader(io.StringIO(flips.read_text())))
+    assert [row["path"] for row in listed] == [flip["path"] for flip in told["flips"]]
+    assert sum(row["won"] == "1" for row in listed) == told["only_second_right"]
+    assert api.compare(world / "raw", world / "standard", on=world / "gallery") == api.compare(
+        tmp_path / "raw", api.open_run(tmp_path / "standard")
+    )
+    part = ("--on", "gallery", "--where", "label like 'red%'")
+    mixed = run_cli("compare", tmp_path / "raw", "standard", *part, cwd=world)
+    assert mixed.returncode == 0, mixed.stderr
+    assert "15 images are only in A and left out" in mixed.stderr
+    assert "McNemar" in mixed.stdout
+    assert "/ 6 images" in mixed.stdout
+    assert "percentage points, paired" in mixed.stdout
+
+
+def test_tables_are_written(run_cli: Run, world: Path, tmp_path: Path) -> None:
+    options = ("evaluate", "gallery", "-p", "raw", "--csv", tmp_path / "csv")
+    assert run_cli(*options, cwd=world).returncode == 0
+    assert len(list(csv.DictReader(io.StringIO((tmp_path / "csv" / "images.csv").read_text())))) == 21
+    again = run_cli(*options, cwd=world)
+    assert again.returncode == 1
+    assert again.stdout == ""
+    assert "error: there already is a folder of tables" in again.stderr
+    assert run_cli(*options, "--force", "--retrieval", cwd=world).returncode == 0
+    assert (tmp_path / "csv" / "retrieval.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "gallery", "-p", "raw", "--k", "8"), "k is 8, but there are 7 classes"),
+        (("evaluate", "gallery", "-p", "raw", "--save", "photos"), "exists and is not a run"),
+        (("compare", "raw", "standard"), "prototypes are compared on a gallery, and none is given"),
+        (("compare", "raw", "twins", "--on", "gallery"), "different classes: 1 only in the second ('red circle')"),
+        (("compare", "nothing", "raw", "--on", "gallery"), "'nothing' cannot be read as Parquet"),
+        (("compare", "raw", "gallery", "--on", "gallery"), "is a gallery index, but a prototypes index is needed"),
+    ],
+)
+def test_errors_are_one_line(run_cli: Run, world: Path, words: tuple[str, ...], message: str) -> None:
+    done = run_cli(*words, cwd=world)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    error, hint = done.stderr.strip().splitlines()[-2:]
+    assert message in error
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "gallery", "-p", "raw", "--k", "1,x"),
+        ("evaluate", "gallery", "-p", "raw", "--k", "0"),
+        ("evaluate", "gallery", "-p", "raw", "--retrieval-at", ","),
+        ("evaluate", "gallery", "-p", "raw", "--by", "margin"),
+        ("evaluate", "gallery", "-p", "raw", "--reject-below", "0.5", "--wanted-precision", "0.5"),
+        ("evaluate", "gallery", "-p", "raw", "--wanted-precision", "95"),
+        ("classify", "gallery", "-p", "raw", "--by", "margin"),
+        ("compare", "raw", "standard", "--on", "gallery", "--flipped", "nowhere/flips.csv"),
+    ],
+)
+def test_wrong_usage_is_2(run_cli: Run, world: Path, words: tuple[str, ...]) -> None:
+    done = run_cli(*words, cwd=world)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
