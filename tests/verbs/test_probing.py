@@ -166,12 +166,12 @@ def test_a_step_of_the_sweep_is_judged_on_what_was_held_back() -> None:
 
 
 def test_with_one_image_a_class_the_default_is_taken() -> None:
-    some = labelled(*clusters(5, 4))
+    some = labelled(*clusters(30, 4))
     probe = trained(some, shots=1)
     assert (probe.sweep.c, probe.sweep.steps, probe.sweep.n_validation) == (DEFAULT_C, (), 0)
     assert probe.made.training.c == DEFAULT_C
     given = trained(some, shots=2, c=0.5)
-    assert (given.sweep.c, given.sweep.n_fit) == (0.5, 10)
+    assert (given.sweep.c, given.sweep.n_fit) == (0.5, 60)
 
 
 def test_equal_seeds_train_equal_probes() -> None:

@@ -99,6 +99,7 @@ def fit(vectors: Vectors, truth: NDArray[np.int64], c: float) -> Linear:
     model = LogisticRegression(C=c, solver="lbfgs", max_iter=_MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is told by the number of iterations
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few images of each are what this is about
         model.fit(vectors.astype(np.float64), truth)
     weights, bias = np.asarray(model.coef_, dtype=np.float64), np.asarray(model.intercept_, dtype=np.float64)
     if len(weights) == 1:
