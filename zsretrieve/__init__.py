@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zsretrieve.api import (
         add,
         build_gallery,
+        build_image_prototypes,
         build_prototypes,
         cached_models,
         calibrate,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         evaluate,
         explain,
         export_model,
+        few_shot_curve,
         find_duplicates,
         load_encoder,
         make_prototypes,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         similar_classes,
         sync,
         template_sensitivity,
+        train_probe,
         verify,
     )
     from zsretrieve.errors import ZsRetrieveError
@@ -52,6 +55,7 @@ __all__ = [
     "ZsRetrieveError",
     "add",
     "build_gallery",
+    "build_image_prototypes",
     "build_prototypes",
     "cached_models",
     "calibrate",
@@ -63,6 +67,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export_model",
+    "few_shot_curve",
     "find_duplicates",
     "load_encoder",
     "make_prototypes",
@@ -84,6 +89,7 @@ __all__ = [
     "similar_classes",
     "sync",
     "template_sensitivity",
+    "train_probe",
     "verify",
 ]
 

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
         save_tables,
     )
     from zsretrieve.api.exchange import export_index, import_gallery, open_vectors
+    from zsretrieve.api.few_shot import (
+        build_image_prototypes,
+        check_shots,
+        few_shot_classes,
+        few_shot_curve,
+        train_probe,
+    )
     from zsretrieve.api.filtering import find_duplicates
     from zsretrieve.api.finding import open_source
     from zsretrieve.api.keeping import (
@@ -58,6 +65,7 @@ if TYPE_CHECKING:
         remembering,
     )
     from zsretrieve.api.opening import is_index, open_gallery, open_prototypes, verify
+    from zsretrieve.api.plotting import check_plot, plot_curve
     from zsretrieve.api.prompt_lab import (
         compare_templates,
         rank_templates,
@@ -72,6 +80,7 @@ __all__ = [
     "add",
     "build_gallery",
     "build_gallery_with_report",
+    "build_image_prototypes",
     "build_prototypes",
     "cached_models",
     "calibrate",
@@ -82,8 +91,10 @@ __all__ = [
     "check_labels",
     "check_model",
     "check_output",
+    "check_plot",
     "check_run_output",
     "check_runs_int8",
+    "check_shots",
     "check_tables_output",
     "classify",
     "clear_cache",
@@ -96,6 +107,8 @@ __all__ = [
     "explain",
     "export_index",
     "export_model",
+    "few_shot_classes",
+    "few_shot_curve",
     "find_duplicates",
     "find_images",
     "import_gallery",
@@ -112,6 +125,7 @@ __all__ = [
     "open_source",
     "open_vectors",
     "plan_reproduction",
+    "plot_curve",
     "precision_of_queries",
     "prompt_memory",
     "published_models",
@@ -133,6 +147,7 @@ __all__ = [
     "similar_classes",
     "sync",
     "template_sensitivity",
+    "train_probe",
     "verify",
     "verify_deep",
 ]
@@ -167,6 +182,13 @@ _HOMES = {
         "export_index",
         "import_gallery",
         "open_vectors",
+    ),
+    "few_shot": (
+        "build_image_prototypes",
+        "check_shots",
+        "few_shot_classes",
+        "few_shot_curve",
+        "train_probe",
     ),
     "finding": ("open_source",),
     "filtering": ("find_duplicates",),
@@ -210,6 +232,7 @@ _HOMES = {
         "similar_classes",
         "template_sensitivity",
     ),
+    "plotting": ("check_plot", "plot_curve"),
     "searching": ("search", "search_all"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
