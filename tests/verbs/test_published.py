@@ -49,6 +49,20 @@ def test_the_table_is_the_published_one() -> None:
         assert model.figures[0].source == "tutorial"  # to which differences are told
 
 
+def test_cifar_is_compared_by_the_templates_its_figures_are_of() -> None:
+    table = read_table("cifar10")
+    assert [(f.source, f.templates, f.percent) for f in table.models[0].figures] == [
+        ("openclip", "cifar10", 89.83), ("clip", "cifar10", 91.3),
+    ]  # fmt: skip
+    templates = api.read_prompts("cifar10", "cifar10").templates
+    # Nine with "a", and the same nine with "the".
+    assert len(set(templates)) == 18
+    assert [
+        one.replace(" a {}", " the {}").replace(" a small", " the small").replace(" a big", " the big")
+        for one in templates[:9]
+    ] == list(templates[9:])
+
+
 @pytest.mark.parametrize("name", bundled_tables())
 def test_bundled_tables_name_what_is_there(name: str) -> None:
     table = read_table(name)
