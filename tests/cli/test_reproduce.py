@@ -263,6 +263,16 @@ def cifar_batch(folder: Path) -> None:
     records.tofile(folder / "test_batch.bin")
 
 
+def test_what_cannot_be_read_of_a_sample_is_told(world: Path, run_cli: Run) -> None:
+    (world / "broken" / "n01440764").mkdir(parents=True)
+    (world / "broken" / "n02102040").symlink_to(world / "val" / "n02102040")
+    (world / "broken" / "n01440764" / "one.png").write_bytes(b"no")
+    ask = ["--classes", "imagenette", "--templates", "raw", "--sample", "2", "--device", "cpu"]
+    done = run_cli("reproduce", "explain", "demo", "broken", *ask, cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert "1 images of the sample cannot be read and are not scored" in done.stderr
+
+
 def test_what_is_said_of_the_baseline_alone() -> None:
     table = api.published_table("imagenet1k", models=["torchvision:resnet50"])
     figures = table.models[0].figures

@@ -158,7 +158,7 @@ def explain(
     source: PathLike | Source,
     *,
     classes: PathLike | Sequence[str] = DEFAULT_TABLE,
-    templates: str = "openai80",
+    templates: str | None = None,
     work: PathLike = DEFAULT_WORK,
     ground_truth: PathLike | None = None,
     sample: int = SAMPLE,
@@ -177,7 +177,8 @@ def explain(
     source, work, ground_truth
         As for ``reproduce``; the classes tell the data set.
     classes, templates
-        As for ``read_prompts``; the templates are those of the baseline.
+        As for ``read_prompts``; the templates are those of the baseline, the 80 by default, where the prompts are not
+        given class by class.
     sample : int
         How many images, as equally from all classes as there are.
     seed : int
@@ -191,8 +192,10 @@ def explain(
         raise ModelNameError(f"'{model}' takes no prompts", hint="Name a CLIP-like model.")
     class_list = _prompts.read_classes(classes if isinstance(classes, Sequence) else Path(classes), wiring.provide)
     if class_list.prompts:
-        sets = {templates: read_prompts(classes)}
+        own = read_prompts(classes, templates)
+        templates, sets = own.templates_source, {own.templates_source: own}
     else:
+        templates = templates or _TEMPLATES[0]
         sets = {name: read_prompts(classes, name) for name in dict.fromkeys((templates, *_TEMPLATES))}
     if isinstance(source, Source):
         found = source

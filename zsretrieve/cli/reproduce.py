@@ -153,8 +153,11 @@ def explain(
         str, typer.Option("--classes", "-c", help='A bundled set, a file, or a comma list such as "cat,dog".')
     ] = DATASET_DEFAULT,
     templates: Annotated[
-        str, typer.Option("--templates", "-t", help="The baseline's: a bundled set, a file, or one template.")
-    ] = "openai80",
+        str | None,
+        typer.Option(
+            "--templates", "-t", show_default="openai80", help="The baseline's: a bundled set, a file, or one template."
+        ),
+    ] = None,
     sample: Annotated[
         int, typer.Option("--sample", min=1, help="Images to test on, as equally from all classes as there are.")
     ] = 1000,
