@@ -282,6 +282,14 @@ def test_what_is_said_of_the_baseline_alone() -> None:
     assert line == "off by more than 0.3 points: ResNet-50, supervised"  # it takes no prompts that could explain it
 
 
+def test_a_small_p_value_is_not_told_as_none(capsys: pytest.CaptureFixture[str]) -> None:
+    effect = Effect("resizing", "squashed", 2, PairedDifference(-0.25, Interval(-0.5, 0.1), 30, 1, 80, 3e-8), 5)
+    print_explanation(Explanation("demo", "raw", 0, 80, 4, 0, (effect,), ()), TableFormat.TABLE)
+    shown = capsys.readouterr().out
+    assert "<0.001" in shown
+    assert "0.000" not in shown
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
 def test_an_explanation_for_people(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     difference = PairedDifference(-0.25, Interval(-0.5, 0.125), 3, 1, 8, 0.625)

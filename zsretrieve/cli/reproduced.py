@@ -162,7 +162,8 @@ def print_explanation(told: Explanation, form: TableFormat) -> None:
     cells = [
         [
             one["cause"], one["change"], _percent(one["prec@1"]), f"{100 * one['difference']:+.2f}",
-            f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}", f"{one['p_value']:.3f}", str(one["n_changed"]),
+            f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}",
+            "<0.001" if one["p_value"] < 0.001 else f"{one['p_value']:.3f}", str(one["n_changed"]),
         ]
         for one in rows
     ]  # fmt: skip
