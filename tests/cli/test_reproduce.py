@@ -72,6 +72,7 @@ def whole(world: Path, run_cli: Run) -> str:
 def test_the_whole_table(world: Path, whole: str) -> None:
     told = json.loads(whole)
     assert (told["n_images"], told["n_classes"], told["n_classes_scored"], told["failed"]) == (40, 10, 10, [])
+    assert (told["precision"], told["engine"], told["device"]) == ("fp32", "torch", "cpu")
     rows = {(row["title"], row["templates"]): row for row in told["rows"]}
     assert set(rows) == {(name, kind) for name in MODELS for kind in ("openai7", "standard", "raw")}
     for number, name in enumerate(MODELS):

@@ -33,6 +33,8 @@ def print_table(done: Reproduction, form: TableFormat) -> None:
                 "n_classes_scored": done.n_classes_scored,
                 "tolerance": done.table.tolerance,
                 "precision": done.settings.precision,
+                "engine": done.settings.engine,
+                "device": done.settings.device,
                 "data": done.data,
                 "sources": done.table.sources,
                 "rows": rows,
