@@ -120,7 +120,7 @@ def test_the_nearest_set_is_named() -> None:
         ("opnai80", "no template set or file"),
         (["a photo of a {}.", "a photo"], "template 2 .* no placeholder: 'a photo'"),
         ("a photo of {name}", "no placeholder"),
-        ("cifar10", "holds no templates"),
+        ("imagenette", "holds no templates"),
         ([], "holds no templates"),
     ],
 )

@@ -21,9 +21,10 @@ from PIL import Image
 
 from zsretrieve import api
 from zsretrieve.cli.reproduce import TableFormat
-from zsretrieve.cli.reproduced import print_explanation
+from zsretrieve.cli.reproduced import notes, print_explanation
 from zsretrieve.results import Interval, PairedDifference
 from zsretrieve.verbs.explain import Effect, Explanation, Untested
+from zsretrieve.verbs.reproduce import Reproduction, Row, Settings
 
 MODELS = ("vit-quickgelu", "modified-resnet", "siglip-like")
 TABLE = """
@@ -71,6 +72,7 @@ def whole(world: Path, run_cli: Run) -> str:
 def test_the_whole_table(world: Path, whole: str) -> None:
     told = json.loads(whole)
     assert (told["n_images"], told["n_classes"], told["n_classes_scored"], told["failed"]) == (40, 10, 10, [])
+    assert (told["precision"], told["engine"], told["device"]) == ("fp32", "torch", "cpu")
     rows = {(row["title"], row["templates"]): row for row in told["rows"]}
     assert set(rows) == {(name, kind) for name in MODELS for kind in ("openai7", "standard", "raw")}
     for number, name in enumerate(MODELS):
@@ -118,7 +120,7 @@ def test_forms_for_people_and_programs(world: Path, whole: str, run_cli: Run) ->
             assert [(one["model"], int(one["n_correct"])) for one in flat] == [
                 (r["model"], r["n_correct"]) for r in rows
             ]
-            assert [one["book"] for one in flat if one["templates"] != "openai7"] == [""] * 6
+            assert [one["published_book"] for one in flat if one["templates"] != "openai7"] == [""] * 6
         else:
             lines = [line for line in done.stdout.splitlines() if "openai7" in line]
             assert len(lines) == 3
@@ -129,7 +131,7 @@ def test_forms_for_people_and_programs(world: Path, whole: str, run_cli: Run) ->
         # All was there, so that no model was loaded.
         assert "loading" not in done.stderr
     assert "off by more than 0.3 points" in done.stderr
-    assert "zsretrieve reproduce explain local-dir:" in done.stderr
+    assert "reproduce explain local-dir:vit-quickgelu SOURCE --classes imagenette --templates openai7" in done.stderr
 
 
 def test_a_model_that_cannot_be_had(world: Path, whole: str, run_cli: Run) -> None:
@@ -153,7 +155,7 @@ def test_other_images_are_told(world: Path, run_cli: Run) -> None:
     arguments[1] = "some"
     done = run_cli(*arguments, cwd=world)
     assert done.returncode == 0, done.stderr
-    assert "these are 12 images of 3 of 10 classes" in done.stderr
+    assert "these are 12 scored images of 3 of 10 classes" in done.stderr
     assert "off by" not in done.stderr
 
 
@@ -178,7 +180,13 @@ def test_what_is_refused(world: Path, run_cli: Run) -> None:
     refused(run_cli("reproduce", "val", "--dataset", "mnist", cwd=world), "no published table 'mnist'")
     refused(run_cli("reproduce", "val", "--model", "local-dir:nowhere", cwd=world), "not a local open_clip model")
     assert not (world / "nothing").exists()
-    for wrong in (["reproduce", "--models", "RN50/openai"], words("x", "--precision", "int8")):
+    for wrong in (
+        ["reproduce", "--models", "RN50/openai"],
+        words("x", "--precision", "int8"),
+        words("x", "--dataset", "imagenette"),
+        words("x", "--plan", "--skipped", "skipped.csv"),
+        ["reproduce", "--plan", "--ground-truth", "table.toml"],
+    ):
         done = run_cli(*wrong, cwd=world)
         assert (done.returncode, done.stdout) == (2, "")
 
@@ -198,8 +206,26 @@ def test_the_plan(world: Path, run_cli: Run) -> None:
     done = run_cli(*words("new", "--plan"), cwd=world)
     assert done.returncode == 0, done.stderr
     assert "40 images and 90 prompts for each model" in done.stdout
-    assert done.stdout.count("not known") == 6
+    # Of disk and time, of three models and in all.
+    assert done.stdout.count("not known") == 8
+    assert "by torch in fp32 on cpu" in done.stdout
     assert not (world / "new").exists()
+
+
+def test_the_plan_of_a_batch_of_cifar_writes_nothing(world: Path, run_cli: Run) -> None:
+    cifar_batch(world / "planned")
+    ask = ["--dataset", "cifar10", "--models", "ViT-B-32/openai", "--model", "demo", "--work", "no-work"]
+    done = run_cli("reproduce", "planned", "--plan", *ask, "--device", "cpu", cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert "20 images and" in done.stdout
+    # What is not known of one is not nothing in all.
+    (total,) = (line for line in done.stdout.splitlines() if line.strip().startswith("total"))
+    assert total.count("and more") == 2
+    done = run_cli("reproduce", "planned", "--plan", *ask, "--device", "cpu", "--format", "json", cwd=world)
+    told = json.loads(done.stdout)
+    assert (told["disk_bytes"], told["seconds"]) == (None, None)
+    assert told["download_bytes"] == sum(one["download_bytes"] for one in told["models"])
+    assert not (world / "no-work").exists()
 
 
 def test_explaining(scene_folder: Path, world: Path, run_cli: Run) -> None:
@@ -216,6 +242,53 @@ def test_explaining(scene_folder: Path, world: Path, run_cli: Run) -> None:
     for one in told["effects"]:
         assert one["low"] <= one["difference"] <= one["high"]
         assert one["prec@1"] == pytest.approx(told["prec@1"] + one["difference"])
+
+
+@pytest.mark.parametrize(("classes", "folder"), [("imagenette", "set"), ("cifar10", "batch")])
+def test_explaining_finds_the_images_as_the_table_does(classes: str, folder: str, world: Path, run_cli: Run) -> None:
+    if classes == "cifar10":
+        cifar_batch(world / folder)
+    else:
+        (world / folder).mkdir()
+        (world / folder / "val").symlink_to(world / "val")
+    ask = ["--classes", classes, "--templates", "raw", "--sample", "3", "--work", "explained", "--device", "cpu"]
+    done = run_cli("reproduce", "explain", "demo", folder, *ask, "--format", "json", cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n_scored"] == 3
+
+
+def cifar_batch(folder: Path) -> None:
+    records = np.random.default_rng(1).integers(0, 256, (20, 3073), dtype=np.uint8)
+    records[:, 0] = np.arange(20) % 10
+    folder.mkdir()
+    records.tofile(folder / "test_batch.bin")
+
+
+def test_what_cannot_be_read_of_a_sample_is_told(world: Path, run_cli: Run) -> None:
+    (world / "broken" / "n01440764").mkdir(parents=True)
+    (world / "broken" / "n02102040").symlink_to(world / "val" / "n02102040")
+    (world / "broken" / "n01440764" / "one.png").write_bytes(b"no")
+    ask = ["--classes", "imagenette", "--templates", "raw", "--sample", "2", "--device", "cpu"]
+    done = run_cli("reproduce", "explain", "demo", "broken", *ask, cwd=world)
+    assert done.returncode == 0, done.stderr
+    assert "1 images of the sample cannot be read and are not scored" in done.stderr
+
+
+def test_what_is_said_of_the_baseline_alone() -> None:
+    table = api.published_table("imagenet1k", models=["torchvision:resnet50"])
+    figures = table.models[0].figures
+    row = Row("torchvision:resnet50", "ResNet-50, supervised", "supervised", 1, 50_000, 0, figures, 0.3, True)
+    done = Reproduction(table, Settings(), (row,), (), 50_000, 1000, 1000, "", ())
+    (line,) = notes(done)
+    assert line == "off by more than 0.3 points: ResNet-50, supervised"  # it takes no prompts that could explain it
+
+
+def test_a_small_p_value_is_not_told_as_none(capsys: pytest.CaptureFixture[str]) -> None:
+    effect = Effect("resizing", "squashed", 2, PairedDifference(-0.25, Interval(-0.5, 0.1), 30, 1, 80, 3e-8), 5)
+    print_explanation(Explanation("demo", "raw", 0, 80, 4, 0, (effect,), ()), TableFormat.TABLE)
+    shown = capsys.readouterr().out
+    assert "<0.001" in shown
+    assert "0.000" not in shown
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])

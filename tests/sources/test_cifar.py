@@ -8,6 +8,7 @@ from zsretrieve import api
 from zsretrieve.errors import SourceError
 from zsretrieve.prompts import read_classes
 from zsretrieve.sources import cifar
+from zsretrieve.verbs.reproduce import data_digest
 from zsretrieve.wiring import provide
 
 NAMES = read_classes("cifar10", provide).names
@@ -35,7 +36,37 @@ def test_every_pixel_of_the_binary_form(tmp_path: Path, where: str) -> None:
             picture = np.asarray(Image.open(found.address(file)))
             # Red, green and blue planes, each row by row.
             assert np.array_equal(picture.transpose(2, 0, 1).ravel(), records[number, 1:])
-    assert [path.name for path in (tmp_path / "work").iterdir()] == ["cifar10-test"]
+    assert len(list((tmp_path / "work").iterdir())) == 1
+
+
+def test_another_batch_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    for count in (20, 30):
+        batch(tmp_path / str(count) / "test_batch.bin", count)
+        found = api.find_images(tmp_path / str(count), "cifar10", work=tmp_path / "work")
+        assert len(found.files) == count
+    batch(tmp_path / "30" / "test_batch.bin", 40)  # the same file, written again
+    assert len(api.find_images(tmp_path / "30", "cifar10", work=tmp_path / "work").files) == 40
+
+
+def test_unpacked_again_they_are_the_same_pictures(tmp_path: Path) -> None:
+    batch(tmp_path / "test_batch.bin")
+    digests = set()
+    for work in ("one", "two"):
+        digests.add(data_digest(api.find_images(tmp_path, "cifar10", work=tmp_path / work)))
+    assert len(digests) == 1
+
+
+def test_another_process_may_be_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch(tmp_path / "test_batch.bin")
+    rename = Path.rename
+
+    def late(beside: Path, out: Path) -> Path:
+        (out / "ship").mkdir(parents=True)
+        return rename(beside, out)
+
+    monkeypatch.setattr(Path, "rename", late)
+    made = cifar.unpack(tmp_path / "test_batch.bin", NAMES, tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == [made.name]
 
 
 def test_what_is_no_batch(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from PIL import Image
 from zsretrieve import api, sources
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import ClassMappingError, ModelNameError, SourceError
+from zsretrieve.errors import ClassMappingError, ModelNameError, PromptError, SourceError
 from zsretrieve.ports import Pixels
 from zsretrieve.verbs.explain import CHANGES, DoesNotApplyError, Explanation, explain, stratified
 
@@ -143,6 +144,17 @@ def test_what_is_refused(tmp_path: Path) -> None:
     flat = sources.folder(root)
     with pytest.raises(SourceError, match="has a label"):
         api.explain("demo", replace(flat, files=tuple(replace(f, label=None) for f in flat.files)), classes=CLASSES)
+
+
+def test_prompts_given_class_by_class_are_told_as_such(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 3)
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({name: [f"a {name}", f"the {name}"] for name in CLASSES}))
+    found = api.explain("demo", root, classes=str(file), sample=3, device="cpu")
+    assert found.templates == "class by class"
+    assert "templates" not in {effect.cause for effect in found.effects}
+    with pytest.raises(PromptError, match="templates do not apply"):
+        api.explain("demo", root, classes=str(file), templates="standard", device="cpu")
 
 
 def test_the_bundled_model_on_scenes(scene_folder: Path) -> None:

@@ -49,6 +49,20 @@ def test_the_table_is_the_published_one() -> None:
         assert model.figures[0].source == "tutorial"  # to which differences are told
 
 
+def test_cifar_is_compared_by_the_templates_its_figures_are_of() -> None:
+    table = read_table("cifar10")
+    assert [(f.source, f.templates, f.percent) for f in table.models[0].figures] == [
+        ("openclip", "cifar10", 89.83), ("clip", "cifar10", 91.3),
+    ]  # fmt: skip
+    templates = api.read_prompts("cifar10", "cifar10").templates
+    # Nine with "a", and the same nine with "the".
+    assert len(set(templates)) == 18
+    assert [
+        one.replace(" a {}", " the {}").replace(" a small", " the small").replace(" a big", " the big")
+        for one in templates[:9]
+    ] == list(templates[9:])
+
+
 @pytest.mark.parametrize("name", bundled_tables())
 def test_bundled_tables_name_what_is_there(name: str) -> None:
     table = read_table(name)
@@ -71,6 +85,10 @@ def test_some_of_its_models_and_others() -> None:
     assert some.models[-1].figures == ()
     assert not any(is_supervised(m.name) for m in api.published_table(baseline=False).models)
     assert [m.name for m in api.published_table(models=["none"], extra=["demo"]).models] == ["demo"]
+    # Both names of one model are that model, and what is left out is left out whoever names it.
+    assert len(api.published_table(models=["RN50/openai", "CLIP RN50"]).models) == 1
+    with pytest.raises(ModelNameError, match="no model is left"):
+        api.published_table(models=["torchvision:resnet50"], baseline=False)
     with pytest.raises(ModelNameError, match="has no model 'RN51'"):
         api.published_table(models=["RN51"])
     with pytest.raises(ModelNameError, match="no model is left"):
@@ -86,7 +104,20 @@ def test_some_of_its_models_and_others() -> None:
     [
         ('classes = "cifar10"', "", "no 'classes'"),
         ("raw = 50.5", "raw = 150", "paper of demo: raw = 150"),
-        ("raw = 50.5", "standard = 50", "paper of demo: standard = 50"),
+        ("raw = 50.5", "raw = nan", "paper of demo: raw = nan"),
+        ("raw = 50.5", "raw = true", "paper of demo: raw = True"),
+        ("raw = 50.5", "standard = 50", "paper of demo: 'standard' is none of its templates"),
+        ('templates = ["raw"]', 'templates = "raw"', "'templates' must be a list of strings"),
+        ("[sources]", "tolerance = nan\n[sources]", "tolerance = nan"),
+        ("[sources]", "tolerance = -1\n[sources]", "tolerance = -1"),
+        ("[sources]", "images = 0\n[sources]", "images = 0 is no number of images"),
+        ("[sources]", 'images = "30"\n[sources]', "images = 30 is no number of images"),
+        ("[sources]", '[sources]\ntitle = "a source"', "a source cannot be called 'title'"),
+        (
+            "paper = {",
+            'cost = { dim = "a", mparams = 1, image_gflops = 1 }\npaper = {',
+            "cost of demo: dim = a",
+        ),
         ("paper = {", "papers = {", "'papers' of demo is none of its sources"),
         ('templates = ["raw"]', "templates = []", "no models or no templates"),
         ("[[models]]", '[[models]]\nname = "demo"\n[[models]]', "stands in it twice"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from kits.pictures import Counting, pictures
 from zsretrieve import api, sources
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import ClassMappingError, SourceError, WeightsUnavailableError
+from zsretrieve.errors import ClassMappingError, OutputExistsError, SourceError, WeightsUnavailableError
 from zsretrieve.metrics import wilson
 from zsretrieve.ports import Encoder
 from zsretrieve.records import PromptSet
@@ -21,7 +23,7 @@ from zsretrieve.results import Interval
 from zsretrieve.sources import Source
 from zsretrieve.vectors import Vectors
 from zsretrieve.verbs.published import SUPERVISED, Figure, Table, TableModel
-from zsretrieve.verbs.reproduce import Reproduction, Settings, data_digest, reproduce
+from zsretrieve.verbs.reproduce import Reproduction, Row, Settings, data_digest, reproduce
 
 CLASSES = ["class 0", "class 1", "class 2"]
 PROMPTS = {"standard": api.read_prompts(CLASSES, "standard"), "raw": api.read_prompts(CLASSES, "raw")}
@@ -178,7 +180,62 @@ def test_unreadable_pictures_are_counted_as_skipped(tmp_path: Path) -> None:
     for _ in range(2):  # the second time from what is kept
         done = run(sources.folder(root), tmp_path / "work", Seeds())
         assert {(row.n_scored, row.n_skipped) for row in done.rows} == {(6, 1)}
-    assert run(sources.folder(root), tmp_path / "new", Seeds()).skipped[0].path == "class 0/broken.png"
+        assert [one.path for one in done.skipped] == ["class 0/broken.png"]
+
+
+def test_figures_are_compared_only_of_as_many_scored_images(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 60)
+    source = sources.folder(root)
+    unlabelled = replace(source, files=(replace(source.files[0], label=None), *source.files[1:]))
+    (root / "class 2" / "0002.png").write_bytes(b"no")
+    for number, one in enumerate([unlabelled, source]):
+        done = run(one, tmp_path / str(number), Seeds(), replace(TABLE, models=TABLE.models[:1]))
+        assert done.n_images == 60
+        assert done.rows[0].n_scored < 60
+        assert not any(row.comparable for row in done.rows)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_not_scored(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 6)
+    for file in (root / "class 1").iterdir():
+        file.write_bytes(b"no")
+    table = replace(TABLE, images=None, models=TABLE.models[:1])
+    for _ in range(2):  # the second time from what is kept
+        done = run(sources.folder(root), tmp_path / "work", Seeds(), table)
+        assert (done.n_classes, done.n_classes_scored) == (3, 2)
+        assert not any(row.comparable for row in done.rows)
+
+
+@pytest.mark.parametrize(("n_correct", "off"), [(31500, False), (31499, True), (31800, False), (31801, True)])
+def test_just_the_tolerance_is_not_off(n_correct: int, off: bool) -> None:
+    figure = Figure("tutorial", "openai80", 63.3)
+    row = Row("ViT-B-32/openai", "CLIP ViT-B/32", "openai80", n_correct, 50_000, 0, (figure,), 0.3, True)
+    assert row.off is off
+
+
+def test_the_beginning_of_another_folder_is_told(tmp_path: Path) -> None:
+    root = pictures(tmp_path / "pictures", 60)
+    with pytest.raises(KeyboardInterrupt):
+        run(sources.folder(root), tmp_path / "work", Seeds(at_most=32))
+    with pytest.raises(OutputExistsError, match="differs in source") as told:
+        run(sources.folder(root.rename(tmp_path / "moved")), tmp_path / "work", Seeds())
+    assert "--force" not in str(told.value.hint)
+    assert str(next((tmp_path / "work").iterdir())) in str(told.value.hint)
+
+
+def test_one_model_at_a_time_is_in_memory(sixty: Source, tmp_path: Path) -> None:
+    alive: list[weakref.ref[Encoder]] = []
+
+    class Watched(Seeds):
+        def load(self, name: str) -> Encoder:
+            gc.collect()
+            assert [ref() for ref in alive if ref() is not None] == []
+            encoder = HashingEncoder(seed=int(name[-1]))
+            alive.append(weakref.ref(encoder))
+            return encoder
+
+    run(sixty, tmp_path, Watched(known=False))
+    assert len(alive) == 3
 
 
 class Classifier(HashingEncoder):

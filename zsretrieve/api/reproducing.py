@@ -59,9 +59,10 @@ def published_table(
         If it does not have one of the models, a name cannot be read, or no model is left.
     """
     table = read_table(dataset)
-    kept = [one for one in table.models if baseline or not is_supervised(one.name)]
+    kept = list(table.models)
     if models is not None:
-        kept = [] if list(models) == [_NONE] else [_named(name, table) for name in dict.fromkeys(models)]
+        kept = [] if list(models) == [_NONE] else list(dict.fromkeys(_named(name, table) for name in models))
+    kept = [one for one in kept if baseline or not is_supervised(one.name)]
     there = {one.name for one in kept}
     kept += [TableModel(name, name) for name in dict.fromkeys(extra) if name not in there]
     if not kept:
@@ -115,10 +116,10 @@ def plan_reproduction(
     source: PathLike | Source | None = None,
     table: Table | str = DEFAULT_TABLE,
     *,
-    work: PathLike = DEFAULT_WORK,
     ground_truth: PathLike | None = None,
     device: str = "auto",
     precision: str = "fp32",
+    engine: str = "auto",
 ) -> Plan:
     """What running a table would fetch, take and keep here; nothing is fetched or encoded.
 
@@ -131,16 +132,21 @@ def plan_reproduction(
     """
     table = table if isinstance(table, Table) else published_table(table)
     prompts = _table_prompts(table)
-    if source is not None:
-        found = (
-            source if isinstance(source, Source) else find_images(source, table, work=work, ground_truth=ground_truth)
+    if isinstance(source, Source):
+        count = len(source.files)
+    elif source is not None:
+        batch = _cifar_batch(source, table.classes, ground_truth)
+        # Unpacking it would write thousands of files.
+        count = (
+            len(find_images(source, table, ground_truth=ground_truth).files)
+            if batch is None
+            else cifar.count(batch, _class_names(table.classes))
         )
-        count = len(found.files)
     elif table.images is not None:
         count = table.images
     else:
         raise SourceError("the table does not say how many images it is of", hint="Name the folder of images.")
-    gflops, planned = _wiring.measured_gflops(device, precision)
+    gflops, planned = _wiring.measured_gflops(device, precision, engine)
     return _planning.plan(
         table, count, prompts, is_cached=_wiring.is_cached, gflops=gflops,
         precision=planned.precision, engine=planned.engine, device=planned.device,
@@ -152,7 +158,8 @@ def explain(
     source: PathLike | Source,
     *,
     classes: PathLike | Sequence[str] = DEFAULT_TABLE,
-    templates: str = "openai80",
+    templates: str | None = None,
+    work: PathLike = DEFAULT_WORK,
     ground_truth: PathLike | None = None,
     sample: int = SAMPLE,
     seed: int = 0,
@@ -167,10 +174,11 @@ def explain(
     ----------
     model : str
         See ``load_encoder``; it is run by torch.
-    source, ground_truth
-        As for ``reproduce``.
+    source, work, ground_truth
+        As for ``reproduce``; the classes tell the data set.
     classes, templates
-        As for ``read_prompts``; the templates are those of the baseline.
+        As for ``read_prompts``; the templates are those of the baseline, the 80 by default, where the prompts are not
+        given class by class.
     sample : int
         How many images, as equally from all classes as there are.
     seed : int
@@ -184,32 +192,47 @@ def explain(
         raise ModelNameError(f"'{model}' takes no prompts", hint="Name a CLIP-like model.")
     class_list = _prompts.read_classes(classes if isinstance(classes, Sequence) else Path(classes), wiring.provide)
     if class_list.prompts:
-        sets = {templates: read_prompts(classes)}
+        own = read_prompts(classes, templates)
+        templates, sets = own.templates_source, {own.templates_source: own}
     else:
+        templates = templates or _TEMPLATES[0]
         sets = {name: read_prompts(classes, name) for name in dict.fromkeys((templates, *_TEMPLATES))}
-    found = source if isinstance(source, Source) else open_source([source], ground_truth=ground_truth)
+    if isinstance(source, Source):
+        found = source
+    else:
+        found = find_images(source, classes if isinstance(classes, str) else "", work=work, ground_truth=ground_truth)
     _explain.check(found, sets[templates], sample)
     encoder = _wiring.changeable_encoder(model, device=device, precision=precision, batch_size=batch_size)
     return _explain.explain(encoder, found, sets, templates, cpu_backend(), sample=sample, seed=seed, on_stage=on_stage)
 
 
 def find_images(
-    where: PathLike, table: Table, *, work: PathLike = DEFAULT_WORK, ground_truth: PathLike | None = None
+    where: PathLike, table: Table | str, *, work: PathLike = DEFAULT_WORK, ground_truth: PathLike | None = None
 ) -> Source:
     """The images of a table's data set: a source as ``open_source`` finds it, or the form the data set comes in.
 
-    CIFAR-10's binary test batch is unpacked into ``work`` once. Raises SourceError if nothing is there.
+    The data set is told by the classes: those of the table, or the name of a bundled set. CIFAR-10's binary test batch
+    is unpacked into ``work`` once. Raises SourceError if nothing is there.
     """
-    path = Path(where)
-    if table.name == "cifar10" and ground_truth is None and path.exists():
-        batch = cifar.find_test_batch(path) if path.is_dir() or path.suffix == ".bin" else None
-        if batch is not None:
-            names = _prompts.read_classes(table.classes, wiring.provide).names
-            return sources.folder(cifar.unpack(batch, names, Path(work) / "cifar10-test"))
-    for part in {"imagenette": ("val",), "cifar10": ("test",)}.get(table.name, ()):
-        if (path / part).is_dir() and ground_truth is None:
-            return sources.folder(path / part)
+    classes = table.classes if isinstance(table, Table) else table
+    batch = _cifar_batch(where, classes, ground_truth)
+    if batch is not None:
+        return sources.folder(cifar.unpack(batch, _class_names(classes), Path(work)))
+    part = {"imagenette": "val", "cifar10": "test"}.get(classes)
+    if part is not None and ground_truth is None and Path(where, part).is_dir():
+        return sources.folder(Path(where, part))
     return open_source([where], ground_truth=ground_truth)
+
+
+def _cifar_batch(where: PathLike, classes: str, ground_truth: PathLike | None) -> Path | None:
+    path = Path(where)
+    if classes != "cifar10" or ground_truth is not None or not (path.is_dir() or path.suffix == ".bin"):
+        return None
+    return cifar.find_test_batch(path)
+
+
+def _class_names(classes: str) -> Sequence[str]:
+    return _prompts.read_classes(classes, wiring.provide).names
 
 
 def _named(name: str, table: Table) -> TableModel:

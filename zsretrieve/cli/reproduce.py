@@ -69,8 +69,13 @@ def run(
         ),
     ] = False,
     dataset: Annotated[
-        str, typer.Option("--dataset", help="The table: imagenet1k, imagenette or cifar10 (its binary version too).")
-    ] = DATASET_DEFAULT,
+        str | None,
+        typer.Option(
+            "--dataset",
+            show_default=DATASET_DEFAULT,
+            help="The table: imagenet1k, imagenette or cifar10 (its binary version too).",
+        ),
+    ] = None,
     published: Annotated[
         Path | None, typer.Option("--published", help="A table of your own (TOML) in place of --dataset.")
     ] = None,
@@ -112,12 +117,20 @@ def run(
         raise typer.BadParameter("name the labelled images, or ask for the --plan", param_hint="SOURCE")
     if precision is options.Precision.INT8:
         raise typer.BadParameter("int8 is not what the papers ran; use fp32 or bf16", param_hint="--precision")
+    if published is not None and dataset is not None:
+        raise typer.BadParameter("it takes the place of --dataset; give one of the two", param_hint="--published")
+    if source is None and ground_truth is not None:
+        raise typer.BadParameter("these are labels of a SOURCE, and there is none", param_hint="--ground-truth")
+    if plan and skipped is not None:
+        raise typer.BadParameter("with --plan no image is read, so none is skipped", param_hint="--skipped")
     wanted = None if models is None else [name.strip() for name in models.split(",") if name.strip()]
-    table = api.published_table(published or dataset, models=wanted, extra=extra or (), baseline=baseline)
+    table = api.published_table(
+        published or dataset or DATASET_DEFAULT, models=wanted, extra=extra or (), baseline=baseline
+    )
     if plan:
         with output.working(verbosity, "measuring this machine"):
             planned = api.plan_reproduction(
-                source, table, work=work, ground_truth=ground_truth, device=device, precision=precision.value
+                source, table, ground_truth=ground_truth, device=device, precision=precision.value, engine=engine.value
             )
         reproduced.print_plan(planned, form)
         return
@@ -140,12 +153,18 @@ def explain(
         str, typer.Option("--classes", "-c", help='A bundled set, a file, or a comma list such as "cat,dog".')
     ] = DATASET_DEFAULT,
     templates: Annotated[
-        str, typer.Option("--templates", "-t", help="The baseline's: a bundled set, a file, or one template.")
-    ] = "openai80",
+        str | None,
+        typer.Option(
+            "--templates", "-t", show_default="openai80", help="The baseline's: a bundled set, a file, or one template."
+        ),
+    ] = None,
     sample: Annotated[
         int, typer.Option("--sample", min=1, help="Images to test on, as equally from all classes as there are.")
     ] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds take equal samples.")] = 0,
+    work: Annotated[
+        Path, typer.Option("--work", help="Folder that CIFAR-10's binary version is unpacked to, as for the table.")
+    ] = WORK_DEFAULT,
     ground_truth: options.GroundTruth = None,
     form: Annotated[TableFormat, typer.Option("--format", help="How to print.")] = TableFormat.TABLE,
     device: options.Device = "auto",
@@ -165,9 +184,12 @@ def explain(
 
     if precision is options.Precision.INT8:
         raise typer.BadParameter("torch runs the model, in fp32 or bf16", param_hint="--precision")
-    with output.stages(options.verbosity(context)) as on_stage:
+    verbosity = options.verbosity(context)
+    with output.stages(verbosity) as on_stage:
         told = api.explain(
-            model, source, classes=classes, templates=templates, ground_truth=ground_truth, sample=sample, seed=seed,
-            device=device, precision=precision.value, batch_size=batch_size, on_stage=on_stage,
+            model, source, classes=classes, templates=templates, work=work, ground_truth=ground_truth, sample=sample,
+            seed=seed, device=device, precision=precision.value, batch_size=batch_size, on_stage=on_stage,
         )  # fmt: skip
     reproduced.print_explanation(told, form)
+    if told.n_skipped:
+        output.note(verbosity, f"{told.n_skipped} images of the sample cannot be read and are not scored")

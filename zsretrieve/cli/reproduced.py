@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ def print_table(done: Reproduction, form: TableFormat) -> None:
                 "n_classes_scored": done.n_classes_scored,
                 "tolerance": done.table.tolerance,
                 "precision": done.settings.precision,
+                "engine": done.settings.engine,
+                "device": done.settings.device,
                 "data": done.data,
                 "sources": done.table.sources,
                 "rows": rows,
@@ -42,7 +45,7 @@ def print_table(done: Reproduction, form: TableFormat) -> None:
         flat = []
         for row in rows:
             published = row.pop("published")
-            flat.append({**row, **{name: published.get(name) for name in done.table.sources}})
+            flat.append({**row, **{f"published_{name}": published.get(name) for name in done.table.sources}})
         output.write_rows(flat, OutputFormat.CSV)
     else:
         sources = [
@@ -56,18 +59,24 @@ def print_table(done: Reproduction, form: TableFormat) -> None:
 def notes(done: Reproduction) -> list[str]:
     """What a reader of the table must know beside it."""
     lines = [f"not run: {one.model}: {one.reason}" for one in done.failed]
-    if not all(row.comparable for row in done.rows):
+    other = next((row for row in done.rows if row.figures and not row.comparable), None)
+    if other is not None:
         of = "" if done.table.images is None else f" and {done.table.images} images"
         lines.append(
-            f"these are {done.n_images} images of {done.n_classes_scored} of {done.n_classes} classes, and the "
+            f"these are {other.n_scored} scored images of {done.n_classes_scored} of {done.n_classes} classes, and the "
             f"published figures are of all classes{of}: they cannot be compared"
         )
-    off = list(dict.fromkeys(row.model for row in done.rows if row.off))
-    if off:
+    off = [row for row in done.rows if row.off]
+    # Of the baseline there are no prompts to be tested.
+    first = next((row for row in off if row.templates in done.table.templates), None)
+    if first is not None:
+        words = ["--classes", done.table.classes, "--templates", first.templates]
         lines.append(
             f"off by more than {done.table.tolerance:g} points; to test the usual causes: zsretrieve reproduce explain "
-            f"{off[0]} SOURCE --classes {done.table.classes}"
+            f"{shlex.quote(first.model)} SOURCE {shlex.join(words)}"
         )
+    elif off:
+        lines.append(f"off by more than {done.table.tolerance:g} points: {off[0].title}")
     return lines
 
 
@@ -84,9 +93,10 @@ def print_plan(planned: Plan, form: TableFormat) -> None:
                 "precision": planned.precision,
                 "device": planned.device,
                 "models": _planned(planned),
-                "download_bytes": planned.download_bytes,
-                "disk_bytes": planned.disk_bytes,
-                "seconds": planned.seconds,
+                # Of a sum that lacks a part a program would not see that.
+                "download_bytes": _whole(planned.download_bytes, [one.download_bytes for one in planned.models]),
+                "disk_bytes": _whole(planned.disk_bytes, [one.disk_bytes for one in planned.models]),
+                "seconds": _whole(planned.seconds, [one.seconds for one in planned.models]),
             }
         )
         return
@@ -100,7 +110,14 @@ def print_plan(planned: Plan, form: TableFormat) -> None:
         ]
         for one in planned.models
     ]  # fmt: skip
-    cells.append(["total", "", _size(planned.download_bytes), _size(planned.disk_bytes), _duration(planned.seconds)])
+    cells.append(
+        [
+            "total", "",
+            _total(_size(planned.download_bytes), [one.download_bytes for one in planned.models]),
+            _total(_size(planned.disk_bytes), [one.disk_bytes for one in planned.models]),
+            _total(_duration(planned.seconds), [one.seconds for one in planned.models]),
+        ]
+    )  # fmt: skip
     title = (
         f"{planned.n_images} images and {planned.n_prompts} prompts for each model, by {planned.engine} in "
         f"{planned.precision} on {planned.device}; a matrix product runs at {planned.gflops:.0f} GFLOP/s here"
@@ -147,7 +164,8 @@ def print_explanation(told: Explanation, form: TableFormat) -> None:
     cells = [
         [
             one["cause"], one["change"], _percent(one["prec@1"]), f"{100 * one['difference']:+.2f}",
-            f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}", f"{one['p_value']:.3f}", str(one["n_changed"]),
+            f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}",
+            "<0.001" if one["p_value"] < 0.001 else f"{one['p_value']:.3f}", str(one["n_changed"]),
         ]
         for one in rows
     ]  # fmt: skip
@@ -238,6 +256,16 @@ def _size(count: int | None) -> str:
     if count is None:
         return "not known"
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _whole(known: float, parts: Sequence[float | None]) -> float | None:
+    return None if None in parts else known
+
+
+def _total(known: str, parts: Sequence[float | None]) -> str:
+    if all(part is None for part in parts):
+        return "not known"
+    return f"{known} and more" if None in parts else known
 
 
 def _duration(seconds: float | None) -> str:

@@ -6,12 +6,15 @@ opened here.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from zsretrieve.errors import SourceError
@@ -44,26 +47,57 @@ def find_test_batch(where: Path) -> Path | None:
     return None
 
 
-def unpack(batch: Path, names: Sequence[str], out: Path) -> Path:
-    """Write the pictures of a batch as PNG files, one folder for each class, unless ``out`` is there already.
+def count(batch: Path, names: Sequence[str]) -> int:
+    """How many pictures a batch holds. Raises SourceError as ``unpack`` does."""
+    return len(_records(batch, names)[0])
+
+
+def unpack(batch: Path, names: Sequence[str], work: Path) -> Path:
+    """Write the pictures of a batch as PNG files, one folder for each class, unless they are there already.
+
+    The files have the time of the batch, so that pictures unpacked again are taken for the same ones.
 
     Parameters
     ----------
     batch : Path
     names : sequence of str
         The class of each number.
-    out : Path
-        Written beside and renamed, so that it is there in full or not at all.
+    work : Path
+        The folder is made in it, and named by the bytes of the batch: another batch has another one. It is written
+        beside and renamed, so that it is there in full or not at all.
 
     Raises
     ------
     SourceError
         If it is no such file.
     """
+    records, digest, mtime_ns = _records(batch, names)
+    out = work / f"cifar10-{digest[:12]}"
     if out.is_dir():
         return out
+    pixels = records[:, 1:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        for name in names:
+            (beside / name).mkdir(parents=True, exist_ok=True)
+        for number, (label, picture) in enumerate(zip(records[:, 0], pixels, strict=True)):
+            file = beside / names[label] / f"{number:05}.png"
+            Image.fromarray(np.ascontiguousarray(picture)).save(file)
+            os.utime(file, ns=(mtime_ns, mtime_ns))
+        with contextlib.suppress(OSError):
+            beside.rename(out)  # fails where another process was faster
+        if not out.is_dir():
+            raise SourceError(f"'{batch}' cannot be unpacked to '{out}'", hint="Check the folder's permissions.")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return out
+
+
+def _records(batch: Path, names: Sequence[str]) -> tuple[NDArray[np.uint8], str, int]:
+    """The records of a batch, uint8 of shape (n, 3073), with its sha256 and time in nanoseconds."""
     try:
         data = np.fromfile(batch, dtype=np.uint8)
+        mtime_ns = batch.stat().st_mtime_ns
     except OSError as error:
         raise SourceError(f"'{batch}' cannot be read: {error.strerror}", hint="Check the path.") from error
     if not len(data) or len(data) % _RECORD or data[::_RECORD].max() >= len(names):
@@ -72,15 +106,4 @@ def unpack(batch: Path, names: Sequence[str], out: Path) -> Path:
             f"with a class below {len(names)}",
             hint="Give test_batch.bin of cifar-10-binary.tar.gz.",
         )
-    records = data.reshape(-1, _RECORD)
-    pixels = records[:, 1:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        for name in names:
-            (beside / name).mkdir(parents=True, exist_ok=True)
-        for number, (label, picture) in enumerate(zip(records[:, 0], pixels, strict=True)):
-            Image.fromarray(np.ascontiguousarray(picture)).save(beside / names[label] / f"{number:05}.png")
-        beside.rename(out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return out
+    return data.reshape(-1, _RECORD), hashlib.sha256(data.tobytes()).hexdigest(), mtime_ns

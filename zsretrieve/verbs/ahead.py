@@ -102,7 +102,7 @@ class Ahead:
 
     def pictures(self) -> Generator[tuple[SourceFile, Ready | ImageError], None, None]:
         """One after the other; close it to end the threads."""
-        workers = self._reading.workers or _processors()
+        workers = self._reading.workers or processors()
         queue: deque[tuple[SourceFile, Future[Ready | _Read | ImageError]]] = deque()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         with own_pixel_limit():
@@ -197,7 +197,8 @@ def _item(number: int, file: SourceFile, content: Content, width: int, height: i
     )
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

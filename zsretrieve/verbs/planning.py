@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from zsretrieve.records import PromptSet
+from zsretrieve.verbs.ahead import processors
 from zsretrieve.verbs.published import Table, TableModel
 from zsretrieve.verbs.reproduce import is_supervised
 
@@ -50,14 +50,17 @@ class Plan:
 
     @property
     def download_bytes(self) -> int:
+        """Of the models of which it is known."""
         return sum(model.download_bytes or 0 for model in self.models)
 
     @property
     def disk_bytes(self) -> int:
+        """Of the models of which it is known."""
         return sum(model.disk_bytes or 0 for model in self.models)
 
     @property
     def seconds(self) -> float:
+        """Of the models of which it is known."""
         return sum(model.seconds or 0.0 for model in self.models)
 
 
@@ -108,6 +111,6 @@ def _planned(
     if not is_supervised(model.name):
         texts = n_prompts * cost.text_gflops * (1.0 if cost.whole_context else _FILLED)
     computing = (n_images * cost.image_gflops + texts) / (gflops * _OF_A_PRODUCT)
-    reading = n_images / (_PREPARED_PER_CPU * (os.cpu_count() or 1))
+    reading = n_images / (_PREPARED_PER_CPU * processors())
     vectors = n_images * cost.dim * _BYTES * _COPIES
     return PlannedModel(model.name, model.title, cached, download, download + copy + vectors, max(computing, reading))

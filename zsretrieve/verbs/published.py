@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +93,33 @@ def read_table(name: str | Path) -> Table:
 
 def _table(name: str, content: dict[str, Any]) -> Table:
     sources = {str(key): str(value) for key, value in content.get("sources", {}).items()}
-    templates = tuple(str(value) for value in content["templates"])
+    templates = _strings(content, "templates")
     if not content["models"] or not templates:
         raise ValueError("it has no models or no templates")
+    taken = {"name", "title", "cost"} & set(sources)
+    if taken:
+        raise ValueError(f"a source cannot be called '{min(taken)}', as every model has one")
     models = tuple(_model(one, sources, {*templates, SUPERVISED}) for one in content["models"])
     if len({model.name for model in models}) < len(models):
         raise ValueError("a model stands in it twice")
     images = content.get("images")
-    return Table(
-        name, str(content["classes"]), templates, models, sources, float(content.get("tolerance", 0.3)),
-        None if images is None else int(images),
-    )  # fmt: skip
+    if images is not None and (type(images) is not int or images < 1):
+        raise ValueError(f"images = {images} is no number of images")
+    tolerance = _number("tolerance", content.get("tolerance", 0.3))
+    return Table(name, str(content["classes"]), templates, models, sources, tolerance, images)
+
+
+def _strings(content: dict[str, Any], key: str) -> tuple[str, ...]:
+    values = content[key]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"'{key}' must be a list of strings")
+    return tuple(dict.fromkeys(values))
+
+
+def _number(what: str, value: object, most: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"{what} = {value}")
+    return float(value)
 
 
 def _model(content: dict[str, Any], sources: dict[str, str], templates: set[str]) -> TableModel:
@@ -113,8 +130,11 @@ def _model(content: dict[str, Any], sources: dict[str, str], templates: set[str]
     figures = []
     for source in sources:
         for kind, percent in content.get(source, {}).items():
-            if kind not in templates or not 0 <= float(percent) <= 100:
-                raise ValueError(f"{source} of {name}: {kind} = {percent}")
-            figures.append(Figure(source, str(kind), float(percent)))
+            if kind not in templates:
+                raise ValueError(f"{source} of {name}: '{kind}' is none of its templates")
+            figures.append(Figure(source, str(kind), _number(f"{source} of {name}: {kind}", percent, most=100)))
     cost = Cost(**content["cost"]) if "cost" in content else None
+    for field in fields(cost) if cost is not None else ():
+        if field.name != "whole_context":
+            _number(f"cost of {name}: {field.name}", getattr(cost, field.name))
     return TableModel(name, str(content.get("title", name)), tuple(figures), cost)

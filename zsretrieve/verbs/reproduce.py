@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
+
 from zsretrieve import addresses
-from zsretrieve.errors import ClassMappingError, ImageError, WeightsUnavailableError
+from zsretrieve.errors import ClassMappingError, ImageError, OutputExistsError, WeightsUnavailableError
 from zsretrieve.metrics import hits_at, wilson
 from zsretrieve.ports import Encoder, IndexBackend
 from zsretrieve.prompts import prompt_digest
@@ -50,8 +52,8 @@ class Settings:
 class Row:
     """One model with one set of templates: ours beside the published.
 
-    ``comparable`` tells whether the figures are of the same images and classes. Differences are in points, to the
-    first of ``figures``.
+    ``comparable`` tells whether the figures are of as many images, and every class occurs. Differences are in points,
+    to the first of ``figures``.
     """
 
     model: str
@@ -82,7 +84,8 @@ class Row:
         """Whether the difference is beyond the tolerance; None where there is nothing to compare with."""
         if self.difference is None or not self.comparable:
             return None
-        return abs(self.difference) > self.tolerance
+        # Both figures are decimal, so that 63.6 is not more than 0.3 above 63.3.
+        return round(abs(self.difference) - self.tolerance, 9) > 0
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,11 @@ class Failed:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A table that was run. ``data`` is the sha256 of names, labels, sizes and times of the images."""
+    """A table that was run.
+
+    ``n_images`` are those of the source, with and without labels, and ``n_classes_scored`` the classes of those that
+    were scored; ``data`` is the sha256 of names, labels, sizes and times of the images.
+    """
 
     table: Table
     settings: Settings
@@ -173,22 +180,23 @@ def reproduce(
         If not one of the models can be had; where some can, the others are told as failed.
     """
     some = next(iter(prompts.values()))
-    ids = class_ids([file.label for file in source.files], some)
-    n_classes, n_occurring = len(some.class_names), len(set(ids.values()))
-    comparable = n_occurring == n_classes and table.images in (None, len(source.files))
+    class_ids([file.label for file in source.files], some)  # what is wrong with them is told before hours are spent
+    n_classes, n_occurring = len(some.class_names), 0
     digest = data_digest(source)
     rows: list[Row] = []
     failed: list[Failed] = []
     skipped: tuple[Skipped, ...] = source.skipped
     for model in table.models:
         try:
-            run = _ModelRun(model, source, digest, work, models, backend, settings, on_stage)
-            counts = run.counts({SUPERVISED: some} if is_supervised(model.name) else prompts)
+            wanted = {SUPERVISED: some} if is_supervised(model.name) else prompts
+            counts, left_out = _run(model, source, digest, work, models, backend, settings, on_stage, wanted)
         except (WeightsUnavailableError, ClassMappingError) as error:
             failed.append(Failed(model.name, error.message))
             continue
-        skipped = run.skipped if len(run.skipped) > len(skipped) else skipped
+        skipped = left_out if len(left_out) > len(skipped) else skipped
         for templates, count in counts.items():
+            n_occurring = max(n_occurring, count.n_classes)
+            comparable = count.n_classes == n_classes and table.images in (None, count.n_scored)
             figures = tuple(figure for figure in model.figures if figure.templates == templates)
             rows.append(
                 Row(
@@ -226,6 +234,23 @@ class _Count:
     n_correct: int
     n_scored: int
     n_skipped: int
+    n_classes: int
+
+
+def _run(
+    model: TableModel,
+    source: Source,
+    data: str,
+    work: Path,
+    models: Models,
+    backend: IndexBackend,
+    settings: Settings,
+    on_stage: OnStage | None,
+    prompts: Mapping[str, PromptSet],
+) -> tuple[dict[str, _Count], tuple[Skipped, ...]]:
+    """The counts of one model and what was skipped; nothing keeps the model in memory when the next one is loaded."""
+    run = _ModelRun(model, source, data, work, models, backend, settings, on_stage)
+    return run.counts(prompts), run.skipped
 
 
 class _ModelRun:
@@ -285,7 +310,8 @@ class _ModelRun:
         labelled = labelled_gallery(gallery, prompts)
         _, ranked = index.search(labelled.vectors, 1)
         n_correct = int(hits_at(ranked, labelled.truth, 1).sum())
-        return _Count(templates, n_correct, len(labelled.truth), len(labelled.skipped))
+        n_classes = len(np.unique(labelled.truth))
+        return _Count(templates, n_correct, len(labelled.truth), len(labelled.skipped), n_classes)
 
     def _built(self) -> Gallery:
         if self._gallery is None:
@@ -296,10 +322,17 @@ class _ModelRun:
                 what = f"{self._model.title}: images"
                 encoder = self._encoder
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._gallery = build_gallery(
-                    out, self._source, encoder, self._backend, _READING,
-                    on_progress=lambda done, total: self._tell(what, done, total),
-                ).gallery  # fmt: skip
+                try:
+                    self._gallery = build_gallery(
+                        out, self._source, encoder, self._backend, _READING,
+                        on_progress=lambda done, total: self._tell(what, done, total),
+                    ).gallery  # fmt: skip
+                except OutputExistsError as error:
+                    # Begun from another folder of the same images, or on a machine with another engine.
+                    raise OutputExistsError(
+                        error.message,
+                        hint=f"Finish it with the command that began it, or delete '{self._folder}' and begin anew.",
+                    ) from error
             self.skipped = self._gallery.manifest.skipped
         return self._gallery
 
@@ -320,7 +353,9 @@ class _ModelRun:
             content = json.loads((self._folder / _RESULT).read_text(encoding="utf-8"))
             if content["decided_by"] != self._decided_by:
                 return {}
-            return {digest: _Count(**count) for digest, count in content["counts"].items()}
+            counts = {digest: _Count(**count) for digest, count in content["counts"].items()}
+            self.skipped = tuple(Skipped(str(path), str(reason)) for path, reason in content["skipped"])
+            return counts
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return {}
 
@@ -329,6 +364,7 @@ class _ModelRun:
             "model": self._model.name,
             "decided_by": self._decided_by,
             "counts": {digest: asdict(count) for digest, count in counts.items()},
+            "skipped": [[one.path, one.reason] for one in self.skipped],
         }
         beside = self._folder / f".{_RESULT}.{os.getpid()}"
         try:

@@ -62,12 +62,12 @@ def is_cached(name: str) -> bool | None:
     return bool(describe_model(name)["cached"])
 
 
-def measured_gflops(device: str, precision: str) -> tuple[float, Encoding]:
+def measured_gflops(device: str, precision: str, engine: str) -> tuple[float, Encoding]:
     """The speed of one large matrix product here, in 10^9 operations a second, and what models would run with."""
     from zsretrieve.encoders import speed
 
-    planned = planned_encoding(device, precision)
-    return speed.gflops(_one(device), planned.precision), planned
+    planned = planned_encoding(device, precision, engine)
+    return speed.gflops(_one(planned.device), planned.precision), planned
 
 
 def changeable_encoder(
