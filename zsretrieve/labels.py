@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from zsretrieve.errors import ClassMappingError
 from zsretrieve.records import PromptSet
 
-_SHOWN = 40
+_SHOWN = 10
 _NUMBER = re.compile(r"#(\d{1,18})")
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from zsretrieve import mending
 from zsretrieve.api.opening import PathLike
 from zsretrieve.errors import OptionalDependencyError, SourceError
 from zsretrieve.verbs.curve import CurvePoint, FewShotCurve, Method
@@ -88,5 +89,5 @@ def _figure() -> Any:
     except ImportError as error:
         raise OptionalDependencyError(
             f"drawing a plot needs matplotlib, which cannot be imported: {' '.join(str(error).split())}",
-            hint="Install it with: pip install 'zsretrieve[report]'",
+            hint=f"Install it with: {mending.install('matplotlib')}",
         ) from error

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from zsretrieve.errors import IndexFolderError, IndexFormatError, OutputExistsError
-from zsretrieve.records import FileEntry, Manifest
+from zsretrieve.records import FileEntry, IndexKind, Manifest
 from zsretrieve.store import files
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.manifest import STAGING
@@ -159,10 +159,17 @@ def check_output(out: Path, *, force: bool) -> None:
             f"'{out}' exists and is not an index, so it is left alone", hint="Give another output folder."
         )
     if passport.is_there(out) and not force:
-        raise OutputExistsError(
-            f"there already is an index at '{out}'",
-            hint=f"Take in what is new with: zsretrieve index sync '{out}'; or replace it with --force.",
-        )
+        raise OutputExistsError(f"there already is an index at '{out}'", hint=_instead(out))
+
+
+def _instead(out: Path) -> str:
+    """What to do where an index is already; only galleries take in what is new."""
+    try:
+        if passport.read(out).kind is IndexKind.PROTOTYPES:
+            return "Replace it with --force, or give another output folder."
+    except IndexFolderError:
+        pass  # a damaged one may be either
+    return f"Take in what is new with: zsretrieve index sync '{out}'; or replace it with --force."
 
 
 @contextlib.contextmanager

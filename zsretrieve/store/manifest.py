@@ -78,7 +78,7 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     if not folder.is_dir():
         raise IndexFormatError(
-            f"there is no index at '{folder}'", hint="Build one with: zsretrieve index gallery FOLDER OUT"
+            f"there is no index at '{folder}'", hint="Build one: zsretrieve index gallery, or index prototypes."
         )
     try:
         raw = path.read_bytes()
