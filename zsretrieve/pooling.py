@@ -1,13 +1,14 @@
-"""From prompt vectors to class prototypes."""
+"""From vectors of prompts or pictures to class prototypes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zsretrieve.errors import ShapeError
-from zsretrieve.vectors import Vectors, unit_rows
+from zsretrieve.vectors import Rows, Vectors, unit_rows
 
 
 def pool_prompts(vectors: Vectors, groups: Sequence[Sequence[int]]) -> Vectors:
@@ -38,3 +39,57 @@ def pool_prompts(vectors: Vectors, groups: Sequence[Sequence[int]]) -> Vectors:
             raise ShapeError(f"class {c} has no prompt to pool")
         pooled[c] = vectors[list(group)].astype(np.float64).mean(axis=0)
     return unit_rows(pooled)
+
+
+def pool_images(vectors: Vectors, class_ids: Rows, n_classes: int) -> NDArray[np.float32]:
+    """The mean of the unit vectors of each class's pictures, L2-normalised: the multi-shot counterpart of prompts.
+
+    Parameters
+    ----------
+    vectors : float32 of shape (n, dim), unit rows
+    class_ids : int64 of shape (n,)
+    n_classes : int
+
+    Returns
+    -------
+    float32 of shape (n_classes, dim)
+        Unit rows; zero for a class without pictures.
+
+    Raises
+    ------
+    ShapeError
+        If the pictures of a class cancel out.
+    """
+    pooled = np.zeros((n_classes, vectors.shape[1]), dtype=np.float32)
+    present = np.unique(class_ids)
+    if len(present):
+        pooled[present] = pool_prompts(vectors, [np.flatnonzero(class_ids == c).tolist() for c in present])
+    return pooled
+
+
+def mix(text: Vectors, images: NDArray[np.float32], text_weight: float) -> Vectors:
+    """``text_weight`` of text prototypes and the rest of image prototypes, L2-normalised.
+
+    Parameters
+    ----------
+    text : float32 of shape (n_classes, dim), unit rows
+    images : float32 of shape (n_classes, dim)
+        Unit rows, or zero rows, for which the text stands alone.
+    text_weight : float
+        From 0, images alone, to 1, text alone.
+
+    Returns
+    -------
+    float32 of shape (n_classes, dim), unit rows
+
+    Raises
+    ------
+    ShapeError
+        If the weight is not from 0 to 1, or the two cancel out.
+    """
+    if not 0.0 <= text_weight <= 1.0:
+        raise ShapeError(f"{text_weight} is no weight of text", hint="Give a number from 0 to 1.")
+    mixed = text_weight * text.astype(np.float64) + (1.0 - text_weight) * images
+    alone = ~images.any(axis=1)
+    mixed[alone] = text[alone]
+    return unit_rows(mixed)

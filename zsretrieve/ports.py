@@ -72,6 +72,18 @@ class Encoder(Protocol):
         ...
 
 
+class PromptMemory(Protocol):
+    """Vectors of prompts that were encoded before in one and the same way."""
+
+    def recall(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """The vectors that are there of these texts, each float32 of shape (dim,)."""
+        ...
+
+    def keep(self, texts: Sequence[str], vectors: Vectors, encoding: Encoding) -> None:
+        """Keep vectors, float32 of shape (len(texts), dim), that were computed as ``encoding`` says, if possible."""
+        ...
+
+
 class VectorIndex(Protocol):
     """Exact or approximate search by inner product over unit rows. Rows are numbered in the order added."""
 

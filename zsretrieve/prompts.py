@@ -152,6 +152,38 @@ def read_templates(spec: str | Path | Sequence[str], provider: Provider) -> Temp
     )
 
 
+def template_text(templates: Sequence[str], source: str, suffix: str) -> str:
+    """The content of a file of templates that ``read_templates`` reads back, by the suffix of its name.
+
+    Parameters
+    ----------
+    templates : sequence of str
+    source : str
+        Where they come from, in one line; only TOML has room for it.
+    suffix : str
+        ``.toml``, ``.json``, or anything else for one template a line.
+
+    Raises
+    ------
+    PromptError
+        If a template does not fit into a line.
+    """
+    match suffix.lower():
+        case ".toml":
+            rows = "".join(f"    {json.dumps(template)},\n" for template in templates)
+            return f"source = {json.dumps(source)}\ntemplates = [\n{rows}]\n"
+        case ".json":
+            return json.dumps(list(templates), indent=1, ensure_ascii=False) + "\n"
+        case _:
+            for template in templates:
+                if template.splitlines() != [template] or template.strip() != template:
+                    raise PromptError(
+                        f"the template {template!r} begins or ends with a space or has several lines",
+                        hint="Write it to a .toml or .json file.",
+                    )
+            return "".join(f"{template}\n" for template in templates)
+
+
 def expand(classes: ClassList, templates: TemplateList | None) -> PromptSet:
     """Put every class name into every template; prompts given class by class are taken as they are.
 

@@ -228,13 +228,40 @@ class Changes:
     skipped: tuple[Skipped, ...] = ()
 
 
+class TrainingMethod(StrEnum):
+    """How prototypes come from pictures: their means, or the weights of a classifier trained on them."""
+
+    MEAN = "mean"
+    PROBE = "probe"
+
+
+@dataclass(frozen=True)
+class Training:
+    """The pictures that prototypes were made from. Which they were is told by the index's ``drawn.npy``.
+
+    ``shots`` is how many of each class were asked for, None for all there were; ``seed`` chose them; ``n_images`` is
+    how many there were in all. ``text_weight`` is the share of text prototypes that was mixed into means. ``c`` is
+    the inverse strength of a probe's regularisation.
+    """
+
+    method: TrainingMethod
+    source: str
+    shots: int | None
+    seed: int
+    n_images: int
+    text_weight: float | None = None
+    c: float | None = None
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The passport of an index folder. ``files`` are relative to the folder.
 
     ``generation`` counts the commits. ``index`` is the FAISS file, None while it is left to be made from the
     segments. ``next_id`` is the id that the next picture gets. ``origins`` list a gallery's pictures anew.
-    ``verified`` is when every digest was last known to match.
+    ``verified`` is when every digest was last known to match. ``training`` is there where prototypes were made from
+    pictures. ``lifted`` prototypes have a bias and are of two dimensions more than their space, see
+    ``zsretrieve.vectors.lifted_rows``.
     """
 
     kind: IndexKind
@@ -260,4 +287,11 @@ class Manifest:
     duplicate_names: tuple[str, ...] = ()
     cut_prompts: int = 0
     skipped: tuple[Skipped, ...] = ()
+    training: Training | None = None
+    lifted: bool = False
     format_version: int = 2
+
+    @property
+    def dim(self) -> int:
+        """How long the stored rows are: the dimension of the space, and two more where they are lifted."""
+        return self.space.dim + 2 if self.lifted else self.space.dim

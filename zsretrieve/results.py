@@ -227,6 +227,7 @@ class EvalReport:
     classes share a name, ``calibration`` where there are probabilities to judge; ``coverage`` holds a curve for
     ``probability`` and one for ``margin``; ``rejection`` and ``retrieval`` are there where they were asked for.
     ``where`` is the filter that the pictures passed, if there was one; ``skipped`` are those of the whole gallery.
+    ``n_drawn`` is how many pictures the prototypes were made from: these were left out unless ``shots_included``.
     """
 
     n_scored: int
@@ -248,6 +249,8 @@ class EvalReport:
     coverage: dict[str, tuple[CoveragePoint, ...]] = field(default_factory=dict)
     rejection: Rejection | None = None
     retrieval: Retrieval | None = None
+    n_drawn: int = 0
+    shots_included: bool = False
 
     @property
     def prec_at_1(self) -> float:

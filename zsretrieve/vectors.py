@@ -58,3 +58,47 @@ def check_unit_rows(array: NDArray[Any], dim: int, what: str = "vectors") -> Vec
         worst = int(np.argmax(np.abs(norms - 1.0)))
         raise ShapeError(f"{what} must be unit rows; row {worst} has norm {norms[worst]:.4f}")
     return rows
+
+
+def lifted_rows(weights: NDArray[np.float64], bias: NDArray[np.float64]) -> tuple[Vectors, float]:
+    """Linear functions as unit rows, so that ``w.x + b`` is an inner product of unit vectors.
+
+    Row c is ``[w_c, b_c, s_c] / R``, R being the greatest norm of a ``[w_c, b_c]`` and ``s_c`` what makes the norm of
+    row c equal to R: the augmentation by which maximum inner product search becomes nearest-neighbour search
+    (Bachrach et al. 2014, RecSys, section 4). A query is ``lifted_queries(x)``, whose last component is 0.
+
+    Parameters
+    ----------
+    weights : float64 of shape (n, dim)
+    bias : float64 of shape (n,)
+
+    Returns
+    -------
+    rows : float32 of shape (n, dim + 2), unit rows
+    scale : float
+        The inner product of a lifted query and a row, times this, is ``w.x + b``: R times the root of 2.
+    """
+    wide = np.column_stack([weights, bias])
+    squares = (wide**2).sum(axis=1)
+    # Functions that are all zero have no length to be measured by; then any will do.
+    longest = float(squares.max()) or 1.0
+    rest = np.sqrt(np.maximum(longest - squares, 0.0))
+    return unit_rows(np.column_stack([wide, rest])), float(np.sqrt(2.0 * longest))
+
+
+def lifted_queries(vectors: Vectors) -> Vectors:
+    """Vectors x as ``[x, 1, 0]`` divided by the root of 2, to meet ``lifted_rows``.
+
+    Parameters
+    ----------
+    vectors : float32 of shape (n, dim), unit rows
+
+    Returns
+    -------
+    float32 of shape (n, dim + 2), unit rows
+    """
+    lifted = np.zeros((len(vectors), vectors.shape[1] + 2), dtype=np.float32)
+    lifted[:, :-2] = vectors
+    lifted[:, -2] = 1.0
+    lifted *= np.float32(np.sqrt(0.5))
+    return lifted

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,11 @@ from typer.testing import CliRunner
 
 from zsretrieve import api, wiring
 from zsretrieve.cli.app import app
-from zsretrieve.encoders import remembered
+from zsretrieve.encoders import remembered, vector_file
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.encoders.identity import weights_identity
 from zsretrieve.encoders.naming import parse_model_name
-from zsretrieve.encoders.remembered import RememberingEncoder
+from zsretrieve.encoders.remembered import RememberedPrompts, RememberingEncoder
 from zsretrieve.encoders.replicas import Replicas
 from zsretrieve.errors import SpaceMismatchError
 from zsretrieve.ports import Encoder
@@ -64,7 +65,7 @@ def test_a_hit_needs_no_model_and_has_the_same_bits(hashing_encoder: HashingEnco
         assert vector.tobytes() == first[row].tobytes() == again[2 - row].tobytes()
     assert again.dtype == np.float32
     assert RememberingEncoder(space, "here", no_model).encode_texts([]).shape == (0, space.dim)
-    assert remembered.size()[0] == 3
+    assert remembered.QUERIES.size()[0] == 3
 
 
 def test_pictures_and_the_rest_come_from_the_model(hashing_encoder: HashingEncoder, space: Space) -> None:
@@ -72,7 +73,7 @@ def test_pictures_and_the_rest_come_from_the_model(hashing_encoder: HashingEncod
     assert (encoder.head, encoder.encoding) == (hashing_encoder.head, hashing_encoder.encoding)
     assert (encoder.batch_size, encoder.concurrency) == (hashing_encoder.batch_size, hashing_encoder.concurrency)
     assert encoder.token_counts(["a b"]) == hashing_encoder.token_counts(["a b"])
-    assert remembered.size() == (0, 0)
+    assert remembered.QUERIES.size() == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_only_what_was_planned_is_kept(
     monkeypatch.setattr(hashing_encoder, "encoding", replace(hashing_encoder.encoding, engine=engine))
     first = api.remembering(space, lambda: hashing_encoder, device="cpu").encode_texts(["a dog"])
     np.testing.assert_array_equal(first, hashing_encoder.encode_texts(["a dog"]))
-    assert remembered.size()[0] == kept
+    assert remembered.QUERIES.size()[0] == kept
 
 
 def test_a_call_opens_the_file_once_to_read_and_once_to_write(
@@ -138,7 +139,7 @@ def test_a_call_opens_the_file_once_to_read_and_once_to_write(
         asked.append(list(texts))
         return encode(texts)
 
-    monkeypatch.setattr(remembered.sqlite3, "connect", counted)
+    monkeypatch.setattr(sqlite3, "connect", counted)
     monkeypatch.setattr(hashing_encoder, "encode_texts", noted)
     fill(space, lambda: hashing_encoder)
     opened.clear()
@@ -160,7 +161,7 @@ def test_a_model_of_another_space_is_refused(space: Space) -> None:
     encoder = RememberingEncoder(space, "here", lambda: HashingEncoder(seed=9))
     with pytest.raises(SpaceMismatchError):
         encoder.encode_texts(["a dog"])
-    assert remembered.size()[0] == 0
+    assert remembered.QUERIES.size()[0] == 0
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "random", "bits", "table", "folder"])
@@ -212,12 +213,12 @@ def test_a_changed_bit_of_a_vector_is_noticed(hashing_encoder: HashingEncoder, s
 def test_the_number_is_bounded_and_the_longest_unused_go_first(
     hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembered, "MOST", 20)
-    monkeypatch.setattr(remembered, "_HOUR_NS", 0)
+    monkeypatch.setattr(remembered.QUERIES, "most", 20)
+    monkeypatch.setattr(remembered.QUERIES, "noted_ns", 0)
     encoder = RememberingEncoder(space, "here", lambda: hashing_encoder)
     for number in range(100):
         encoder.encode_texts([f"query {number}", "asked again and again"])
-        assert remembered.size()[0] <= 20
+        assert remembered.QUERIES.size()[0] <= 20
     RememberingEncoder(space, "here", no_model).encode_texts(["query 99", "asked again and again"])
     with pytest.raises(AssertionError, match="not needed"):
         RememberingEncoder(space, "here", no_model).encode_texts(["query 0"])
@@ -240,7 +241,7 @@ def test_processes_share_it(space: Space, cache: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     # On a busy machine one may have waited too long for another, and kept nothing.
-    assert 1 <= remembered.size()[0] <= 60
+    assert 1 <= remembered.QUERIES.size()[0] <= 60
     fill(space, HashingEncoder)
     fill(space, no_model)
 
@@ -249,7 +250,7 @@ def test_one_that_another_process_holds_is_not_waited_for_long(
     hashing_encoder: HashingEncoder, space: Space, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(space, lambda: hashing_encoder)
-    monkeypatch.setattr(remembered, "_WAIT_S", 0.01)
+    monkeypatch.setattr(vector_file, "_WAIT_S", 0.01)
     holder = sqlite3.connect(cache, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     fill(space, lambda: hashing_encoder)
@@ -269,25 +270,27 @@ def _read_only(space: Space, folder: str) -> None:
 def test_a_home_that_may_not_be_written_is_no_error(space: Space, cache: Path) -> None:
     for folder in ("/proc/nothing/can/be/made/here", str(cache.parent)):
         assert in_process(_read_only, space, folder) == ""
-    assert remembered.size() == (0, 0)
-    remembered.clear()
+    assert remembered.QUERIES.size() == (0, 0)
+    remembered.QUERIES.clear()
 
 
 def test_a_python_without_sqlite_searches_all_the_same(
     hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sqlite3", None)
-    monkeypatch.delitem(sys.modules, "zsretrieve.encoders.remembered")
+    for name in ("remembered", "vector_file"):
+        monkeypatch.delitem(sys.modules, f"zsretrieve.encoders.{name}")
     assert api.remembering(space, lambda: hashing_encoder) is hashing_encoder
+    assert api.prompt_memory(space) is None
 
 
 def test_it_is_the_users_own_and_holds_no_words(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
     RememberingEncoder(space, "here", lambda: hashing_encoder).encode_texts(["my secret wish"])
     assert stat.S_IMODE(os.stat(cache).st_mode) == 0o600
     assert b"secret" not in cache.read_bytes()
-    assert remembered.size() == (1, cache.stat().st_size)
-    remembered.clear()
-    assert remembered.size() == (0, 0)
+    assert remembered.QUERIES.size() == (1, cache.stat().st_size)
+    remembered.QUERIES.clear()
+    assert remembered.QUERIES.size() == (0, 0)
     assert not cache.exists()
 
 
@@ -295,11 +298,11 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
     small_gallery: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = api.search(small_gallery, "a red circle", hashing_encoder)
-    assert remembered.size()[0] == 0
+    assert remembered.QUERIES.size()[0] == 0
     monkeypatch.setattr("zsretrieve.wiring.encoding.planned_encoding", lambda *options: hashing_encoder.encoding)
     monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model, **options: hashing_encoder)
     assert api.search(small_gallery, "a red circle") == given
-    assert remembered.size()[0] == 1
+    assert remembered.QUERIES.size()[0] == 1
     monkeypatch.setattr("zsretrieve.api.searching.load_encoder", lambda model, **options: no_model())
     assert api.search(small_gallery, "a red circle") == given
     assert api.search(small_gallery, "a red circle + a red circle") == given
@@ -321,9 +324,9 @@ def test_the_command_line_remembers_unless_told_not_to(
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: hashing_encoder)
     ask = ["search", str(small_gallery), "a red circle", "--format", "json"]
     fresh = CliRunner().invoke(app, [*ask, "--no-query-cache"])
-    assert (fresh.exit_code, remembered.size()[0]) == (0, 0), fresh.output
+    assert (fresh.exit_code, remembered.QUERIES.size()[0]) == (0, 0), fresh.output
     first = CliRunner().invoke(app, ask)
-    assert remembered.size()[0] == 1
+    assert remembered.QUERIES.size()[0] == 1
     monkeypatch.setattr("zsretrieve.wiring.load_encoder", lambda model, **options: no_model())
     assert fresh.stdout == first.stdout == CliRunner().invoke(app, ask).stdout
     other = CliRunner().invoke(app, [*ask, "--precision", "fp32"])
@@ -350,3 +353,68 @@ def test_a_model_of_other_weights_is_refused_although_the_vector_is_there(
     # What is not fetched yet may be anything, so that it must be loaded to tell.
     unknown = CliRunner().invoke(app, [*ask, "--model", "hf-hub:nobody/nothing"])
     assert str(unknown.exception) == "the model is not needed"
+
+
+def test_prompts_are_kept_in_a_file_of_their_own(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
+    memory = RememberedPrompts(space, "here")
+    assert memory.recall(TEXTS) == {}
+    vectors = hashing_encoder.encode_texts(TEXTS)
+    memory.keep(TEXTS, vectors, hashing_encoder.encoding)
+    found = RememberedPrompts(replace(space, model="elsewhere"), "here").recall(["none", *TEXTS])
+    assert list(found) == TEXTS
+    assert all(found[text].tobytes() == vectors[row].tobytes() for row, text in enumerate(TEXTS))
+    assert RememberedPrompts(space, "there").recall(TEXTS) == {}
+    assert RememberedPrompts(replace(space, weights="other"), "here").recall(TEXTS) == {}
+    assert remembered.QUERIES.size() == (0, 0)
+    own = cache.with_name("prompts.sqlite3")
+    assert (remembered.PROMPTS.size(), stat.S_IMODE(own.stat().st_mode)) == ((5, own.stat().st_size), 0o600)
+    refusing = RememberedPrompts(space, "refused", keeps=lambda encoding: encoding.engine == "another")
+    refusing.keep(TEXTS, vectors, hashing_encoder.encoding)
+    assert refusing.recall(TEXTS) == {}
+    own.write_bytes(b"no database" * 1000)
+    assert memory.recall(TEXTS) == {}
+    memory.keep(TEXTS, vectors, hashing_encoder.encoding)
+    assert len(memory.recall(TEXTS)) == 5
+
+
+def test_the_number_of_prompts_is_bounded(
+    hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered.PROMPTS, "most", 30)
+    monkeypatch.setattr(remembered.PROMPTS, "spare", 10)
+    memory = RememberedPrompts(space, "here")
+    for number in range(0, 100, 7):
+        texts = [f"prompt {number + i}" for i in range(7)]
+        memory.keep(texts, hashing_encoder.encode_texts(texts), hashing_encoder.encoding)
+        assert remembered.PROMPTS.size()[0] <= 30
+        assert len(memory.recall(texts)) == 7
+    assert memory.recall(["prompt 0"]) == {}
+
+
+def _keep_for_ever(space: Space, folder: Path) -> None:
+    os.environ["ZSRETRIEVE_CACHE"] = str(folder)
+    encoder, memory = HashingEncoder(), RememberedPrompts(space, "here")
+    for number in range(100_000):
+        texts = [f"prompt {number % 40} {i}" for i in range(50)]
+        memory.keep(texts, encoder.encode_texts(texts), encoder.encoding)
+
+
+def test_a_killed_writer_leaves_what_is_right(hashing_encoder: HashingEncoder, space: Space, cache: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    writers = [context.Process(target=_keep_for_ever, args=(space, cache.parent)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    waited = 0
+    while remembered.PROMPTS.size()[0] < 200 and waited < 600:
+        time.sleep(0.1)
+        waited += 1
+    for writer in writers:
+        writer.kill()
+        writer.join()
+    texts = [f"prompt {number} {i}" for number in range(40) for i in range(50)]
+    found = RememberedPrompts(space, "here").recall(texts)
+    assert len(found) >= 200
+    for text in list(found)[::17]:
+        assert found[text].tobytes() == hashing_encoder.encode_texts([text])[0].tobytes()
+    RememberedPrompts(space, "here").keep(["new"], hashing_encoder.encode_texts(["new"]), hashing_encoder.encoding)
+    assert len(RememberedPrompts(space, "here").recall(["new"])) == 1

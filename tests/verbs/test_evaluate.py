@@ -82,11 +82,12 @@ def test_calibration_is_a_count_by_hand(world: tuple[int, int, bool, int]) -> No
     ):
         chances = chances_of(scores, scale)
         top = chances[np.arange(n), order[:, 0]]
-        # What lies on the edge of a bin by one computation may lie beside it by another.
+        # The normaliser is of float32 products; and what lies on the edge of a bin by one may lie beside it by another.
+        slack = 1e-6 + 3e-7 * scale
         by_bins = np.searchsorted(np.linspace(0, 1, 16)[1:-1], top)
         gaps = [abs((top - run.correct)[by_bins == b].sum()) for b in range(15)]
-        if np.abs(top[:, None] - np.linspace(0, 1, 16)).min() > 1e-5:
-            assert error == pytest.approx(sum(gaps) / n, abs=1e-5)
+        if np.abs(top[:, None] - np.linspace(0, 1, 16)[1:-1]).min() > slack:
+            assert error == pytest.approx(sum(gaps) / n, abs=slack)
         assert sum(one.n for one in bins) == n
         if scale < 15 and n_classes > 1:
             assert loss == pytest.approx(log_loss(labelled.truth, chances, labels=range(n_classes)), abs=1e-5)

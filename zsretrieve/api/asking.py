@@ -48,9 +48,9 @@ def classify(
     found = _source_or_gallery(source)
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     if isinstance(found, Gallery):
-        _refuse_skips(found, strict)
+        refuse_skips(found, strict)
         return _classify.classify_gallery(found, prototypes, k=k, reject=reject, where=where)
-    _refuse_filter(where)
+    refuse_filter(where)
     return _classify.classify_source(
         found, prototypes, encoder or load_encoder(prototypes.space.model),
         k=k, reject=reject, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
@@ -71,6 +71,7 @@ def evaluate(
     ranks: Sequence[int] | None = None,
     retrieval_at: Sequence[int] = (),
     reject: Reject | None = None,
+    include_shots: bool = False,
     on_progress: OnProgress | None = None,
 ) -> EvalReport:
     """Prec@k, mean per-class recall, calibration and the rest of a labelled source or gallery.
@@ -79,8 +80,8 @@ def evaluate(
     """
     return evaluate_with_run(
         source, prototypes, encoder, ground_truth=ground_truth, exif=exif, strict=strict, max_pixels=max_pixels,
-        fast_decode=fast_decode, where=where, ranks=ranks, retrieval_at=retrieval_at, reject=reject,
-        on_progress=on_progress,
+        fast_decode=fast_decode, where=where, include_shots=include_shots, ranks=ranks, retrieval_at=retrieval_at,
+        reject=reject, on_progress=on_progress,
     )[1]  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def evaluate_with_run(
     ranks: Sequence[int] | None = None,
     retrieval_at: Sequence[int] = (),
     reject: Reject | None = None,
+    include_shots: bool = False,
     on_progress: OnProgress | None = None,
 ) -> tuple[Run, EvalReport]:
     """What a model says to every labelled picture of a source or gallery, and all figures of it.
@@ -112,6 +114,8 @@ def evaluate_with_run(
         Each class as a query over the pictures, too, with these k; an empty one leaves it out.
     reject : Reject, optional
         What is to be answered with "unknown".
+    include_shots : bool
+        Also score the pictures that the prototypes were made from, which are left out otherwise.
 
     Raises
     ------
@@ -124,13 +128,14 @@ def evaluate_with_run(
     prototypes = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes)
     _evaluate.check_asked(len(prototypes.index), ranks, retrieval_at, reject)
     if isinstance(found, Gallery):
-        _refuse_skips(found, strict)
-        labelled = _evaluate.take_labelled(found, prototypes, where=where)
+        refuse_skips(found, strict)
+        labelled = _evaluate.take_labelled(found, prototypes, where=where, include_shots=include_shots)
     else:
-        _refuse_filter(where)
+        refuse_filter(where)
         labelled = _evaluate.encode_labelled(
             found, prototypes, encoder or load_encoder(prototypes.space.model),
-            exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, on_progress=on_progress,
+            exif=exif, strict=strict, max_pixels=max_pixels, fast=fast_decode, include_shots=include_shots,
+            on_progress=on_progress,
         )  # fmt: skip
     return _evaluate.run_and_report(labelled, prototypes, ranks=ranks, retrieval_at=retrieval_at, reject=reject)
 
@@ -157,14 +162,16 @@ def check_labels(source: Source, prototypes: Prototypes) -> None:
     class_ids([file.label for file in source.files], prototypes.prompts)
 
 
-def _refuse_filter(where: str | None) -> None:
+def refuse_filter(where: str | None) -> None:
+    """Raise FilterError if there is a filter, where pictures are no gallery's."""
     if where is not None:
         raise FilterError(
             "a filter goes with a gallery, not with a folder or files", hint="Build one: zsretrieve index gallery."
         )
 
 
-def _refuse_skips(gallery: Gallery, strict: bool) -> None:
+def refuse_skips(gallery: Gallery, strict: bool) -> None:
+    """Raise SkippedInputError if nothing may be skipped, and something was when a gallery was built."""
     if strict and gallery.manifest.skipped:
         first = gallery.manifest.skipped[0]
         raise SkippedInputError(

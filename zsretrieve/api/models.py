@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zsretrieve import wiring
 from zsretrieve.errors import SpaceMismatchError
-from zsretrieve.ports import Encoder, MakeEncoder
+from zsretrieve.ports import Encoder, MakeEncoder, PromptMemory
 from zsretrieve.records import Encoding, Space
 
 if TYPE_CHECKING:
@@ -91,8 +91,14 @@ def remembered_queries() -> tuple[int, int]:
     return wiring.remembered_queries()
 
 
+def remembered_prompts() -> tuple[int, int]:
+    """How many vectors of prompts are kept in the cache folder, and their bytes on the disk."""
+    return wiring.remembered_prompts()
+
+
 def clear_cache(model: str | None = None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all, and with all the vectors of queries; the models deleted.
+    """Delete the converted models of a name, or all, and with all the vectors of queries and prompts; the models
+    deleted.
 
     A model's are those listed under its name, as it is written or as a passport has it, and the one that it would use
     now, which a copy of it in another folder may have been the first to want.
@@ -170,3 +176,17 @@ def remembering(
     device, precision, engine : str
     """
     return wiring.remembering(space, load, device=device, precision=precision, engine=engine)
+
+
+def prompt_memory(
+    space: Space, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> PromptMemory | None:
+    """What the user's cache folder keeps of prompts that ``load_encoder`` with these arguments encoded.
+
+    Parameters
+    ----------
+    space : Space
+        That of the gallery.
+    device, precision, engine : str
+    """
+    return wiring.prompt_memory(space, device=device, precision=precision, engine=engine)

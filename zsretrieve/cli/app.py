@@ -44,12 +44,20 @@ class _Commands(Group):
             "Compare two evaluations on the same images: the difference of Prec@1, and where it lies.",
         ),
         Later(
+            "probe", "few_shot:probe",
+            "Train a linear probe on labelled images: an index that classify and evaluate open like any other.",
+        ),
+        Later(
             "doctor", "doctor:doctor",
             "Tell what this machine can do and what is wrong with it, each with the command that mends it.",
         ),
         Later("index", "index:app", "Build, keep, check and mend indexes."),
+        Later("fewshot", "few_shot:app", "See what a few labelled images of each class are worth."),
         Later("models", "models:app", "Find models, see what they are, convert them for the CPU."),
-        Later("prompts", "prompts:app", "See the bundled class names and templates."),
+        Later(
+            "prompts", "prompts:app",
+            "See the bundled class names and templates, and measure templates on labelled images.",
+        ),
     )  # fmt: skip
 
 

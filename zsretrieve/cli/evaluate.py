@@ -33,6 +33,14 @@ def evaluate(
     prototypes: Annotated[Path, typer.Option("--prototypes", "-p", help="A prototype index.")],
     ground_truth: options.GroundTruth = None,
     where: options.Where = None,
+    include_shots: Annotated[
+        bool,
+        typer.Option(
+            "--include-shots",
+            rich_help_panel=_SCORING,
+            help="Also score the images that the prototypes were made from.",
+        ),
+    ] = False,
     k: Annotated[
         list[str] | None,
         typer.Option(
@@ -194,6 +202,7 @@ def evaluate(
             max_pixels=options.pixels(max_megapixels),
             fast_decode=fast_decode,
             where=where,
+            include_shots=include_shots,
             on_progress=on_progress,
         )
     if save is not None:

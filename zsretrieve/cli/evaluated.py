@@ -34,6 +34,8 @@ def as_json(report: EvalReport) -> dict[str, Any]:
         "model": report.model,
         "templates": report.templates,
         "where": report.where,
+        "n_drawn": report.n_drawn,
+        "shots_included": report.shots_included,
         "merged": None
         if report.merged is None
         else {
@@ -99,6 +101,9 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
             )  # fmt: skip
     of_all = "could not be read" if report.where is None else "of the whole gallery could not be read"
     figures.add_row("skipped", str(len(report.skipped)), "", of_all)
+    if report.n_drawn:
+        scored = "they trained the prototypes, and are scored" if report.shots_included else "they trained, not scored"
+        figures.add_row("drawn", str(report.n_drawn), "", scored)
     if report.unlabelled:
         figures.add_row("unlabelled", str(report.unlabelled), "", "not scored")
     title = f"{report.model}, templates: {report.templates}"

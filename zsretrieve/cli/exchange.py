@@ -10,6 +10,8 @@ import typer
 
 from zsretrieve.cli import options, output
 
+_LIFTED = "these rows have a bias: ask with [x, 1, 0] / sqrt(2), x being the unit vector of an image (docs/few-shot.md)"
+
 
 class ExportForm(StrEnum):
     CLIP_RETRIEVAL = "clip-retrieval"
@@ -83,6 +85,9 @@ def export(
     Example: zsretrieve index export indexes/pictures pictures.parquet --as parquet
     """
     from zsretrieve import api
+    from zsretrieve.store import manifest as passport
 
     count = api.export_index(index, out, form.value, half=half, force=force)
+    if passport.read(index).lifted:
+        output.note(options.verbosity(context), _LIFTED)
     output.note(options.verbosity(context), f"{count} vectors -> {out}")

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsretrieve.cli import keep, options, output
+from zsretrieve.cli import few_shot, keep, options, output
 from zsretrieve.cli.later import Group, Later
 from zsretrieve.cli.output import ReportFormat
 
 if TYPE_CHECKING:
-    from zsretrieve.records import Encoding
+    from zsretrieve.records import Encoding, Training
 
 
 class _Commands(Group):
     later = (
         Later(
             "prototypes", "index:prototypes",
-            "Build a prototype index: one vector per class, from text prompts.",
+            "Build a prototype index: one vector per class, from text prompts, labelled images or both.",
         ),
         Later(
             "gallery", "index:gallery",
@@ -79,8 +79,13 @@ def prototypes(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")],
     classes: Annotated[
-        str, typer.Option("--classes", "-c", help='A bundled set, a file, or a comma list such as "cat,dog".')
-    ],
+        str | None,
+        typer.Option(
+            "--classes",
+            "-c",
+            help='A bundled set, a file, or a comma list such as "cat,dog". (with --from-images default: their labels)',
+        ),
+    ] = None,
     templates: Annotated[
         str | None,
         typer.Option(
@@ -89,19 +94,71 @@ def prototypes(
             help="A bundled set, a file, or one template with {}. (default: the set's own, else standard).",
         ),
     ] = None,
+    from_images: Annotated[
+        str | None,
+        typer.Option(
+            "--from-images",
+            metavar="LABELLED",
+            rich_help_panel=few_shot.PANEL,
+            help="Make each prototype the mean of images: of a labelled gallery, of which nothing is encoded, or of a "
+            "labelled folder, archive, hf:DATASET:SPLIT or URL.",
+        ),
+    ] = None,
+    shots: few_shot.Shots = None,
+    seed: few_shot.Seed = 0,
+    mix: Annotated[
+        float | None,
+        typer.Option(
+            "--mix",
+            min=0,
+            max=1,
+            rich_help_panel=few_shot.PANEL,
+            help="Mix text prototypes in: W of text, 1 - W of images; 1 is text alone.",
+            metavar="W",
+        ),
+    ] = None,
+    allow_fewer: few_shot.AllowFewer = False,
+    ground_truth: options.GroundTruth = None,
+    where: options.Where = None,
+    exif: options.Exif = True,
+    strict: options.Strict = False,
+    skipped: options.SkippedFile = None,
+    max_megapixels: options.MaxMegapixels = None,
+    fast_decode: options.FastDecode = False,
     model: options.Model = options.MODEL_DEFAULT,
     force: options.Force = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.AUTO,
     engine: options.EngineOption = options.Engine.AUTO,
+    batch_size: options.BatchSize = None,
 ) -> None:
-    """Build a prototype index: one vector per class, from text prompts.
+    """Build a prototype index: one vector per class, from text prompts, labelled images or both.
 
     Example: zsretrieve index prototypes indexes/imagenet --classes imagenet1k --templates openai80
     """
     from zsretrieve import api
 
     verbosity = options.verbosity(context)
+    if from_images is not None:
+        given = context.get_parameter_source("model")
+        few_shot.prototypes_from_images(
+            verbosity, out, from_images,
+            few_shot.Reading(ground_truth, where, exif, strict, skipped, max_megapixels, fast_decode),
+            few_shot.Loading(
+                None if given is None or given.name == "DEFAULT" else model, device, precision, engine, batch_size
+            ),
+            shots=shots, seed=seed, classes=classes, templates=templates, text_weight=mix, allow_fewer=allow_fewer,
+            force=force,
+        )  # fmt: skip
+        return
+    for_images = {
+        "--shots": shots is not None, "--mix": mix is not None, "--allow-fewer": allow_fewer,
+        "--ground-truth": ground_truth is not None, "--where": where is not None,
+    }  # fmt: skip
+    for name in (name for name, asked in for_images.items() if asked):
+        raise typer.BadParameter("it goes with --from-images", param_hint=name)
+    if classes is None:
+        raise typer.BadParameter("give --classes, or --from-images LABELLED", param_hint="--classes")
     prompts = api.read_prompts(classes, templates)
     api.check_output(out, force=force)
     encoder = options.load_encoder(verbosity, model, device, precision, engine)
@@ -188,7 +245,7 @@ def info(
         "kind": str(manifest.kind),
         "model": space.model,
         "weights": space.weights,
-        "vectors": f"{manifest.count} x {space.dim}, {manifest.factory}",
+        "vectors": f"{manifest.count} x {manifest.dim}, {manifest.factory}{', with a bias' if manifest.lifted else ''}",
         "preprocessing": f"{space.preprocessing.size[0]} x {space.preprocessing.size[1]}, "
         f"{space.preprocessing.resize_mode}, {space.preprocessing.interpolation}",
         "activation": space.activation,
@@ -199,6 +256,7 @@ def info(
         "decoding": None if manifest.encoding.decoding == "exact" else manifest.encoding.decoding,
         "classes": manifest.classes_source,
         "templates": manifest.templates_source,
+        "trained on": _training(manifest.training),
         "duplicate names": ", ".join(manifest.duplicate_names) or None,
         "prompts cut": str(manifest.cut_prompts) if manifest.cut_prompts else None,
         "images from": manifest.root,
@@ -222,6 +280,14 @@ def _int8_loss(encoding: Encoding) -> str | None:
     if mean is None or least is None:
         return None
     return f"mean {mean:.4f}, least {least:.4f}, of int8 vectors (calibration {encoding.calibration})"
+
+
+def _training(training: Training | None) -> str | None:
+    if training is None:
+        return None
+    shots = "" if training.shots is None else f", {training.shots} of each class, seed {training.seed}"
+    c = "" if training.c is None else f", C = {training.c:.4g}"
+    return f"{training.n_images} images of {training.source}{shots}{c}"
 
 
 def _prompt_count(prompts: tuple[tuple[str, ...], ...]) -> int:

@@ -243,10 +243,11 @@ def list_cache(
     output.show(table)
     total = sum(entry.bytes for entry in found)
     queries, taken = api.remembered_queries()
+    prompts, taken_by_prompts = api.remembered_prompts()
     output.note(
         options.verbosity(context),
         f"{_counted(len(found), 'converted model')}, {total / 1e6:,.1f} MB; {_counted(queries, 'past search', 'es')}, "
-        f"{taken / 1e6:,.1f} MB",
+        f"{taken / 1e6:,.1f} MB; {_counted(prompts, 'prompt')}, {taken_by_prompts / 1e6:,.1f} MB",
     )
 
 
@@ -255,7 +256,8 @@ def clear_cache(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="This model only (default: all).")] = None,
 ) -> None:
-    """Delete converted models, and without a name the vectors of past searches; all are made again when needed.
+    """Delete converted models, and without a name the vectors of past searches and of prompts; all are made again when
+    needed.
 
     Example: zsretrieve models cache clear ViT-B-32/openai
     """

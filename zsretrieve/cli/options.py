@@ -273,7 +273,7 @@ def check_skipped(file: Path | None) -> None:
 
 
 def check_writable(file: Path | None, option: str) -> None:
-    """Raise before the work if a list could not be written after it."""
+    """Raise before the work if the file that an option names could not be written after it."""
     if file is not None and not (file.parent.is_dir() and not file.is_dir()):
         raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint=option)
 

@@ -1,4 +1,4 @@
-"""``zsretrieve prompts``: the bundled class sets and templates."""
+"""``zsretrieve prompts``: the bundled class sets and templates, and the lab that measures them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,42 @@ from typing import Annotated
 import typer
 
 from zsretrieve.cli import output
-from zsretrieve.cli.later import Command, Group
+from zsretrieve.cli.later import Command, Group, Later
 from zsretrieve.cli.output import OutputFormat, ReportFormat
 from zsretrieve.errors import PromptError
 
-app = typer.Typer(name="prompts", cls=Group, no_args_is_help=True, help="See the bundled class names and templates.")
+
+class _Commands(Group):
+    later = (
+        Later(
+            "compare", "prompt_lab:compare",
+            "Compare template sets on a labelled gallery: Prec@1 of each, and the difference on the same images.",
+        ),
+        Later(
+            "rank", "prompt_lab:rank",
+            "Rank templates on a labelled gallery: Prec@1 of each alone, and of all the others without it.",
+        ),
+        Later(
+            "select", "prompt_lab:select",
+            "Choose templates by forward selection on one half of a labelled gallery; the score is told on the other "
+            "half.",
+        ),
+        Later(
+            "sensitivity", "prompt_lab:sensitivity",
+            "Tell how far Prec@1 depends on the template: its spread over the single templates of a set.",
+        ),
+        Later(
+            "similar", "similar:similar",
+            "Point at classes whose prompts pull them towards another: the most similar prototypes, each class's "
+            "nearest.",
+        ),
+    )  # fmt: skip
+
+
+app = typer.Typer(
+    name="prompts", cls=_Commands, no_args_is_help=True,
+    help="See the bundled class names and templates, and measure templates on labelled images.",
+)  # fmt: skip
 
 
 @app.command("list", cls=Command)

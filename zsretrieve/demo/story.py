@@ -212,7 +212,7 @@ def _seen_and_unseen(gallery: Gallery, prototypes: Prototypes) -> dict[str, Eval
 
 def _mean_r_precision(gallery: Gallery, prototypes: Prototypes, drawn: dict[str, Scene]) -> float:
     """Each class as a query over the whole gallery; relevant is every scene that shows it, alone or beside another."""
-    _, ranked = gallery.index.search(prototypes.vectors, len(gallery.items))
+    _, ranked = gallery.index.search(prototypes.class_queries, len(gallery.items))
     values = []
     for class_name, rows in zip(prototypes.prompts.class_names, ranked, strict=True):
         relevant = {i for i, item in enumerate(gallery.items) if drawn[item.path].shows(class_name)}

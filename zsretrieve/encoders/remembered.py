@@ -1,45 +1,36 @@
-"""Vectors of the texts that were searched for lately, so that a repeated search needs no model.
+"""Vectors of the texts that were searched for lately, so that a repeated search needs no model, and of prompts.
 
-They lie in a small SQLite file in the user's cache folder. A text stands there only as a digest, over everything that
-its vector depends on. The file is never needed: one that is damaged, locked or may not be written is as good as none.
+They lie in two files in the user's cache folder (``vector_file``). A text stands there only as a digest, over all that
+its vector depends on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from zsretrieve.encoders.cache import cache_folder
+from zsretrieve.encoders.vector_file import HOUR_NS, VectorFile
 from zsretrieve.ports import Encoder, MakeEncoder, Pixels
 from zsretrieve.records import Encoding, Head, Space
 from zsretrieve.store.indexes import check_same_space
 from zsretrieve.vectors import Vectors
 from zsretrieve.version import tool_version
 
-MOST = 10_000
-_FILE = "queries.sqlite3"
-# What is over the limit goes together with this many more, the longest unused first.
-_SPARE = 500
-# When a text was last asked for is noted this often at most: a hit should not have to write.
-_HOUR_NS = 3600 * 1_000_000_000
-_WAIT_S = 0.5
-_CHECK_BYTES = 8
+QUERIES = VectorFile("queries.sqlite3", "queries", most=10_000)
+# 1,000 classes in 80 templates are 80,000 prompts, and 180 MB at 512 dimensions.
+PROMPTS = VectorFile(
+    "prompts.sqlite3", "prompts", most=250_000, spare=25_000, noted_ns=24 * HOUR_NS, page_bytes=1 << 14
+)
 # The packages that clean and split texts and compute, or convert what does.
 _PACKAGES = (
     "ftfy", "numpy", "open_clip_torch", "openvino", "regex", "timm", "tokenizers", "torch", "transformers",
 )  # fmt: skip
-_TABLE = "CREATE TABLE IF NOT EXISTS queries (key BLOB PRIMARY KEY, vector BLOB NOT NULL, used INTEGER NOT NULL)"
 
 
 class RememberingEncoder:
@@ -69,9 +60,7 @@ class RememberingEncoder:
         self._load = load
         self._keeps = keeps
         self._loaded: Encoder | None = None
-        compared = asdict(space)
-        del compared["model"]  # one set of weights may lie in two places
-        self._key = json.dumps([compared, made_by, tool_version(), _versions()], sort_keys=True).encode()
+        self._key = _way_of(space, made_by)
 
     @property
     def head(self) -> Head:
@@ -110,15 +99,15 @@ class RememberingEncoder:
         SpaceMismatchError
             If the model had to be loaded and is of another space.
         """
-        keys = [hashlib.sha256(self._key + text.encode("utf-8", "surrogatepass")).digest() for text in texts]
-        found = recall(keys, self.space.dim)
+        keys = [_key_of(self._key, text) for text in texts]
+        found = QUERIES.recall(keys, self.space.dim)
         new: dict[bytes, Vectors] = {}
         for key, text in zip(keys, texts, strict=True):
             if key not in found and key not in new:
                 # In a batch with others the last bits may differ.
                 new[key] = self._itself().encode_texts([text])[0]
         if new and self._keeps(self._itself().text_encoding):
-            remember(new)
+            QUERIES.remember(new)
         found.update(new)
         vectors = np.empty((len(texts), self.space.dim), dtype=np.float32)
         for row, key in enumerate(keys):
@@ -133,98 +122,39 @@ class RememberingEncoder:
         return self._loaded
 
 
-def recall(keys: Sequence[bytes], dim: int) -> dict[bytes, Vectors]:
-    """The vectors that are there of those keys, each float32 of shape (dim,)."""
-    found: dict[bytes, Vectors] = {}
-    if not keys:
-        return found
-    with contextlib.suppress(sqlite3.Error, OSError), _open() as table:
-        now, stale = time.time_ns(), []
-        for key in set(keys):
-            row = table.execute("SELECT vector, used FROM queries WHERE key = ?", (key,)).fetchone()
-            if row is None or type(row[0]) is not bytes or type(row[1]) is not int:
-                continue
-            content, check = row[0][:-_CHECK_BYTES], row[0][-_CHECK_BYTES:]
-            if len(content) != 4 * dim or check != _check(key, content):
-                continue
-            found[key] = np.frombuffer(content, dtype="<f4").astype(np.float32)
-            if abs(now - row[1]) > _HOUR_NS:
-                stale.append((now, key))
-        if stale:
-            table.executemany("UPDATE queries SET used = ? WHERE key = ?", stale)
-    return found
+class RememberedPrompts:
+    """PromptMemory port over a file of its own: prompts are encoded many at once, which may change their last bits.
+
+    Parameters
+    ----------
+    space, made_by, keeps
+        As for ``RememberingEncoder``.
+    """
+
+    def __init__(self, space: Space, made_by: str, keeps: Callable[[Encoding], bool] = lambda _: True) -> None:
+        self._dim = space.dim
+        self._keeps = keeps
+        self._key = _way_of(space, made_by)
+
+    def recall(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        keys = {text: _key_of(self._key, text) for text in texts}
+        found = PROMPTS.recall(list(keys.values()), self._dim)
+        return {text: found[key] for text, key in keys.items() if key in found}
+
+    def keep(self, texts: Sequence[str], vectors: Vectors, encoding: Encoding) -> None:
+        if self._keeps(encoding):
+            PROMPTS.remember({_key_of(self._key, text): row for text, row in zip(texts, vectors, strict=True)})
 
 
-def remember(vectors: Mapping[bytes, Vectors]) -> None:
-    """Keep vectors, each float32 of shape (dim,), under their keys, if that is possible."""
-    now, rows = time.time_ns(), []
-    for key, vector in vectors.items():
-        content = vector.astype("<f4").tobytes()
-        rows.append((key, content + _check(key, content), now))
-    for attempt in range(2):
-        try:
-            with _open(make=True) as table:
-                table.executemany("INSERT OR REPLACE INTO queries VALUES (?, ?, ?)", rows)
-                (count,) = table.execute("SELECT count(*) FROM queries").fetchone()
-                if count > MOST:
-                    table.execute(
-                        "DELETE FROM queries WHERE key IN (SELECT key FROM queries ORDER BY used LIMIT ?)",
-                        (count - MOST + min(_SPARE, MOST // 2),),
-                    )
-        except sqlite3.OperationalError:  # locked, read-only or no room
-            return
-        except sqlite3.Error:
-            if attempt == 0:
-                clear()  # damaged
-        except OSError:
-            return
-        else:
-            return
+def _way_of(space: Space, made_by: str) -> bytes:
+    """What all vectors of texts depend on that are made in one way."""
+    compared = asdict(space)
+    del compared["model"]  # one set of weights may lie in two places
+    return json.dumps([compared, made_by, tool_version(), _versions()], sort_keys=True).encode()
 
 
-def size() -> tuple[int, int]:
-    """How many queries are kept, and the bytes on the disk."""
-    count = 0
-    with contextlib.suppress(sqlite3.Error, OSError), _open() as table:
-        (count,) = table.execute("SELECT count(*) FROM queries").fetchone()
-    taken = 0
-    for path in _files():
-        with contextlib.suppress(OSError):
-            taken += path.stat().st_size
-    return count, taken
-
-
-def clear() -> None:
-    """Forget all queries, as far as the files may be deleted."""
-    for path in _files():
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _open(*, make: bool = False) -> Iterator[sqlite3.Connection]:
-    """The file for one transaction. Raises OSError if it is not there, and sqlite3.Error."""
-    path = _files()[0]
-    if make:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # what people search for is nobody else's business
-    elif not path.exists():
-        raise FileNotFoundError(path)
-    connection = sqlite3.connect(path, timeout=_WAIT_S)
-    try:
-        # Not synced: should the power fail, some queries or all of them are encoded again.
-        connection.execute("PRAGMA synchronous = OFF")
-        if make:
-            connection.execute(_TABLE)
-        with connection:
-            yield connection
-    finally:
-        connection.close()
-
-
-def _files() -> tuple[Path, Path]:
-    path = cache_folder() / _FILE
-    return path, path.with_name(f"{_FILE}-journal")
+def _key_of(way: bytes, text: str) -> bytes:
+    return hashlib.sha256(way + text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _versions() -> list[str]:
@@ -236,8 +166,3 @@ def _versions() -> list[str]:
         except PackageNotFoundError:
             found.append("")
     return found
-
-
-def _check(key: bytes, content: bytes) -> bytes:
-    """Enough of a digest to notice what SQLite does not: bits that changed within a vector."""
-    return hashlib.sha256(key + content).digest()[:_CHECK_BYTES]

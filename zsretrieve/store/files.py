@@ -18,7 +18,7 @@ DIGEST_AT_OPEN_BYTES = 128 * 1024 * 1024
 HEAD_BYTES = 4096
 # These are checked in full however large the index is.
 _ONLY_FOR_REPAIR = "items.copy.parquet"
-_ALWAYS = ("items.parquet", "removed.npy", "prompts.json")
+_ALWAYS = ("items.parquet", "removed.npy", "drawn.npy", "prompts.json")
 
 
 def entry_of(path: Path) -> FileEntry:

@@ -10,38 +10,104 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from zsretrieve import addresses
+from zsretrieve import addresses, metrics
 from zsretrieve.errors import IndexFormatError, IntegrityError, ShapeError, SpaceMismatchError
 from zsretrieve.ports import IndexBackend, VectorIndex
+from zsretrieve.ranking import check_k
 from zsretrieve.records import IndexKind, Item, Manifest, PromptSet, Segment, Space
 from zsretrieve.store import files, rows
 from zsretrieve.store import folder as folders
 from zsretrieve.store import manifest as passport
 from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.rows import Live, LiveVectors
-from zsretrieve.vectors import Vectors
+from zsretrieve.vectors import Rows, Scores, Vectors, lifted_queries, unit_rows
 
 PROMPTS = "prompts.json"
 FAISS = "index.faiss"
+DRAWN = "drawn.npy"
 
 _OPEN_ATTEMPTS = 20
+# So many vectors are lifted at a time.
+_LIFTED_AT_ONCE = 1 << 15
+Digests = NDArray[np.uint8]
 _Opened = TypeVar("_Opened")
 
 
 @dataclass(frozen=True, repr=False)
 class Prototypes:
-    """An open prototype index. ``vectors`` are float32 of shape (n_classes, dim), unit rows."""
+    """An open prototype index.
+
+    ``vectors`` are float32 of shape (n_classes, ``manifest.dim``), unit rows. ``drawn`` are the sha256 of the pictures
+    they were made from, uint8 of shape (n, 32), ascending; None for prototypes of texts alone.
+    """
 
     folder: Path | None
     manifest: Manifest
     prompts: PromptSet
     vectors: Vectors
     index: VectorIndex
+    drawn: Digests | None = None
 
     @property
     def space(self) -> Space:
         return self.manifest.space
+
+    @property
+    def class_queries(self) -> Vectors:
+        """What ranks pictures for each class, float32 of shape (n_classes, ``space.dim``), unit rows.
+
+        A bias shifts the scores of a class for all pictures alike, so it does not change their order.
+        """
+        return unit_rows(self.vectors[:, :-2]) if self.manifest.lifted else self.vectors
+
+    def queries(self, vectors: Vectors) -> Vectors:
+        """Vectors of the space as they meet ``vectors`` and ``index``, float32 of shape (n, ``manifest.dim``)."""
+        return lifted_queries(vectors) if self.manifest.lifted else vectors
+
+    def search(self, vectors: Vectors, k: int) -> tuple[Scores, Rows]:
+        """The k best classes of each vector of the space, best first, ties to the lowest class id.
+
+        Parameters
+        ----------
+        vectors : float32 of shape (n, ``space.dim``), unit rows
+        k : int
+
+        Returns
+        -------
+        scores : float32 of shape (n, k)
+            What ``manifest.head`` makes logits of: cosine similarity, unless the prototypes are lifted.
+        rows : int64 of shape (n, k)
+
+        Raises
+        ------
+        RankError
+            If k does not fit the number of classes.
+        """
+        if not self.manifest.lifted:
+            return self.index.search(vectors, k)
+        check_k(k, len(self.index), "classes")
+        scores, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.int64)
+        for start in range(0, len(vectors), _LIFTED_AT_ONCE):
+            some = slice(start, start + _LIFTED_AT_ONCE)
+            scores[some], rows[some] = self.index.search(self.queries(vectors[some]), k)
+        return scores, rows
+
+    def log_normaliser(self, vectors: Vectors, best: Scores) -> NDArray[np.float64]:
+        """Log of the softmax denominator over all classes for each vector of the space, float64 of shape (n,).
+
+        ``best`` is each one's greatest score, float32 of shape (n,), as ``search`` gives it.
+        """
+        if not self.manifest.lifted:
+            return metrics.log_normaliser(vectors, self.vectors, self.manifest.head, best)
+        found = np.empty(len(vectors), dtype=np.float64)
+        for start in range(0, len(vectors), _LIFTED_AT_ONCE):
+            some = slice(start, start + _LIFTED_AT_ONCE)
+            found[some] = metrics.log_normaliser(
+                self.queries(vectors[some]), self.vectors, self.manifest.head, best[some]
+            )
+        return found
 
     def __repr__(self) -> str:
         return (
@@ -85,9 +151,14 @@ class Gallery:
 
 
 def write_prototypes(
-    writer: Writer, manifest: Manifest, prompts: PromptSet, vectors: Vectors, index: VectorIndex
+    writer: Writer,
+    manifest: Manifest,
+    prompts: PromptSet,
+    vectors: Vectors,
+    index: VectorIndex,
+    drawn: Digests | None = None,
 ) -> Manifest:
-    """Write a prototype index and commit it."""
+    """Write a prototype index and commit it; ``drawn`` as in ``Prototypes``."""
     content = {
         "class_names": prompts.class_names,
         "class_keys": prompts.class_keys,
@@ -100,6 +171,8 @@ def write_prototypes(
     with files.written(writer.out):
         np.save(segment / rows.VECTORS, vectors)
         (segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        if drawn is not None:
+            np.save(segment / DRAWN, drawn)
     writer.seal(segment)
     return writer.commit(
         replace(manifest, segments=(Segment(segment.name, len(vectors)),), index=write_index(writer, index))
@@ -183,10 +256,25 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
         raise _damaged(folder, "prototypes lie in one segment")
     where = folder / SEGMENTS / manifest.segments[0].name
     prompts = read_prompts(where / PROMPTS)
-    vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.space.dim)
+    vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.dim)
     if not len(prompts.class_names) == len(vectors) == manifest.count:
         raise _damaged(folder, "its counts differ")
-    return Prototypes(folder, manifest, prompts, vectors, _index(folder, manifest, LiveVectors.of(vectors), backend))
+    index = _index(folder, manifest, LiveVectors.of(vectors), backend)
+    return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
+
+
+def read_drawn(where: Path, manifest: Manifest) -> Digests | None:
+    """The digests of the pictures that prototypes were made from. Raises IntegrityError."""
+    if manifest.training is None:
+        return None
+    try:
+        drawn = np.load(where / DRAWN, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise IntegrityError(f"'{where / DRAWN}' is damaged: {_one_line(error)}", hint=passport.REBUILD) from error
+    if drawn.dtype != np.uint8 or drawn.ndim != 2 or drawn.shape[1] != 32:
+        raise IntegrityError(f"'{where / DRAWN}' is damaged: it holds no digests", hint=passport.REBUILD)
+    digests: Digests = drawn
+    return digests
 
 
 def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
@@ -237,7 +325,7 @@ def _checked(folder: Path, kind: IndexKind) -> Manifest:
 
 
 def _index(folder: Path, manifest: Manifest, vectors: LiveVectors, backend: IndexBackend) -> VectorIndex:
-    shape = (manifest.count, manifest.space.dim)
+    shape = (manifest.count, manifest.dim)
     try:
         if manifest.index is None:
             return index_of(vectors, shape[1], backend)

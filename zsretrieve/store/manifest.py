@@ -28,8 +28,11 @@ MAX_ID = 2**62
 _MAX_NEXT_ID = 2**63 - 1
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
-    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|prompts\.json|index\.faiss)"
+    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss)"
 )
+
+# Fields that came later and say nothing of most indexes; without them a version that does not know them reads the rest.
+_ONLY_IF_TOLD = ("training", "lifted")
 
 _Record = TypeVar("_Record")
 REBUILD = "Restore the folder from a copy, or build the index again."
@@ -38,6 +41,9 @@ REBUILD = "Restore the folder from a copy, or build the index again."
 def to_bytes(manifest: Manifest) -> bytes:
     """The canonical form of a passport."""
     content = {"format": FORMAT, **asdict(manifest)}
+    for name in _ONLY_IF_TOLD:
+        if not content[name]:
+            del content[name]
     content["digest"] = _digest(content)
     return _canonical(content)
 

@@ -107,7 +107,7 @@ def _rows(opened: Gallery | Prototypes) -> list[Damage]:
     found = []
     if isinstance(opened, Prototypes):
         try:
-            check_unit_rows(opened.vectors, opened.space.dim)
+            check_unit_rows(opened.vectors, opened.manifest.dim)
         except ShapeError as error:
             found.append(Damage(None, error.message))
     vectors = opened.live if isinstance(opened, Gallery) else rows.LiveVectors.of(opened.vectors)

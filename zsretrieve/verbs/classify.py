@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zsretrieve import addresses
 from zsretrieve.errors import RankError
-from zsretrieve.metrics import log_normaliser, probabilities
+from zsretrieve.metrics import probabilities
 from zsretrieve.ports import Encoder
 from zsretrieve.ranking import check_k
 from zsretrieve.records import Classified, Prediction, ScoreHead, Skipped
@@ -47,10 +47,10 @@ def classify_vectors(vectors: Vectors, prototypes: Prototypes, k: int | None = N
     """
     k = min(DEFAULT_K, len(prototypes.index)) if k is None else k
     check_k(k, len(prototypes.index), "classes")
-    scores, rows = prototypes.index.search(vectors, k)
+    scores, rows = prototypes.search(vectors, k)
     head = prototypes.manifest.head
     softmax = head.kind is ScoreHead.SOFTMAX
-    total = log_normaliser(vectors, prototypes.vectors, head, scores[:, 0]) if softmax else None
+    total = prototypes.log_normaliser(vectors, scores[:, 0]) if softmax else None
     chances = probabilities(scores, head, total)
     names = prototypes.prompts.class_names
     return [

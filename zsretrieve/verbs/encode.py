@@ -210,7 +210,11 @@ class EncodedTexts:
 
 
 def encode_texts_once(
-    encoder: Encoder, groups: Sequence[Sequence[str]], *, on_progress: OnProgress | None = None
+    encoder: Encoder,
+    groups: Sequence[Sequence[str]],
+    *,
+    keep: Callable[[Sequence[str], Vectors], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> EncodedTexts:
     """Encode each distinct text once, so that equal prompts have bit-equal vectors and their scores tie.
 
@@ -219,6 +223,8 @@ def encode_texts_once(
     encoder : Encoder
     groups : sequence of sequences of str
         The prompts of each class.
+    keep : callable, optional
+        Called with some texts and their vectors as soon as the encoder gave them.
     on_progress : callable, optional
         Called with (texts done, texts in all).
     """
@@ -233,7 +239,10 @@ def encode_texts_once(
     vectors = np.empty((len(texts), encoder.space.dim), dtype=np.float32)
     for start in range(0, len(texts), _TEXT_CHUNK):
         chunk = order[start : start + _TEXT_CHUNK]
-        vectors[chunk] = encoder.encode_texts([texts[row] for row in chunk])
+        asked = [texts[row] for row in chunk]
+        vectors[chunk] = encoder.encode_texts(asked)
+        if keep is not None:
+            keep(asked, vectors[chunk])
         if on_progress is not None:
             on_progress(start + len(chunk), len(texts))
     return EncodedTexts(vectors, rows, cut)

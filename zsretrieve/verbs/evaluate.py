@@ -20,6 +20,7 @@ from zsretrieve.results import ClassScore, Confusion, EvalReport, Merged, Reject
 from zsretrieve.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
 from zsretrieve.verbs import rejecting
+from zsretrieve.verbs.drawing import without_drawn
 from zsretrieve.verbs.encode import OnProgress, encode_source
 from zsretrieve.verbs.labelled import Labelled, class_ids, labelled_gallery, labelled_source
 from zsretrieve.verbs.retrieving import retrieval
@@ -40,9 +41,12 @@ def encode_labelled(
     strict: bool = False,
     max_pixels: int | None = None,
     fast: bool = False,
+    include_shots: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Labelled:
     """Encode the labelled pictures of a source, to be scored against prototypes.
+
+    Those that the prototypes were made from are left out unless ``include_shots``.
 
     Raises
     ------
@@ -58,16 +62,22 @@ def encode_labelled(
     encoded = encode_source(
         source, encoder, exif=exif, strict=strict, max_pixels=max_pixels, fast=fast, on_progress=on_progress
     )
-    return labelled_source(encoded, source.root, prototypes.prompts, encoder.space)
+    labelled = labelled_source(encoded, source.root, prototypes.prompts, encoder.space)
+    return without_drawn(labelled, prototypes, include=include_shots)
 
 
-def take_labelled(gallery: Gallery, prototypes: Prototypes, *, where: str | None = None) -> Labelled:
+def take_labelled(
+    gallery: Gallery, prototypes: Prototypes, *, where: str | None = None, include_shots: bool = False
+) -> Labelled:
     """The pictures of a labelled gallery, or those that pass a filter, to be scored; nothing is encoded.
+
+    Those that the prototypes were made from are left out unless ``include_shots``.
 
     Raises as ``encode_labelled`` does, and FilterError if the filter cannot be used, or nothing passes it.
     """
     check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
-    return labelled_gallery(gallery, prototypes.prompts, where=where)
+    labelled = labelled_gallery(gallery, prototypes.prompts, where=where)
+    return without_drawn(labelled, prototypes, include=include_shots)
 
 
 def check_asked(
@@ -144,6 +154,8 @@ def run_and_report(
         model=run.model,
         templates=run.templates,
         where=labelled.where,
+        n_drawn=labelled.n_drawn,
+        shots_included=labelled.shots_included,
         merged=merged(run),
         calibration=calibration,
         coverage={by: coverage_curve(rejecting.confidence(run, by), correct) for by in rejecting.WAYS},

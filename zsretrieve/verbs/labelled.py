@@ -38,6 +38,9 @@ class Labelled:
         Pictures without a label, which are not here.
     where : str, optional
         The filter that the pictures passed.
+    n_drawn : int
+        How many pictures the prototypes were made from, see ``zsretrieve.verbs.drawing.without_drawn``: left out unless
+        ``shots_included``.
     """
 
     vectors: Vectors
@@ -49,6 +52,8 @@ class Labelled:
     skipped: tuple[Skipped, ...]
     unlabelled: int
     where: str | None = None
+    n_drawn: int = 0
+    shots_included: bool = False
 
     def at(self, rows: Rows) -> Labelled:
         """Some of its pictures; what was left out of all of them is not counted here."""
@@ -60,6 +65,7 @@ class Labelled:
             paths=tuple(self.paths[row] for row in rows),
             skipped=(),
             unlabelled=0,
+            n_drawn=0,
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve import addresses
-from zsretrieve.errors import ImageError, IntegrityError
+from zsretrieve.errors import ImageError, IntegrityError, SourceError
 from zsretrieve.images import decode
 from zsretrieve.pooling import pool_prompts
 from zsretrieve.ports import Encoder, IndexBackend, MakeEncoder
@@ -66,8 +66,15 @@ def deep_check(opened: Gallery | Prototypes, encoder: Encoder, *, sample: int, s
     ------
     SpaceMismatchError
         If the encoder is of another space.
+    SourceError
+        If it holds prototypes that were made from pictures, which it does not keep.
     """
     check_same_space(opened.space, "the index", encoder.space, "the encoder")
+    if opened.manifest.training is not None:
+        raise SourceError(
+            "these prototypes were made from images, which cannot be encoded again here",
+            hint=f"Verify without --deep, and '{opened.manifest.training.source}' itself if it is a gallery.",
+        )
     size = len(opened.index)
     chosen = np.sort(np.random.default_rng(seed).permutation(size)[:sample])
     if isinstance(opened, Prototypes):
@@ -202,12 +209,19 @@ def _repair_prototypes(
     if f"{SEGMENTS}/{where.name}/{indexes.PROMPTS}" in bad:
         raise IntegrityError(f"the prompts of '{writer.out}' are damaged", hint=passport.REBUILD)
     prompts = indexes.read_prompts(where / indexes.PROMPTS)
+    if f"{SEGMENTS}/{where.name}/{indexes.DRAWN}" in bad:
+        raise IntegrityError(f"the list of images drawn for '{writer.out}' is damaged", hint=passport.REBUILD)
+    drawn = indexes.read_drawn(where, manifest)
     done = []
     try:
         if f"{SEGMENTS}/{where.name}/{rows.VECTORS}" in bad:
             raise rows.damaged(where, "its vectors have changed")
-        vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.space.dim)
-    except IntegrityError:
+        vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.dim)
+    except IntegrityError as error:
+        if manifest.training is not None:
+            raise IntegrityError(
+                f"the prototypes of '{writer.out}' are damaged, and they were made from images", hint=passport.REBUILD
+            ) from error
         if encoder is None:
             raise
         made_by = encoder()
@@ -215,9 +229,9 @@ def _repair_prototypes(
         texts = encode_texts_once(made_by, prompts.prompts)
         vectors = pool_prompts(texts.vectors, texts.rows)
         done.append(f"the {len(vectors)} prototypes are made from their prompts")
-    index = backend.create(manifest.space.dim)
+    index = backend.create(manifest.dim)
     index.add(vectors)
-    indexes.write_prototypes(writer, manifest, prompts, np.array(vectors), index)
+    indexes.write_prototypes(writer, manifest, prompts, np.array(vectors), index, drawn)
     return [*done, "the FAISS file is made from the vectors"]
 
 

@@ -63,10 +63,11 @@ def _scores(labelled: Labelled, prototypes: Prototypes, classes: Rows) -> Iterat
     n, dim = labelled.vectors.shape
     together = min(len(classes), max(1, SCORES_AT_ONCE // n))
     step = max(1, VECTORS_AT_ONCE // dim)
+    class_queries = prototypes.class_queries
     room = np.empty((together, n), dtype=np.float32)
     for first in range(0, len(classes), together):
         part = classes[first : first + together]
-        queries = prototypes.vectors[part].astype(np.float64)
+        queries = class_queries[part].astype(np.float64)
         for start in range(0, n, step):
             room[: len(part), start : start + step] = (
                 queries @ labelled.vectors[start : start + step].astype(np.float64).T

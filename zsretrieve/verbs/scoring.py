@@ -104,7 +104,7 @@ def _passed(labelled: Labelled, prototypes: Prototypes, k: int, heads: tuple[Hea
     step = max(1, CHUNK_ELEMENTS // max(len(prototypes.index), prototypes.space.dim))
     for start in range(0, n, step):
         at = slice(start, start + step)
-        part = labelled.vectors[at]
+        part = prototypes.queries(labelled.vectors[at])
         scores[at], ranked[at] = prototypes.index.search(part, k)
         truth, best = labelled.truth[at], scores[at, 0]
         exact = np.einsum("nd,nd->n", part, prototypes.vectors[truth], dtype=np.float64)
@@ -133,6 +133,6 @@ def _fitted_softmax(labelled: Labelled, prototypes: Prototypes) -> tuple[Head, i
     most = min(_FITTED_IMAGES, max(_FEWEST_FITTED, _FITTED_ELEMENTS // n_classes))
     own = prototypes.manifest.head
     rows = np.arange(n) if n <= most else np.sort(np.random.default_rng(_SEED).choice(n, most, replace=False))
-    scores = labelled.vectors[rows] @ prototypes.vectors.T
+    scores = prototypes.queries(labelled.vectors[rows]) @ prototypes.vectors.T
     fitted = replace(own, scale=fit_softmax_scale(scores, labelled.truth[rows], own.scale))
     return fitted, None if n <= most else most

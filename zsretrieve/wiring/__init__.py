@@ -11,6 +11,7 @@ from zsretrieve.wiring.encoding import (
     check_runs_int8,
     load_encoder,
     planned_encoding,
+    prompt_memory,
     remembering,
 )
 from zsretrieve.wiring.indexes import automatic_index_device, index_backend
@@ -26,6 +27,7 @@ from zsretrieve.wiring.models import (
     published_models,
     published_of,
     quantise,
+    remembered_prompts,
     remembered_queries,
 )
 
@@ -46,10 +48,12 @@ __all__ = [
     "known_models",
     "load_encoder",
     "planned_encoding",
+    "prompt_memory",
     "provide",
     "published_models",
     "published_of",
     "quantise",
+    "remembered_prompts",
     "remembered_queries",
     "remembering",
 ]

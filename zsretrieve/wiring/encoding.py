@@ -10,11 +10,13 @@ from zsretrieve.encoders import gpus
 from zsretrieve.encoders.naming import DEFAULT_MODEL, parse_model_name
 from zsretrieve.encoders.precision import PRECISIONS, cpu_best, cpu_name
 from zsretrieve.errors import CacheError, DeviceError, OptionalDependencyError
-from zsretrieve.ports import Encoder, MakeEncoder
+from zsretrieve.ports import Encoder, MakeEncoder, PromptMemory
 from zsretrieve.records import Encoding
 from zsretrieve.wiring.models import converted_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zsretrieve.encoders.naming import ModelName
     from zsretrieve.records import Space
 
@@ -139,16 +141,45 @@ def remembering(
     except ImportError:  # a Python that was built without SQLite
         return load()
 
-    def as_planned(encoding: Encoding) -> bool:
+    return RememberingEncoder(space, _asked(device, precision, engine), load, _as_planned(device, precision, engine))
+
+
+def prompt_memory(
+    space: Space, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
+) -> PromptMemory | None:
+    """The vectors of prompts that such an encoder gave before; None with a Python that was built without SQLite.
+
+    Parameters
+    ----------
+    space : Space
+    device, precision, engine
+        As for ``load_encoder``.
+    """
+    try:
+        from zsretrieve.encoders.remembered import RememberedPrompts
+    except ImportError:
+        return None
+    return RememberedPrompts(space, _asked(device, precision, engine), _as_planned(device, precision, engine))
+
+
+def _as_planned(device: str, precision: str, engine: str) -> Callable[[Encoding], bool]:
+    """Whether vectors were computed as these are meant to be on this machine."""
+
+    def check(encoding: Encoding) -> bool:
         # What OpenVINO was to do, and torch did in its place, would be taken for OpenVINO's when that works again.
         planned = planned_encoding(device, precision, engine)
         # Of several GPUs the first one encodes the texts.
         return (encoding.engine, encoding.device) == (planned.engine, planned.device.split(",")[0])
 
-    # Words that mean the same are kept apart: what they become may take torch to find out.
+    return check
+
+
+def _asked(device: str, precision: str, engine: str) -> str:
+    """What decides how texts are encoded here. Words that mean the same are kept apart: what they become may take
+    torch to find out.
+    """
     gpu = "with" if gpus.there_may_be_one() else "without"
-    asked = f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU"
-    return RememberingEncoder(space, asked, load, as_planned)
+    return f"{engine}, {precision}, {device} on {cpu_name()} {gpu} a GPU"
 
 
 def _only_engine(engine: str, precision: str, *, compiled: bool = False) -> str:

@@ -96,18 +96,26 @@ def remembered_queries() -> tuple[int, int]:
     """How many vectors of queries are kept in the cache folder, and their bytes on the disk."""
     from zsretrieve.encoders import remembered
 
-    return remembered.size()
+    return remembered.QUERIES.size()
+
+
+def remembered_prompts() -> tuple[int, int]:
+    """How many vectors of prompts are kept in the cache folder, and their bytes on the disk."""
+    from zsretrieve.encoders import remembered
+
+    return remembered.PROMPTS.size()
 
 
 def clear_cached_models(model: str | None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all, and the remembered queries with them.
+    """Delete the converted models of a name, or all, and the remembered queries and prompts with them.
 
     Raises ModelNameError and CacheError, see ``converted.clear``.
     """
     from zsretrieve.encoders import converted, remembered
 
     if model is None:
-        remembered.clear()
+        remembered.QUERIES.clear()
+        remembered.PROMPTS.clear()
         return converted.clear()
     return converted.clear(model)
 

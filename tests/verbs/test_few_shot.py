@@ -1,0 +1,192 @@
+"""Prototypes made from pictures, alone and mixed with text, and what their index remembers of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kits.folders import file_named
+from kits.labelled import clusters, labelled
+
+from zsretrieve import api
+from zsretrieve.backends.numpy_exact import NumpyBackend
+from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import (
+    ClassMappingError,
+    IntegrityError,
+    OutputExistsError,
+    ShapeError,
+    SourceError,
+    SpaceMismatchError,
+)
+from zsretrieve.pooling import mix, pool_images
+from zsretrieve.records import Encoding, Head, ScoreHead, TrainingMethod
+from zsretrieve.store import manifest as passport
+from zsretrieve.vectors import check_unit_rows, unit_rows
+from zsretrieve.verbs.build import make_prototypes
+from zsretrieve.verbs.drawing import draw
+from zsretrieve.verbs.few_shot import classes_of_labels, image_prototypes
+from zsretrieve.verbs.mend import deep_check
+
+HEAD, ENCODING = Head(ScoreHead.SOFTMAX, 10.0), Encoding("numpy", "fp64", "cpu")
+
+
+def test_a_prototype_is_the_mean_of_its_pictures() -> None:
+    some = labelled(*clusters(4, 9))
+    made = image_prototypes(some, HEAD, ENCODING, NumpyBackend(), source="here", shots=5, seed=3)
+    drawn = draw(some, 5, 3).rows
+    for c in range(4):
+        own = some.vectors[[row for row in drawn if some.truth[row] == c]].astype(np.float64)
+        mean = own.mean(axis=0)
+        assert np.allclose(made.prototypes.vectors[c], mean / np.linalg.norm(mean), atol=1e-7)
+    assert made.training.n_images == 20
+    assert made.prototypes.manifest.templates_source == "mean of 5 images a class, seed 3"
+    assert made.prototypes.prompts.prompts == ((),) * 4, "prompts had no part in it"
+    assert made.prototypes.class_queries is made.prototypes.vectors
+
+
+def test_images_that_were_not_drawn_change_nothing() -> None:
+    vectors, truth = clusters(4, 9)
+    drawn = draw(labelled(vectors, truth), 5, 3).rows
+    poisoned = -np.roll(vectors, 5, axis=0)
+    poisoned[drawn] = vectors[drawn]
+    one, other = (
+        image_prototypes(labelled(rows, truth), HEAD, ENCODING, NumpyBackend(), source="here", shots=5, seed=3)
+        for rows in (vectors, poisoned)
+    )
+    assert one.prototypes.vectors.tobytes() == other.prototypes.vectors.tobytes()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_mixing(weight: float) -> None:
+    some = labelled(*clusters(4, 6, dim=32))
+    text = make_prototypes(some.prompts, HashingEncoder(), NumpyBackend()).prototypes
+    without_c2 = some.at(np.flatnonzero(some.truth != 2))
+    made = image_prototypes(
+        without_c2, HEAD, ENCODING, NumpyBackend(), source="here", shots=2, text=text, text_weight=weight
+    )
+    images = image_prototypes(some, HEAD, ENCODING, NumpyBackend(), source="here", shots=2).prototypes.vectors
+    expected = unit_rows(weight * text.vectors.astype(np.float64) + (1 - weight) * images)
+    expected[2] = text.vectors[2]
+    assert np.allclose(made.prototypes.vectors, expected, atol=1e-7)
+    assert made.empty == ("c2",)
+    assert made.prototypes.prompts.prompts == some.prompts.prompts
+    assert made.training.text_weight == weight
+
+
+def test_mixing_by_hand() -> None:
+    text = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    images = np.array([[0.0, 1.0], [0.0, 0.0]], dtype=np.float32)
+    assert np.allclose(mix(text, images, 0.5), [[np.sqrt(0.5)] * 2, [0.0, 1.0]])
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ShapeError, match="no weight"):
+            mix(text, images, wrong)
+    assert np.array_equal(pool_images(text[:1], np.array([1]), 2), [[0.0, 0.0], [1.0, 0.0]])
+
+
+def test_text_that_is_not_text_is_refused() -> None:
+    some = labelled(*clusters(4, 6, dim=32))
+    images = image_prototypes(some, HEAD, ENCODING, NumpyBackend(), source="here").prototypes
+    with pytest.raises(SourceError, match="prototypes of text are needed"):
+        image_prototypes(some, HEAD, ENCODING, NumpyBackend(), source="here", text=images, text_weight=0.5)
+    other = make_prototypes(some.prompts, HashingEncoder(seed=1), NumpyBackend()).prototypes
+    with pytest.raises(SpaceMismatchError, match="the images is of the space"):
+        image_prototypes(some, HEAD, ENCODING, NumpyBackend(), source="here", text=other, text_weight=0.5)
+
+
+def test_classes_are_the_labels_that_occur() -> None:
+    made = classes_of_labels(["dog", None, "n01440764", "cat", "dog"])
+    assert made.class_names == ("cat", "dog", "n01440764")
+    assert made.class_keys == (None, None, "n01440764")
+    with pytest.raises(ClassMappingError, match="numbers of classes, such as 7"):
+        classes_of_labels(["#7"])
+    with pytest.raises(SourceError, match="none of the images has a label"):
+        classes_of_labels([None])
+
+
+def test_a_gallery_becomes_prototypes(tmp_path: Path, small_gallery: Path) -> None:
+    made = api.build_image_prototypes(tmp_path / "p", small_gallery, shots=2, seed=1)
+    assert api.verify(tmp_path / "p") == []
+    opened = api.open_prototypes(tmp_path / "p")
+    training = opened.manifest.training
+    assert training is not None
+    assert training == made.training
+    assert (training.method, training.shots, training.seed, training.n_images) == (TrainingMethod.MEAN, 2, 1, 240)
+    assert training.source == str(small_gallery)
+    assert opened.drawn is not None
+    assert opened.drawn.shape == (240, 32)
+    check_unit_rows(opened.vectors, 32)
+    report = api.evaluate(small_gallery, opened)
+    assert (report.n_scored, report.n_drawn) == (120, 240)
+    whole = api.evaluate(small_gallery, opened, include_shots=True)
+    assert (whole.n_scored, whole.n_drawn, whole.shots_included) == (360, 240, True)
+    assert whole.n_correct > report.n_correct
+    classified = api.classify(small_gallery, opened)
+    right = sum(row.label == row.predictions[0].class_name for row in classified.results)
+    assert right == whole.n_correct, "classify leaves nothing out"
+
+
+def test_a_folder_is_encoded_and_its_images_are_known_in_a_gallery(
+    tmp_path: Path, small_gallery: Path, scene_folder: Path
+) -> None:
+    for name in ("red circle", "blue star"):
+        shutil.copytree(scene_folder / name, tmp_path / "photos" / name)
+    made = api.build_image_prototypes(tmp_path / "p", tmp_path / "photos", HashingEncoder(), shots=2)
+    assert made.prototypes.prompts.class_names == ("blue star", "red circle")
+    assert made.prototypes.manifest.encoding == HashingEncoder().encoding
+    where = "label in ('red circle', 'blue star')"
+    report = api.evaluate(small_gallery, made.prototypes, where=where)
+    assert (report.n_scored, report.n_drawn) == (2, 4)
+    again = api.evaluate(tmp_path / "photos", made.prototypes, HashingEncoder())
+    assert (again.n_scored, again.n_correct, again.n_drawn) == (2, report.n_correct, 4)
+
+
+def test_errors_come_before_anything_is_encoded(tmp_path: Path, scene_folder: Path, small_gallery: Path) -> None:
+    with pytest.raises(SourceError, match="120 classes have fewer than 4 different images"):
+        api.build_image_prototypes(tmp_path / "p", scene_folder, None, shots=4)
+    with pytest.raises(SourceError, match="1 class has no image to train on: 'a cat'"):
+        api.train_probe(
+            scene_folder, tmp_path / "p", None, classes=[*sorted(p.name for p in scene_folder.iterdir()), "a cat"]
+        )
+    with pytest.raises(ClassMappingError, match="119 of 120 labels are no class"):
+        api.build_image_prototypes(tmp_path / "p", small_gallery, classes=["red circle"])
+    with pytest.raises(OutputExistsError):
+        api.build_image_prototypes(small_gallery, small_gallery, shots=1)
+    assert not (tmp_path / "p").exists()
+
+
+def test_damage_is_refused_or_mended(tmp_path: Path, small_gallery: Path) -> None:
+    api.build_image_prototypes(tmp_path / "p", small_gallery, shots=1)
+    before = api.open_prototypes(tmp_path / "p")
+    for name, mended in (("index.faiss", True), ("drawn.npy", False), ("vectors.npy", False)):
+        copy = Path(shutil.copytree(tmp_path / "p", tmp_path / name))
+        path = file_named(copy, name)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert any("has changed" in problem for problem in api.verify(copy))
+        with pytest.raises(IntegrityError):
+            api.open_prototypes(copy)
+        if mended:
+            api.repair(copy)
+            after = api.open_prototypes(copy)
+            assert np.array_equal(after.vectors, before.vectors)
+            assert np.array_equal(after.drawn, before.drawn)
+            assert after.manifest.training == before.manifest.training
+        else:
+            with pytest.raises(IntegrityError, match="images"):
+                api.repair(copy, HashingEncoder())
+    with pytest.raises(SourceError, match="were made from images"):
+        deep_check(before, HashingEncoder(), sample=3)
+
+
+def test_a_passport_speaks_of_training_only_where_there_was_some(tmp_path: Path, small_gallery: Path) -> None:
+    """So indexes without it are as they were before, and open in a version that does not know it."""
+    api.build_prototypes(tmp_path / "text", "cat,dog", HashingEncoder())
+    api.build_image_prototypes(tmp_path / "images", small_gallery)
+    for folder, told in ((tmp_path / "text", set()), (small_gallery, set()), (tmp_path / "images", {"training"})):
+        assert {"training", "lifted"} & set(json.loads((folder / passport.NAME).read_bytes())) == told
+    opened = api.open_prototypes(tmp_path / "text")
+    assert (opened.manifest.training, opened.manifest.lifted, opened.drawn) == (None, False, None)
