@@ -153,6 +153,9 @@ def test_saved_runs_are_compared_and_equal_what_prototypes_give(run_cli: Run, wo
     listed = list(csv.DictReader(io.StringIO(flips.read_text())))
     assert [row["path"] for row in listed] == [flip["path"] for flip in told["flips"]]
     assert sum(row["won"] == "1" for row in listed) == told["only_second_right"]
+    again = run_cli("compare", tmp_path / "raw", tmp_path / "raw", "--flipped", flips, cwd=world)
+    assert again.returncode == 0, again.stderr
+    assert len(flips.read_text().splitlines()) == 1  # an earlier list is replaced
     assert api.compare(world / "raw", world / "standard", on=world / "gallery") == api.compare(
         tmp_path / "raw", api.open_run(tmp_path / "standard")
     )
@@ -182,6 +185,12 @@ def test_tables_are_written(run_cli: Run, world: Path, tmp_path: Path) -> None:
     [
         (("evaluate", "gallery", "-p", "raw", "--k", "8"), "k is 8, but there are 7 classes"),
         (("evaluate", "gallery", "-p", "raw", "--save", "photos"), "exists and is not a run"),
+        (("evaluate", "gallery", "-p", "raw", "--reject-below", "50"), "the threshold 50 is no probability"),
+        (("evaluate", "gallery", "-p", "raw", "--model", "nowhere/none"), "nowhere/none"),
+        (("evaluate", "gallery", "-p", "raw", "--save", "mine.txt/x.run"), "mine.txt' is no folder"),
+        (("evaluate", "gallery", "-p", "raw", "--csv", "mine.txt/csv"), "mine.txt' is no folder"),
+        (("evaluate", "gallery", "-p", "raw", "--skipped", "mine.txt"), "is no list that --skipped has written"),
+        (("compare", "raw", "standard", "--on", "gallery", "--flipped", "mine.txt"), "is no list that --flipped"),
         (("compare", "raw", "standard"), "prototypes are compared on a gallery, and none is given"),
         (("compare", "raw", "twins", "--on", "gallery"), "different classes: 1 only in the second ('red circle')"),
         (("compare", "nothing", "raw", "--on", "gallery"), "'nothing' cannot be read as Parquet"),
@@ -189,9 +198,11 @@ def test_tables_are_written(run_cli: Run, world: Path, tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_one_line(run_cli: Run, world: Path, words: tuple[str, ...], message: str) -> None:
+    (world / "mine.txt").write_text("mine")
     done = run_cli(*words, cwd=world)
     assert done.returncode == 1
     assert done.stdout == ""
+    assert (world / "mine.txt").read_text() == "mine"
     error, hint = done.stderr.strip().splitlines()[-2:]
     assert message in error
     assert hint.startswith("hint: ")
@@ -203,7 +214,15 @@ def test_errors_are_one_line(run_cli: Run, world: Path, words: tuple[str, ...], 
         ("evaluate", "gallery", "-p", "raw", "--k", "1,x"),
         ("evaluate", "gallery", "-p", "raw", "--k", "0"),
         ("evaluate", "gallery", "-p", "raw", "--retrieval-at", ","),
+        ("evaluate", "gallery", "-p", "raw", "--retrieval-at", ""),
         ("evaluate", "gallery", "-p", "raw", "--by", "margin"),
+        ("evaluate", "gallery", "-p", "raw", "--batch-size", "3"),
+        ("evaluate", "gallery", "-p", "raw", "--precision", "bf16"),
+        ("classify", "gallery", "-p", "raw", "--engine", "torch"),
+        ("evaluate", "gallery", "-p", "raw", "--save", "one", "--report", "./one"),
+        ("evaluate", "gallery", "-p", "raw", "--csv", "out", "--skipped", "out/skipped.csv"),
+        ("compare", "a.run", "b.run", "--device", "cpu"),
+        ("compare", "a.run", "b.run", "--fp16-index"),
         ("evaluate", "gallery", "-p", "raw", "--reject-below", "0.5", "--wanted-precision", "0.5"),
         ("evaluate", "gallery", "-p", "raw", "--wanted-precision", "95"),
         ("classify", "gallery", "-p", "raw", "--by", "margin"),

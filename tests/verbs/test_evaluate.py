@@ -262,6 +262,9 @@ def test_rejection_by_both_ways_is_a_count_by_hand() -> None:
         ({"reject": Reject("margin")}, "either a threshold or a wanted precision"),
         ({"reject": Reject("margin", 0.5, 0.5)}, "either a threshold or a wanted precision"),
         ({"reject": Reject("margin", float("nan"))}, "the threshold nan is no margin"),
+        ({"reject": Reject("margin", 2.1)}, "the threshold 2.1 is no margin"),
+        ({"reject": Reject("probability", 50.0)}, "the threshold 50 is no probability"),
+        ({"reject": Reject("probability", -0.1)}, "the threshold -0.1 is no probability"),
         ({"reject": Reject("margin", wanted=95)}, "the wanted precision 95 is no fraction"),
     ],
 )
