@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 _SHOWN_CONFUSIONS = 10
 _ALWAYS = (1, 5)
-# A fitted scale at the end of its range was not found but met: the loss still falls there.
-_FARTHEST = 99.0
 
 
 def as_json(report: EvalReport) -> dict[str, Any]:
@@ -150,10 +148,12 @@ def _show_retrieval(found: Retrieval) -> None:
 
 
 def _scales(found: Calibration) -> str:
-    if found.fitted_scale >= _FARTHEST * found.scale:
-        fitted = f"any scale from {found.fitted_scale:.4g} up"
-    else:
-        fitted = f"scale {found.fitted_scale:.4g}, fitted"
+    from zsretrieve.metrics import end_met
+
+    scale = f"{found.fitted_scale:.4g}"
+    fitted = {1: f"any scale from {scale} up", -1: f"any scale up to {scale}", 0: f"scale {scale}, fitted"}[
+        end_met(found)
+    ]
     some = "" if found.fitted_on is None else f" to {found.fitted_on} images"
     return f"{found.kind}, scale {found.scale:.4g}; {output.percent(found.fitted_error)} at {fitted}{some}"
 
