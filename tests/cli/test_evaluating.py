@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from click.testing import Result
 from conftest import Run
+from kits.runs import report_of, run_of
 from typer.testing import CliRunner
 
 from zsretrieve import api
+from zsretrieve.cli import evaluated
 from zsretrieve.cli.app import app
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import ZsRetrieveError
@@ -106,6 +108,15 @@ def test_the_table_is_short_and_holds_intervals(run_cli: Run, world: Path) -> No
     recalls = [float(line.split("%")[0].split()[-1]) for line in classes]
     assert len(recalls) == 7
     assert recalls == sorted(recalls)
+
+
+def test_classes_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of(run_of([1, 1, 2], [0, 0, 0], ("missile", "missile", "tench")))
+    for per_class in (False, True):
+        evaluated.show(report, per_class=per_class)
+        shown = capsys.readouterr().out
+        assert "missile #0" in shown
+        assert shown.count("#") == 1
 
 
 def test_a_threshold_is_chosen_for_a_wanted_precision(world: Path) -> None:
