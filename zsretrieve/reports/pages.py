@@ -86,7 +86,7 @@ def write_report(
     asked : Asked, optional
         The names of source and prototypes, for the commands that the page proposes.
     pictures : int
-        At most so many are shown, as JPEG of at most 192 x 192 pixels: 5 to 15 kB each in the page.
+        At most so many are shown, as JPEG of at most 192 x 192 pixels: 5 to 25 kB each in the page.
     exif : bool
         Turn pictures upright, as they were when they were encoded.
     max_pixels : int, optional
