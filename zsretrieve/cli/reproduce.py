@@ -101,7 +101,7 @@ def run(
     decoded in full, EXIF orientation ignored. An interrupted run goes on by the same command and ends with the same
     figures. Models that cannot be had are listed with the reason, and the others go on.
 
-    Example: zsretrieve reproduce imagenet/val --format markdown
+    Example: zsretrieve reproduce run imagenet/val --format markdown
     """
     from zsretrieve import api
     from zsretrieve.cli import output, reproduced
