@@ -58,7 +58,7 @@ def test_softmax_probabilities_use_the_model_s_scale_over_all_classes() -> None:
     for scale in (1.0, 14.3, 100.0, 5000.0):
         head = Head(ScoreHead.SOFTMAX, scale)
         scores = queries @ prototypes.T
-        got = probabilities(scores, head, log_normaliser(queries, prototypes, head))
+        got = probabilities(scores, head, log_normaliser(queries, prototypes, head, scores.max(axis=1)))
         logits = scale * scores.astype(np.float64)
         expected = np.exp(logits - logits.max(axis=1, keepdims=True))
         expected /= expected.sum(axis=1, keepdims=True)
@@ -66,6 +66,8 @@ def test_softmax_probabilities_use_the_model_s_scale_over_all_classes() -> None:
         np.testing.assert_allclose(got.sum(axis=1), 1.0, atol=1e-3)
     with pytest.raises(ShapeError):
         probabilities(scores, Head(ScoreHead.SOFTMAX, 1.0))
+    with pytest.raises(ShapeError):
+        log_normaliser(queries, prototypes, head, scores[:3, 0])
 
 
 def test_sigmoid_probabilities_use_scale_and_bias() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -10,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from conftest import Run
+from kits.runs import report_of, run_of
+from typer.testing import CliRunner
 
 from zsretrieve import api
+from zsretrieve.cli import evaluated
+from zsretrieve.cli.app import app
 from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import ZsRetrieveError
 
 CLASSES = ("red circle", "blue star", "green heart", "white square", "black arrow", "red square", "blue circle")
 
@@ -33,14 +40,20 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path) -> Path:
     return root
 
 
-def ask(run_cli: Run, world: Path, *words: str, prototypes: str = "raw") -> Any:
-    done = run_cli("evaluate", "gallery", "-p", prototypes, *words, "--format", "json", cwd=world)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def typed(world: Path, *words: str | Path) -> Result:
+    """What a command says, in this process, which saves the start of another."""
+    with contextlib.chdir(world):
+        done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.stderr
+    return done
 
 
-def test_json_holds_all_figures_of_the_report(run_cli: Run, world: Path) -> None:
-    told = ask(run_cli, world, "--k", "1,3", "-k", "7", "--retrieval", "--reject-below", "0.2")
+def ask(world: Path, *words: str, prototypes: str = "raw") -> Any:
+    return json.loads(typed(world, "evaluate", "gallery", "-p", prototypes, *words, "--format", "json").stdout)
+
+
+def test_json_holds_all_figures_of_the_report(world: Path) -> None:
+    told = ask(world, "--k", "1,3", "-k", "7", "--retrieval", "--reject-below", "0.2")
     report = api.evaluate(
         world / "gallery", world / "raw", ranks=(1, 3, 7), retrieval_at=(1, 5, 10, 100), reject=api_reject(0.2)
     )
@@ -97,53 +110,56 @@ def test_the_table_is_short_and_holds_intervals(run_cli: Run, world: Path) -> No
     assert recalls == sorted(recalls)
 
 
-def test_a_threshold_is_chosen_for_a_wanted_precision(run_cli: Run, world: Path) -> None:
-    curves = ask(run_cli, world)["coverage"]
+def test_classes_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of(run_of([1, 1, 2], [0, 0, 0], ("missile", "missile", "tench")))
+    for per_class in (False, True):
+        evaluated.show(report, per_class=per_class)
+        shown = capsys.readouterr().out
+        assert "missile #0" in shown
+        assert shown.count("#") == 1
+
+
+def test_a_threshold_is_chosen_for_a_wanted_precision(world: Path) -> None:
+    curves = ask(world)["coverage"]
     for by, curve in curves.items():
         best = max(point["accuracy"] for point in curve)
         assert best > 0
-        chosen = ask(run_cli, world, "--wanted-precision", str(best), "--by", by)["rejection"]
+        chosen = ask(world, "--wanted-precision", str(best), "--by", by)["rejection"]
         enough = [point for point in curve if point["accuracy"] >= best]
         assert chosen["threshold"] == min(point["threshold"] for point in enough)
         assert chosen["coverage"] == max(point["coverage"] for point in enough)
-    again = ask(run_cli, world, "--reject-below", repr(chosen["threshold"]), "--by", by)["rejection"]
+    again = ask(world, "--reject-below", repr(chosen["threshold"]), "--by", by)["rejection"]
     assert again == {**chosen, "wanted": None}
 
 
-def test_classify_answers_unknown_below_a_threshold(run_cli: Run, world: Path) -> None:
+def test_classify_answers_unknown_below_a_threshold(world: Path) -> None:
     base = ("classify", "gallery", "-p", "raw")
-    plain = json.loads(run_cli(*base, "-k", "2", "--format", "json", cwd=world).stdout)
+    plain = json.loads(typed(world, *base, "-k", "2", "--format", "json").stdout)
     for by, sure in (
         ("probability", [row["predictions"][0]["probability"] for row in plain]),
         ("margin", [row["predictions"][0]["score"] - row["predictions"][1]["score"] for row in plain]),
     ):
         threshold = sorted(sure)[10] + 1e-6
         options = (*base, "--reject-below", repr(threshold), "--by", by)
-        done = run_cli(*options, "-k", "2", "--format", "json", cwd=world)
-        assert done.returncode == 0, done.stderr
+        done = typed(world, *options, "-k", "2", "--format", "json")
         rows = json.loads(done.stdout)
         assert [row.pop("rejected") for row in rows] == [value < threshold for value in sure]
         assert rows == plain
         assert "11 of 21 images are unknown" in done.stderr
         # With one class asked for, the second is still what the margin is to.
-        flat = list(csv.DictReader(io.StringIO(run_cli(*options, "-k", "1", "--format", "csv", cwd=world).stdout)))
+        flat = list(csv.DictReader(io.StringIO(typed(world, *options, "-k", "1", "--format", "csv").stdout)))
         assert [row["rejected"] for row in flat] == [str(value < threshold) for value in sure]
         assert [row["class_name"] for row in flat] == [row["predictions"][0]["class_name"] for row in plain]
-    table = run_cli(*options, cwd=world).stdout
+    table = typed(world, *options).stdout
     assert table.count("unknown") == 11
 
 
-def test_saved_runs_are_compared_and_equal_what_prototypes_give(run_cli: Run, world: Path, tmp_path: Path) -> None:
-    first, second = (
-        ask(run_cli, world, "--save", str(tmp_path / name), prototypes=name) for name in ("raw", "standard")
-    )
+def test_saved_runs_are_compared_and_equal_what_prototypes_give(world: Path, tmp_path: Path) -> None:
+    first, second = (ask(world, "--save", str(tmp_path / name), prototypes=name) for name in ("raw", "standard"))
     flips = tmp_path / "flips.csv"
-    done = run_cli(
-        "compare", tmp_path / "raw", tmp_path / "standard", "--format", "json", "--flipped", flips, cwd=world
-    )
-    assert done.returncode == 0, done.stderr
+    done = typed(world, "compare", tmp_path / "raw", tmp_path / "standard", "--format", "json", "--flipped", flips)
     told = json.loads(done.stdout)
-    mixed = run_cli("compare", tmp_path / "raw", "standard", "--on", "gallery", "--format", "json", cwd=world)
+    mixed = typed(world, "compare", tmp_path / "raw", "standard", "--on", "gallery", "--format", "json")
     assert json.loads(mixed.stdout) == told
     assert (told["n"], told["matched_by"]) == (21, "digest")
     assert (told["first"]["prec@1"], told["second"]["prec@1"]) == (first["prec@1"], second["prec@1"])
@@ -153,12 +169,13 @@ def test_saved_runs_are_compared_and_equal_what_prototypes_give(run_cli: Run, wo
     listed = list(csv.DictReader(io.StringIO(flips.read_text())))
     assert [row["path"] for row in listed] == [flip["path"] for flip in told["flips"]]
     assert sum(row["won"] == "1" for row in listed) == told["only_second_right"]
+    typed(world, "compare", tmp_path / "raw", tmp_path / "raw", "--flipped", flips)
+    assert len(flips.read_text().splitlines()) == 1  # an earlier list is replaced
     assert api.compare(world / "raw", world / "standard", on=world / "gallery") == api.compare(
         tmp_path / "raw", api.open_run(tmp_path / "standard")
     )
     part = ("--on", "gallery", "--where", "label like 'red%'")
-    mixed = run_cli("compare", tmp_path / "raw", "standard", *part, cwd=world)
-    assert mixed.returncode == 0, mixed.stderr
+    mixed = typed(world, "compare", tmp_path / "raw", "standard", *part)
     assert "15 images are only in A and left out" in mixed.stderr
     assert "McNemar" in mixed.stdout
     assert "/ 6 images" in mixed.stdout
@@ -182,19 +199,27 @@ def test_tables_are_written(run_cli: Run, world: Path, tmp_path: Path) -> None:
     [
         (("evaluate", "gallery", "-p", "raw", "--k", "8"), "k is 8, but there are 7 classes"),
         (("evaluate", "gallery", "-p", "raw", "--save", "photos"), "exists and is not a run"),
+        (("evaluate", "gallery", "-p", "raw", "--reject-below", "50"), "the threshold 50 is no probability"),
+        (("evaluate", "gallery", "-p", "raw", "--model", "nowhere/none"), "nowhere/none"),
+        (("evaluate", "gallery", "-p", "raw", "--save", "mine.txt/x.run"), "mine.txt' is no folder"),
+        (("evaluate", "gallery", "-p", "raw", "--csv", "mine.txt/csv"), "mine.txt' is no folder"),
+        (("evaluate", "gallery", "-p", "raw", "--skipped", "mine.txt"), "is no list that --skipped has written"),
+        (("compare", "raw", "standard", "--on", "gallery", "--flipped", "mine.txt"), "is no list that --flipped"),
         (("compare", "raw", "standard"), "prototypes are compared on a gallery, and none is given"),
         (("compare", "raw", "twins", "--on", "gallery"), "different classes: 1 only in the second ('red circle')"),
         (("compare", "nothing", "raw", "--on", "gallery"), "'nothing' cannot be read as Parquet"),
         (("compare", "raw", "gallery", "--on", "gallery"), "is a gallery index, but a prototypes index is needed"),
     ],
 )
-def test_errors_are_one_line(run_cli: Run, world: Path, words: tuple[str, ...], message: str) -> None:
-    done = run_cli(*words, cwd=world)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    error, hint = done.stderr.strip().splitlines()[-2:]
-    assert message in error
-    assert hint.startswith("hint: ")
+def test_errors_are_clear(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str) -> None:
+    (world / "mine.txt").write_text("mine")
+    monkeypatch.chdir(world)
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert (world / "mine.txt").read_text() == "mine"
+    assert isinstance(done.exception, ZsRetrieveError)
+    assert message in done.exception.message
+    assert done.exception.hint
 
 
 @pytest.mark.parametrize(
@@ -203,15 +228,23 @@ def test_errors_are_one_line(run_cli: Run, world: Path, words: tuple[str, ...], 
         ("evaluate", "gallery", "-p", "raw", "--k", "1,x"),
         ("evaluate", "gallery", "-p", "raw", "--k", "0"),
         ("evaluate", "gallery", "-p", "raw", "--retrieval-at", ","),
+        ("evaluate", "gallery", "-p", "raw", "--retrieval-at", ""),
         ("evaluate", "gallery", "-p", "raw", "--by", "margin"),
+        ("evaluate", "gallery", "-p", "raw", "--batch-size", "3"),
+        ("evaluate", "gallery", "-p", "raw", "--precision", "bf16"),
+        ("classify", "gallery", "-p", "raw", "--engine", "torch"),
+        ("evaluate", "gallery", "-p", "raw", "--save", "one", "--report", "./one"),
+        ("evaluate", "gallery", "-p", "raw", "--csv", "out", "--skipped", "out/skipped.csv"),
+        ("compare", "a.run", "b.run", "--device", "cpu"),
+        ("compare", "a.run", "b.run", "--fp16-index"),
         ("evaluate", "gallery", "-p", "raw", "--reject-below", "0.5", "--wanted-precision", "0.5"),
         ("evaluate", "gallery", "-p", "raw", "--wanted-precision", "95"),
         ("classify", "gallery", "-p", "raw", "--by", "margin"),
         ("compare", "raw", "standard", "--on", "gallery", "--flipped", "nowhere/flips.csv"),
     ],
 )
-def test_wrong_usage_is_2(run_cli: Run, world: Path, words: tuple[str, ...]) -> None:
-    done = run_cli(*words, cwd=world)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+def test_wrong_usage_is_2(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    monkeypatch.chdir(world)
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert isinstance(done.exception, SystemExit)

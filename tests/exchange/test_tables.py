@@ -56,12 +56,19 @@ def test_the_files_hold_the_figures(tmp_path: Path, found: tuple[Run, EvalReport
     assert [float(row["margin"]) for row in images] == pytest.approx(run.margins.tolist(), abs=1e-7)
     assert [float(row["probability"]) for row in images] == run.probabilities[:, 0].tolist()
     figures = {row["figure"]: float(row["value"]) for row in read["figures.csv"]}
+    calibration = report.calibration
+    assert calibration is not None
     assert report.merged is not None
     assert report.retrieval is not None
     assert figures == {
         "prec@1": report.prec_at_1, "prec@5": 1.0, "mean_per_class_recall": report.mean_per_class_recall,
         "prec@1_merged": report.merged.prec_at_1, "coverage": told.coverage, "precision_of_answers": told.precision,
         "mean_average_precision": report.retrieval.mean_average_precision,
+        "calibration_error": calibration.error, "calibration_error_fitted": calibration.fitted_error,
+        "negative_log_likelihood": calibration.loss, "negative_log_likelihood_fitted": calibration.fitted_loss,
+        **{f"precision@{k}": value for k, value in report.retrieval.precision_at.items()},
+        **{f"recall@{k}": value for k, value in report.retrieval.recall_at.items()},
+        "skipped": 0, "unlabelled": 0, "drawn": 0,
     }  # fmt: skip
     assert [float(row["recall"]) for row in read["per_class.csv"]] == [one.recall for one in report.per_class]
     assert [row["class_name"] for row in read["retrieval.csv"]][2:] == ['a "b",\nc', "caf\\udce9"]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def world(folder: Path, names: tuple[str, ...], n: int = 120, seed: int = 3) -> 
         run,
         skipped=(Skipped("bad <b>.png", "not a readable image"), Skipped("worse.png", "empty file")),
         unlabelled=7,
+        n_drawn=4,
         merged=Merged(0.5, Interval(0.4, 0.6), n // 2, (names[0],)),
         calibration=Calibration("softmax", 100.0, error, 1.0, bins, 50.0, error, 0.9, bins, fitted_on=77),
         rejection=Rejection("margin", 0.3, 0.7, n // 2, n // 3, 0.5, 2 / 3, Interval(0.55, 0.75)),
@@ -140,7 +142,7 @@ def test_the_page_holds_everything(full: tuple[Run, EvalReport], tmp_path: Path)
     for words in (
         "Evaluation of demo", "equal names merged", "calibration error",
         "mean average precision", "fitted to 77 of these images", "Below a margin of 0.3, chosen for a precision of",
-        "bad <b>.png", "not a readable image", "Lowest recall", "Highest recall",
+        "bad <b>.png", "not a readable image", "Lowest recall", "Highest recall", "they trained, not scored",
     ):  # fmt: skip
         assert words in page.words, words
     shown = [*content["mistakes"], *content["hits"]]
@@ -190,6 +192,31 @@ def test_the_json_is_that_of_the_run(full: tuple[Run, EvalReport], tmp_path: Pat
         ]
         assert [pair["n_back"]] == (back or [0])
         assert pair["n_true"] == (run.truth == pair["true_id"]).sum()
+
+
+def test_the_highest_recalls_stand_on_a_page_that_leaves_classes_out(
+    full: tuple[Run, EvalReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zsretrieve.reports.content._CLASSES", 25)
+    content = write_report(tmp_path / "out.html", *full, pictures=0)
+    assert (len(content["per_class"]), content["n_classes_left_out"]) == (25, 4)
+    recalls = sorted((score.recall for score in full[1].per_class), reverse=True)
+    assert [one["recall"] for one in content["highest"]] == recalls[:12]
+    page = (tmp_path / "out.html").read_text()
+    check(page)
+    table = page.split('aria-label="classes of highest recall"')[1].split("</table>")[0]
+    assert table.count("<tr>") == 1 + 12
+
+
+@pytest.mark.parametrize(("factor", "words"), [(100, "any scale from 1e+04 up"), (0.01, "any scale up to 1")])
+def test_a_scale_at_the_end_of_its_range_is_called_no_minimum(
+    full: tuple[Run, EvalReport], tmp_path: Path, factor: float, words: str
+) -> None:
+    run, report = full
+    assert report.calibration is not None
+    found = replace(report.calibration, fitted_scale=factor * report.calibration.scale)
+    write_report(tmp_path / "out.html", run, replace(report, calibration=found), pictures=0)
+    assert f"with {words}, fitted to 77" in check((tmp_path / "out.html").read_text()).words
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:

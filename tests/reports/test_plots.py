@@ -67,6 +67,13 @@ def test_plots_follow_the_figures() -> None:
     assert {"1", "a", "b"} < words(svg(plots(one_wrong, report_of(one_wrong))["matrix"].light))
 
 
+def test_no_accuracy_above_all_is_on_the_axis() -> None:
+    run = run_of([0] * 200, [0] * 199 + [1], ("a", "b"))
+    told = [text for text in words(svg(plots(run, report_of(run))["coverage"].light)) if text.endswith("%")]
+    assert "100%" in told
+    assert all(float(text.split()[-2] if " " in text else text[:-1]) <= 100 for text in told)
+
+
 def test_names_are_names_whatever_they_hold() -> None:
     names = ("<script>alert()</script>", "$x^2$ & $", "\x00\x07\ud800 control", "😀 猫", "two\nlines", "long " * 20)
     run = run_of([0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 0], names)

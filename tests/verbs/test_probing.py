@@ -93,12 +93,12 @@ def test_search_is_the_same_by_every_backend_and_in_pieces(monkeypatch: pytest.M
     by_faiss = trained(some, c=1.0).made.prototypes
     by_numpy = train_probe(some, ENCODING, NumpyBackend(), source="here", c=1.0).made.prototypes
     scores, rows = by_numpy.search(some.vectors, 12)
-    normaliser = by_numpy.log_normaliser(some.vectors)
+    normaliser = by_numpy.log_normaliser(some.vectors, scores[:, 0])
     monkeypatch.setattr("zsretrieve.store.indexes._LIFTED_AT_ONCE", 7)
     in_pieces = by_faiss.search(some.vectors, 12)
     assert np.array_equal(rows, in_pieces[1])
     assert np.allclose(scores, in_pieces[0], atol=1e-6)
-    assert np.allclose(normaliser, by_numpy.log_normaliser(some.vectors), rtol=1e-6)
+    assert np.allclose(normaliser, by_numpy.log_normaliser(some.vectors, scores[:, 0]), rtol=1e-6)
     with pytest.raises(RankError):
         by_numpy.search(some.vectors, 13)
 

@@ -71,6 +71,8 @@ def classify(
     gallery = options.open_gallery_at(source, device, half=fp16_index)
     options.check_where(where, gallery)
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
+    if gallery is not None and prototypes is not None:
+        options.check_encoding(precision, engine, batch_size)
     pictures = options.open_source(source) if gallery is None else None
     found = pictures if pictures is not None else gallery
     assert found is not None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zsretrieve.results import ClassChange, Comparison, Side
 
 _SHOWN_CLASSES = 5
+_FLIP_COLUMNS = ("path", "true_class", "first_class", "second_class", "won")
 
 
 def compare(
@@ -47,15 +48,19 @@ def compare(
     from zsretrieve import api
 
     verbosity = options.verbosity(context)
-    options.check_writable(flipped, "--flipped")
+    options.check_writable(flipped, "--flipped", _FLIP_COLUMNS)
+    if on is None and (device != "auto" or fp16_index):
+        name = "--device" if device != "auto" else "--fp16-index"
+        raise typer.BadParameter("saved runs have their answers already", param_hint=name)
     with output.working(verbosity, "comparing"):
         found = api.compare(first, second, on=on, where=where, device=device, half=fp16_index)
+    # Written first, so that it is there though nobody reads the output to its end.
+    if flipped is not None:
+        _write_flips(flipped, found)
     if form is ReportFormat.JSON:
         output.write_json(as_json(found))
     else:
         _show(found)
-    if flipped is not None:
-        _write_flips(flipped, found)
     for name, side in (("A", found.first), ("B", found.second)):
         if side.n_left_out:
             output.note(verbosity, f"{side.n_left_out} images are only in {name} and left out")
@@ -127,7 +132,7 @@ def _write_flips(file: Path, found: Comparison) -> None:
     try:
         with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
             writer = csv.writer(handle)
-            writer.writerow(["path", "true_class", "first_class", "second_class", "won"])
+            writer.writerow(_FLIP_COLUMNS)
             writer.writerows(
                 [flip.path, flip.true_class, flip.first_class, flip.second_class, int(flip.won)] for flip in found.flips
             )

@@ -157,9 +157,10 @@ def evaluate(
 
     verbosity = options.verbosity(context)
     options.check_skipped(skipped)
+    options.check_apart({"--save": save, "--csv": csv, "--report": page, "--skipped": skipped})
     ranks = [number for text in k for number in _numbers(text, "--k")] if k else None
-    asked = retrieval_at or (_RETRIEVAL_AT if retrieval else "")
-    at = _numbers(asked, "--retrieval-at") if asked else []
+    asked = _RETRIEVAL_AT if retrieval and retrieval_at is None else retrieval_at
+    at = [] if asked is None else _numbers(asked, "--retrieval-at")
     reject = options.reject(reject_below, by, wanted_precision)
     if save is not None:
         api.check_run_output(save, force=force)
@@ -174,7 +175,11 @@ def evaluate(
     options.check_reading(gallery, exif=exif, max_megapixels=max_megapixels, fast_decode=fast_decode)
     if gallery is not None and ground_truth is not None:
         raise typer.BadParameter("a gallery takes its labels when it is built", param_hint="--ground-truth")
+    if gallery is not None:
+        options.check_encoding(precision, engine, batch_size)
     opened = api.open_prototypes(prototypes, device=device, half=fp16_index)
+    if model is not None:
+        api.check_model(model, opened.space)
     api.check_asked(opened, ranks=ranks, retrieval_at=at, reject=reject)
     encoder = None
     if gallery is not None:
@@ -182,8 +187,6 @@ def evaluate(
     else:
         found = pictures = options.open_source([source], ground_truth)
         api.check_labels(pictures, opened)
-        if model is not None:
-            api.check_model(model, opened.space)
         name = model or opened.space.model
         encoder = options.load_encoder(
             verbosity, name, device, precision, engine, batch_size, source=pictures, exif=exif,

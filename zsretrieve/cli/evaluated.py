@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 from zsretrieve.cli import output
 
 if TYPE_CHECKING:
-    from zsretrieve.results import Calibration, EvalReport, Interval, Rejection, Retrieval
+    from zsretrieve.results import Calibration, Confusion, EvalReport, Interval, Rejection, Retrieval
 
 _SHOWN_CONFUSIONS = 10
 _ALWAYS = (1, 5)
-# A fitted scale at the end of its range was not found but met: the loss still falls there.
-_FARTHEST = 99.0
 
 
 def as_json(report: EvalReport) -> dict[str, Any]:
@@ -115,9 +113,7 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
     elif report.confusions:
         wrong = output.table("true class", "taken for", "images", right=("images",))
         for confusion in report.confusions[:_SHOWN_CONFUSIONS]:
-            wrong.add_row(
-                output.cell(confusion.true_class), output.cell(confusion.predicted_class), str(confusion.count)
-            )
+            wrong.add_row(output.cell(confusion.true_class), output.cell(_other(confusion)), str(confusion.count))
         output.show(wrong, "most frequent confusions")
 
 
@@ -126,10 +122,16 @@ def between(interval: Interval) -> str:
     return f"{100 * interval.low:.2f} - {100 * interval.high:.2f} %"
 
 
+def _other(confusion: Confusion) -> str:
+    """The class that was given; by its number too where it has the name of the true one."""
+    same = confusion.true_class == confusion.predicted_class
+    return f"{confusion.predicted_class} #{confusion.predicted_id}" if same else confusion.predicted_class
+
+
 def _show_classes(report: EvalReport) -> None:
     most: dict[int, str] = {}
     for confusion in report.confusions:
-        most.setdefault(confusion.true_id, f"{confusion.predicted_class} ({confusion.count})")
+        most.setdefault(confusion.true_id, f"{_other(confusion)} ({confusion.count})")
     table = output.table("class", "recall", "95 % interval", "right", "most often taken for", right=("recall", "right"))
     for one in sorted(report.per_class, key=lambda c: (c.recall, c.class_id)):
         table.add_row(
@@ -150,10 +152,12 @@ def _show_retrieval(found: Retrieval) -> None:
 
 
 def _scales(found: Calibration) -> str:
-    if found.fitted_scale >= _FARTHEST * found.scale:
-        fitted = f"any scale from {found.fitted_scale:.4g} up"
-    else:
-        fitted = f"scale {found.fitted_scale:.4g}, fitted"
+    from zsretrieve.metrics import end_met
+
+    scale = f"{found.fitted_scale:.4g}"
+    fitted = {1: f"any scale from {scale} up", -1: f"any scale up to {scale}", 0: f"scale {scale}, fitted"}[
+        end_met(found)
+    ]
     some = "" if found.fitted_on is None else f" to {found.fitted_on} images"
     return f"{found.kind}, scale {found.scale:.4g}; {output.percent(found.fitted_error)} at {fitted}{some}"
 

@@ -74,7 +74,7 @@ def repair(
     from zsretrieve.store import manifest as passport
 
     verbosity = options.verbosity(context)
-    options.check_skipped(lost)
+    options.check_writable(lost, "--lost")
 
     def encoder() -> Encoder:
         name = model or passport.read_either(folder).space.model

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsretrieve.cli.output import Verbosity, note, working
+from zsretrieve.cli.output import SKIPPED_COLUMNS, Verbosity, note, working
 from zsretrieve.encoders.naming import DEFAULT_MODEL
+from zsretrieve.errors import OutputExistsError
 
 if TYPE_CHECKING:
     from zsretrieve.ports import Encoder
@@ -269,13 +272,36 @@ def reject(below: float | None, by: RejectBy | None, wanted: float | None = None
 
 def check_skipped(file: Path | None) -> None:
     """Raise before the work if the list of skipped images could not be written after it."""
-    check_writable(file, "--skipped")
+    check_writable(file, "--skipped", SKIPPED_COLUMNS)
 
 
-def check_writable(file: Path | None, option: str) -> None:
-    """Raise before the work if the file that an option names could not be written after it."""
-    if file is not None and not (file.parent.is_dir() and not file.is_dir()):
-        raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint=option)
+def check_writable(file: Path | None, option: str, columns: Sequence[str] = ()) -> None:
+    """Raise before the work if the file that an option names could not be written after it.
+
+    Where the columns of a list are told, only an earlier list with these is replaced.
+    """
+    if file is None:
+        return
+    if not file.parent.is_dir() or file.is_dir():
+        what = "it is a folder" if file.is_dir() else "no such folder"
+        raise typer.BadParameter(f"'{file}' cannot be written: {what}", param_hint=option)
+    # What is no regular file, such as /dev/stderr, holds nothing to be lost.
+    if columns and file.is_file() and file.stat().st_size:
+        head = ",".join(columns).encode()
+        with open(file, "rb") as there:
+            if there.read(len(head) + 2).rstrip(b"\r\n") != head:
+                raise OutputExistsError(
+                    f"'{file}' exists and is no list that {option} has written, so it is left alone",
+                    hint="Give another file.",
+                )
+
+
+def check_apart(files: Mapping[str, Path | None]) -> None:
+    """Outputs that are one file, or one of them in the folder of another, are wrong usage: the last would win."""
+    given = [(option, file.resolve()) for option, file in files.items() if file is not None]
+    for (option, file), (other, place) in itertools.permutations(given, 2):
+        if place == file or place in file.parents:
+            raise typer.BadParameter(f"'{files[option]}' is written by {other} already", param_hint=option)
 
 
 def check_where(where: str | None, gallery: Gallery | None) -> None:
@@ -289,6 +315,16 @@ def check_reading(gallery: Gallery | None, *, exif: bool, max_megapixels: float 
     given = {"--no-exif": not exif, "--max-megapixels": max_megapixels is not None, "--fast-decode": fast_decode}
     for name in (name for name, asked in given.items() if asked and gallery is not None):
         raise typer.BadParameter("the images of a gallery were read when it was built", param_hint=name)
+
+
+def check_encoding(precision: Precision, engine: Engine, batch_size: int | None) -> None:
+    """Where nothing is encoded, to say how is wrong usage."""
+    given = {
+        "--precision": precision is not Precision.AUTO, "--engine": engine is not Engine.AUTO,
+        "--batch-size": batch_size is not None,
+    }  # fmt: skip
+    for name in (name for name, asked in given.items() if asked):
+        raise typer.BadParameter("nothing is encoded, the gallery has its vectors already", param_hint=name)
 
 
 def open_gallery_at(where: list[str], device: str = "auto", *, half: bool = False) -> Gallery | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from zsretrieve.records import Skipped
     from zsretrieve.verbs.encode import OnProgress
 
+SKIPPED_COLUMNS = ("path", "reason")
+
 # A pipe has no width; a table in it must not be cut to that of a small terminal.
 _PIPE_WIDTH = 160
 
@@ -199,7 +201,7 @@ def report_skipped(verbosity: Verbosity, skipped: Sequence[Skipped], file: Path 
         try:
             with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
                 writer = csv.writer(handle)
-                writer.writerow(["path", "reason"])
+                writer.writerow(SKIPPED_COLUMNS)
                 writer.writerows([s.path, s.reason] for s in skipped)
         except OSError as error:
             raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error

@@ -28,11 +28,12 @@ class Kind:
 
 
 def check_output(out: Path, kind: Kind, *, force: bool) -> None:
-    """Raise OutputExistsError unless an export may be written to ``out``.
+    """Raise OutputExistsError unless an export may be written to ``out``, IndexFolderError if nothing could be.
 
     With ``force`` an export of the same kind is replaced. An empty folder is no obstacle to a folder; anything else
     is never touched.
     """
+    _check_place(out, kind)
     if not os.path.lexists(out) or (kind.is_folder and out.is_dir() and not any(out.iterdir())):
         return
     if not kind.is_ours(out):
@@ -41,6 +42,15 @@ def check_output(out: Path, kind: Kind, *, force: bool) -> None:
         )
     if not force:
         raise OutputExistsError(f"there already is {kind.one} at '{out}'", hint="Replace it with --force.")
+
+
+def _check_place(out: Path, kind: Kind) -> None:
+    """Folders that are not there will be made; the first that is must be one to write in."""
+    there = next((path for path in Path(os.path.realpath(out)).parents if os.path.lexists(path)), Path("/"))
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return
+    why = f"no permission to write in '{there}'" if there.is_dir() else f"'{there}' is no folder"
+    raise IndexFolderError(f"the {kind.name} cannot be written to '{out}': {why}", hint="Give another path.")
 
 
 @contextlib.contextmanager

@@ -69,6 +69,16 @@ def _figures(report: EvalReport) -> _Table:
     rows.append(("mean_per_class_recall", report.mean_per_class_recall, mean.low, mean.high, n_classes))
     if (merged := report.merged) is not None:
         rows.append(("prec@1_merged", merged.prec_at_1, merged.interval.low, merged.interval.high, report.n_scored))
+    if (found := report.calibration) is not None:
+        rows += [
+            (name, value, "", "", report.n_scored)
+            for name, value in (
+                ("calibration_error", found.error),
+                ("calibration_error_fitted", found.fitted_error),
+                ("negative_log_likelihood", found.loss),
+                ("negative_log_likelihood_fitted", found.fitted_loss),
+            )
+        ]
     if (told := report.rejection) is not None:
         interval = told.interval
         ends = ("", "") if interval is None else (interval.low, interval.high)
@@ -77,6 +87,10 @@ def _figures(report: EvalReport) -> _Table:
     if (other := report.retrieval) is not None:
         mean = other.interval
         rows.append(("mean_average_precision", other.mean_average_precision, mean.low, mean.high, n_classes))
+        for name, at in (("precision", other.precision_at), ("recall", other.recall_at)):
+            rows += [(f"{name}@{k}", value, "", "", n_classes) for k, value in at.items()]
+    counts = (("skipped", len(report.skipped)), ("unlabelled", report.unlabelled), ("drawn", report.n_drawn))
+    rows += [(name, count, "", "", "") for name, count in counts]
     return ("figure", "value", "low", "high", "n"), rows
 
 

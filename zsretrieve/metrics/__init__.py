@@ -1,6 +1,7 @@
 """Scores to figures: pure functions over arrays."""
 
 from zsretrieve.metrics.calibration import (
+    end_met,
     expected_calibration_error,
     fit_sigmoid_scale,
     fit_softmax_scale,
@@ -19,6 +20,7 @@ __all__ = [
     "average_precision",
     "bootstrap_mean",
     "coverage_curve",
+    "end_met",
     "expected_calibration_error",
     "fit_sigmoid_scale",
     "fit_softmax_scale",

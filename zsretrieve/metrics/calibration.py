@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.errors import ShapeError
-from zsretrieve.results import Bin
+from zsretrieve.results import Bin, Calibration
 from zsretrieve.vectors import Scores
 
 N_BINS = 15
 # A fitted scale is looked for from a hundredth of the model's own to a hundred times it.
 FARTHEST = 100.0
 
+# From so near an end of that range on, the end was met rather than a minimum found.
+_NEARLY = 0.99
 _CHUNK_ELEMENTS = 1 << 20
 
 
@@ -122,6 +124,14 @@ def fit_sigmoid_scale(logits: NDArray[np.float64], correct: NDArray[np.bool_], s
     scale : float
     """
     return scale * _best_factor(lambda factor: sigmoid_loss(factor * logits, correct))
+
+
+def end_met(found: Calibration) -> int:
+    """1 where the loss still falls at the greatest scale that is looked at, -1 at the least, 0 at a minimum between."""
+    factor = found.fitted_scale / found.scale
+    if factor >= _NEARLY * FARTHEST:
+        return 1
+    return -1 if factor <= 1 / (_NEARLY * FARTHEST) else 0
 
 
 def _best_factor(loss: Callable[[float], float]) -> float:

@@ -38,26 +38,35 @@ def probabilities(scores: Scores, head: Head, log_normaliser: NDArray[Any] | Non
         case ScoreHead.SOFTMAX:
             if log_normaliser is None:
                 raise ShapeError("a softmax needs the normaliser over all classes")
-            # Scores and normaliser come from different float32 products, so their ratio may pass 1 by rounding.
+            # Their ratio may pass 1 by rounding.
             return np.asarray(np.minimum(np.exp(logits - np.asarray(log_normaliser)[:, None]), 1.0))
 
 
-def log_normaliser(queries: Vectors, prototypes: Vectors, head: Head) -> NDArray[np.float64]:
+def log_normaliser(queries: Vectors, prototypes: Vectors, head: Head, best: Scores) -> NDArray[np.float64]:
     """Log of the softmax denominator over all classes, in bounded memory.
+
+    Products in float32 are off by some 1e-7, which a scale of thousands makes large. So they tell only how far each
+    class is behind the best, whose own score is known; near it, where it matters, they are off together.
 
     Parameters
     ----------
     queries : float32 of shape (n, dim), unit rows
     prototypes : float32 of shape (n_classes, dim), unit rows
+    head : Head
+    best : float32 of shape (n,)
+        The greatest score of each query, as a search gives it.
 
     Returns
     -------
     float64 of shape (n,)
     """
-    out = np.empty(len(queries), dtype=np.float64)
+    if best.shape != queries.shape[:1]:
+        raise ShapeError(f"{best.shape} best scores do not fit {len(queries)} queries")
+    behind = np.empty(len(queries), dtype=np.float64)
     step = max(1, _CHUNK_ELEMENTS // max(1, len(prototypes)))
     for start in range(0, len(queries), step):
-        logits = head.scale * (queries[start : start + step] @ prototypes.T).astype(np.float64) + head.bias
-        top = logits.max(axis=1)
-        out[start : start + step] = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-    return out
+        products = (queries[start : start + step] @ prototypes.T).astype(np.float64)
+        products -= products.max(axis=1, keepdims=True)
+        behind[start : start + step] = np.log(np.exp(head.scale * products).sum(axis=1))
+    found: NDArray[np.float64] = head.scale * best.astype(np.float64) + head.bias + behind
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zsretrieve.metrics import wilson
+from zsretrieve.metrics import end_met, wilson
 from zsretrieve.records import Skipped
 from zsretrieve.reports.advice import Asked, Case, advise
 from zsretrieve.reports.choosing import Choice, Pair
@@ -21,6 +21,8 @@ FORMAT, VERSION = "zsretrieve-report", 1
 
 # The page lists no more than these; the command line writes all of them as CSV.
 _CLASSES, _CONFUSIONS, _SKIPPED, _NAMES = 2000, 100, 50, 100
+# So many classes of highest recall, and of lowest, stand beside each other.
+FEW_CLASSES = 12
 
 
 def as_content(
@@ -42,6 +44,7 @@ def as_content(
     """
     occurring = {score.class_id for score in report.per_class}
     empty = [name for class_id, name in enumerate(run.class_names) if class_id not in occurring]
+    per_class = _per_class(report)
     problems = Counter(made.problem for made in pictures.values() if made.problem is not None)
     content = {
         "format": FORMAT,
@@ -54,13 +57,16 @@ def as_content(
         "where": report.where,
         "figures": _figures(report),
         "advice": [asdict(advice) for advice in advise(Case(report, run.class_names, asked))],
-        "per_class": _per_class(report),
+        "per_class": per_class[:_CLASSES],
+        "highest": per_class[: -FEW_CLASSES - 1 : -1],
         "n_classes_left_out": max(0, len(report.per_class) - _CLASSES),
         "classes_without_images": empty[:_NAMES],
         "n_classes_without_images": len(empty),
         "confusions": [asdict(confusion) for confusion in report.confusions[:_CONFUSIONS]],
         "n_confusions": len(report.confusions),
-        "calibration": None if report.calibration is None else asdict(report.calibration),
+        "calibration": None
+        if report.calibration is None
+        else {**asdict(report.calibration), "end_met": end_met(report.calibration)},
         "coverage": {by: [asdict(point) for point in curve] for by, curve in report.coverage.items()},
         "rejection": None if report.rejection is None else asdict(report.rejection),
         "retrieval": _retrieval(report),
@@ -80,6 +86,8 @@ def _figures(report: EvalReport) -> dict[str, Any]:
         "n_correct": report.n_correct,
         "n_skipped": len(report.skipped),
         "n_unlabelled": report.unlabelled,
+        "n_drawn": report.n_drawn,
+        "shots_included": report.shots_included,
         "n_classes": report.n_classes,
         "n_classes_scored": len(report.per_class),
         "prec_at": [
@@ -114,7 +122,7 @@ def _per_class(report: EvalReport) -> list[dict[str, Any]]:
             "taken_for": None if (other := most.get(score.class_id)) is None else other.predicted_class,
             "taken_for_count": 0 if other is None else other.count,
         }
-        for score in ordered[:_CLASSES]
+        for score in ordered
     ]
 
 

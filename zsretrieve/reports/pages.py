@@ -15,7 +15,7 @@ from zsretrieve.exchange.output import Kind, replacing
 from zsretrieve.reports import plots as drawing
 from zsretrieve.reports.advice import Asked
 from zsretrieve.reports.choosing import choose
-from zsretrieve.reports.content import as_content
+from zsretrieve.reports.content import FEW_CLASSES, as_content
 from zsretrieve.reports.look import STYLE, environment, file_text, markup
 from zsretrieve.reports.plots import Plot
 from zsretrieve.reports.thumbnails import thumbnails
@@ -26,7 +26,6 @@ PICTURES = 120
 _GENERATOR = "zsretrieve evaluate --report"
 _MARK = f'<meta name="generator" content="{_GENERATOR}">'
 _MARK_WITHIN = 1024
-_FEW_CLASSES = 12
 _POINTS = 20
 
 
@@ -87,7 +86,7 @@ def write_report(
     asked : Asked, optional
         The names of source and prototypes, for the commands that the page proposes.
     pictures : int
-        At most so many are shown, as JPEG of at most 192 x 192 pixels: 5 to 15 kB each in the page.
+        At most so many are shown, as JPEG of at most 192 x 192 pixels: 5 to 25 kB each in the page.
     exif : bool
         Turn pictures upright, as they were when they were encoded.
     max_pixels : int, optional
@@ -138,7 +137,7 @@ def _render(content: dict[str, Any], shown: dict[str, Any], drawn: dict[str, Plo
         plots=drawn or {},
         plots_missing=drawn is None,
         many=drawing.MANY_CLASSES,
-        few=_FEW_CLASSES,
+        few=FEW_CLASSES,
         generator=_GENERATOR,
         style=markup(f"{STYLE}{file_text('page.css')}"),
         script=markup(script),

@@ -180,7 +180,10 @@ def _coverage(figure: Figure, colours: _Colours, report: EvalReport) -> None:
             label=f"threshold {chosen.threshold:.4g} on {chosen.by}",
         )  # fmt: skip
         lowest = min(lowest, chosen.precision)
-    axes.set(xlim=(-0.02, 1.02), ylim=(max(-0.02, lowest - 0.1), 1.02))
+    shown = (max(-0.02, lowest - 0.1), 1.02)
+    axes.set(xlim=(-0.02, 1.02), ylim=shown)
+    # Room above the line is no accuracy above 100 %.
+    axes.set_yticks([tick for tick in axes.get_yticks() if shown[0] <= tick < 1.001])
     axes.set(xlabel="images that are answered", ylabel="of these right")
     axes.grid(visible=True, linewidth=0.8)
     axes.legend(loc="lower left", fontsize=9)

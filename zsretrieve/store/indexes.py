@@ -94,14 +94,19 @@ class Prototypes:
             scores[some], rows[some] = self.index.search(self.queries(vectors[some]), k)
         return scores, rows
 
-    def log_normaliser(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Log of the softmax denominator over all classes for each vector of the space, float64 of shape (n,)."""
+    def log_normaliser(self, vectors: Vectors, best: Scores) -> NDArray[np.float64]:
+        """Log of the softmax denominator over all classes for each vector of the space, float64 of shape (n,).
+
+        ``best`` is each one's greatest score, float32 of shape (n,), as ``search`` gives it.
+        """
         if not self.manifest.lifted:
-            return metrics.log_normaliser(vectors, self.vectors, self.manifest.head)
+            return metrics.log_normaliser(vectors, self.vectors, self.manifest.head, best)
         found = np.empty(len(vectors), dtype=np.float64)
         for start in range(0, len(vectors), _LIFTED_AT_ONCE):
             some = slice(start, start + _LIFTED_AT_ONCE)
-            found[some] = metrics.log_normaliser(self.queries(vectors[some]), self.vectors, self.manifest.head)
+            found[some] = metrics.log_normaliser(
+                self.queries(vectors[some]), self.vectors, self.manifest.head, best[some]
+            )
         return found
 
     def __repr__(self) -> str:

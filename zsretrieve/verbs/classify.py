@@ -49,7 +49,8 @@ def classify_vectors(vectors: Vectors, prototypes: Prototypes, k: int | None = N
     check_k(k, len(prototypes.index), "classes")
     scores, rows = prototypes.search(vectors, k)
     head = prototypes.manifest.head
-    total = prototypes.log_normaliser(vectors) if head.kind is ScoreHead.SOFTMAX else None
+    softmax = head.kind is ScoreHead.SOFTMAX
+    total = prototypes.log_normaliser(vectors, scores[:, 0]) if softmax else None
     chances = probabilities(scores, head, total)
     names = prototypes.prompts.class_names
     return [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +10,8 @@ from zsretrieve.metrics import coverage_curve, rejection, threshold_for
 from zsretrieve.results import Reject, Rejection, Run
 
 WAYS = ("probability", "margin")
+# Scores are from -1 to 1.
+_MOST = {"probability": 1, "margin": 2}
 
 
 def check(reject: Reject) -> None:
@@ -22,8 +22,9 @@ def check(reject: Reject) -> None:
         )
     if (reject.below is None) == (reject.wanted is None):
         raise RankError("either a threshold or a wanted precision rejects images", hint="Give one of the two.")
-    if reject.below is not None and not math.isfinite(reject.below):
-        raise RankError(f"the threshold {reject.below} is no {reject.by}", hint="Give a number from 0 to 1.")
+    most = _MOST[reject.by]
+    if reject.below is not None and not 0 <= reject.below <= most:
+        raise RankError(f"the threshold {reject.below:g} is no {reject.by}", hint=f"Give a number from 0 to {most}.")
     if reject.wanted is not None and not 0 < reject.wanted <= 1:
         raise RankError(
             f"the wanted precision {reject.wanted} is no fraction", hint="Give a number above 0 and at most 1."

@@ -60,7 +60,7 @@ def scored(labelled: Labelled, prototypes: Prototypes, k: int) -> tuple[Run, Cal
     passed = _passed(labelled, prototypes, k, heads)
     best = passed.run.scores[:, :1]
     top = [probabilities(best, head, total)[:, 0] for head, total in zip(heads, passed.normalisers, strict=True)]
-    # Scores and normalisers are rounded apart from one another, so a certain picture may miss 0 from below.
+    # By rounding a certain picture may miss 0 from below.
     losses = [
         float(np.maximum(0.0, total - head.scale * passed.of_truth - head.bias).mean())
         for head, total in zip(heads, passed.normalisers, strict=True)
@@ -106,9 +106,12 @@ def _passed(labelled: Labelled, prototypes: Prototypes, k: int, heads: tuple[Hea
         at = slice(start, start + step)
         part = prototypes.queries(labelled.vectors[at])
         scores[at], ranked[at] = prototypes.index.search(part, k)
-        of_truth[at] = np.einsum("nd,nd->n", part, prototypes.vectors[labelled.truth[at]], dtype=np.float64)
+        truth, best = labelled.truth[at], scores[at, 0]
+        exact = np.einsum("nd,nd->n", part, prototypes.vectors[truth], dtype=np.float64)
+        # Where the best class is the true one both are one number, whatever a search has rounded.
+        of_truth[at] = np.where(ranked[at, 0] == truth, best, exact)
         for row, head in enumerate(heads if softmax else ()):
-            normalisers[row, at] = log_normaliser(part, prototypes.vectors, head)
+            normalisers[row, at] = log_normaliser(part, prototypes.vectors, head, best)
     run = Run(
         paths=labelled.paths,
         digests=tuple(item.digest for item in labelled.items),
