@@ -145,13 +145,30 @@ def test_refused(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str,
         ("index", "prototypes", "x"),
         ("index", "prototypes", "x", "-c", "a,b", "--shots", "2"),
         ("index", "prototypes", "x", "--from-images", "gallery", "--templates", "raw"),
+        *(
+            ("index", "prototypes", "x", "-c", "a,b", *words)
+            for words in (
+                ("--seed", "0"),
+                ("--no-exif",),
+                ("--strict",),
+                ("--skipped", "y.csv"),
+                ("--max-megapixels", "9"),
+                ("--fast-decode",),
+                ("--batch-size", "8"),
+            )
+        ),
         ("probe", "gallery", "x", "--no-exif"),
+        ("probe", "gallery", "x", "--c", "1", "--validation", "0.2"),
+        ("fewshot", "curve", "gallery", "-p", "text", "--shots", "0", "--c", "1", "--validation", "0.3"),
+        ("fewshot", "curve", "gallery", "-p", "text", "--shots", "0", "--test", "gallery", "--held-out", "0.3"),
         ("fewshot", "curve", "gallery", "-p", "text", "--shots", "one"),
     ],
 )
 def test_wrong_usage(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     monkeypatch.chdir(world)
-    assert CliRunner().invoke(app, words).exit_code == 2
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert not (world / "x").exists()
 
 
 def test_a_plot_without_matplotlib_is_refused_first(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,47 @@ def test_a_folder_is_encoded_and_its_images_are_known_in_a_gallery(
     assert (again.n_scored, again.n_correct, again.n_drawn) == (2, report.n_correct, 4)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_the_gallery_of_the_images_is_not_replaced(tmp_path: Path, small_gallery: Path, link: bool) -> None:
+    out = tmp_path / "link" if link else small_gallery
+    if link:
+        out.symlink_to(small_gallery)
+    for make in (
+        lambda: api.train_probe(small_gallery, out, c=1.0, force=True),
+        lambda: api.build_image_prototypes(out, small_gallery, force=True),
+    ):
+        with pytest.raises(OutputExistsError, match="the gallery of the labelled images itself"):
+            make()
+    assert len(api.open_gallery(small_gallery).items) == 360
+
+
+def test_labels_are_put_into_templates_as_names(tmp_path: Path, scene_folder: Path) -> None:
+    """A template says "a red circle", not "a red_circle", and no synset id."""
+    for label, of in (("red_circle", "red circle"), ("blue_star", "blue star")):
+        shutil.copytree(scene_folder / of, tmp_path / "named" / label)
+    options = {"text_weight": 0.5, "templates": ["a {}"]}
+    made = api.build_image_prototypes(tmp_path / "p", tmp_path / "named", HashingEncoder(), **options)  # type: ignore[arg-type]
+    assert made.prototypes.prompts.prompts == (("a blue star",), ("a red circle",))
+    for label, of in (("n01443537", "red circle"), ("n01440764", "blue star")):
+        shutil.copytree(scene_folder / of, tmp_path / "ids" / label)
+    made = api.build_image_prototypes(tmp_path / "q", tmp_path / "ids", HashingEncoder(), **options)  # type: ignore[arg-type]
+    assert made.prototypes.prompts.prompts == (("a tench",), ("a goldfish",))
+    assert made.prototypes.prompts.class_keys == ("n01440764", "n01443537")
+    shutil.copytree(scene_folder / "red circle", tmp_path / "ids" / "n99999999")
+    with pytest.raises(ClassMappingError, match="is no name that could be put into a template"):
+        api.build_image_prototypes(tmp_path / "r", tmp_path / "ids", HashingEncoder(), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_similar_is_counted_on_other_images(tmp_path: Path, small_gallery: Path) -> None:
+    made = api.build_image_prototypes(tmp_path / "p", small_gallery, shots=2)
+    found = api.similar_classes(made.prototypes, gallery=small_gallery, pairs=3)
+    assert found.n_drawn == 240
+    assert {pair.confused.n_first for pair in found.pairs if pair.confused is not None} == {1}
+    probe = api.train_probe(small_gallery, tmp_path / "probe", shots=1, c=1.0)
+    with pytest.raises(SourceError, match="are a probe"):
+        api.similar_classes(probe.made.prototypes)
+
+
 def test_errors_come_before_anything_is_encoded(tmp_path: Path, scene_folder: Path, small_gallery: Path) -> None:
     with pytest.raises(SourceError, match="120 classes have fewer than 4 different images"):
         api.build_image_prototypes(tmp_path / "p", scene_folder, None, shots=4)

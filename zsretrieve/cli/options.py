@@ -278,6 +278,12 @@ def check_writable(file: Path | None, option: str) -> None:
         raise typer.BadParameter(f"'{file}' cannot be written: no such folder", param_hint=option)
 
 
+def given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, were it with its default value."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def check_where(where: str | None, gallery: Gallery | None) -> None:
     """A filter needs the items of a gallery; with another source it is wrong usage."""
     if where is not None and gallery is None:
