@@ -83,6 +83,7 @@ def test_a_probe(world: Path, run_cli: Run) -> None:
         assert sum(one["probability"] for one in row["predictions"]) == pytest.approx(1.0, abs=1e-5)
     assert all(row["predictions"][0]["class_name"] in row["path"] for row in rows), "it was fitted to these"
     told = run_cli("index", "info", "probe", cwd=world).stdout
+    assert "kept in step" not in told, "it has no source to be kept in step with"
     assert "3 x 34, Flat, with a bias" in told
     assert run_cli("index", "verify", "probe", cwd=world).returncode == 0
     exported = run_cli("index", "export", "probe", "out", "--as", "npy", cwd=world)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,20 @@ def test_a_prototype_is_the_mean_of_its_pictures() -> None:
     assert made.prototypes.manifest.templates_source == "mean of 5 images a class, seed 3"
     assert made.prototypes.prompts.prompts == ((),) * 4, "prompts had no part in it"
     assert made.prototypes.class_queries is made.prototypes.vectors
+
+
+def test_the_images_are_not_copied_all_at_once() -> None:
+    vectors, truth = clusters(100, 100, 64)
+    rows = np.random.default_rng(0).permutation(len(truth))
+    tracemalloc.start()
+    pooled = pool_images(vectors, truth[rows], 101, rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < vectors.nbytes / 2
+    assert np.allclose(
+        pooled[:100], unit_rows(vectors.astype(np.float64).reshape(100, 100, 64).mean(axis=1)), atol=1e-7
+    )
+    assert not pooled[100].any()
 
 
 def test_images_that_were_not_drawn_change_nothing() -> None:
