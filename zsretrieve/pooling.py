@@ -41,7 +41,7 @@ def pool_prompts(vectors: Vectors, groups: Sequence[Sequence[int]]) -> Vectors:
     return unit_rows(pooled)
 
 
-def pool_images(vectors: Vectors, class_ids: Rows, n_classes: int) -> NDArray[np.float32]:
+def pool_images(vectors: Vectors, class_ids: Rows, n_classes: int, rows: Rows | None = None) -> NDArray[np.float32]:
     """The mean of the unit vectors of each class's pictures, L2-normalised: the multi-shot counterpart of prompts.
 
     Parameters
@@ -49,6 +49,8 @@ def pool_images(vectors: Vectors, class_ids: Rows, n_classes: int) -> NDArray[np
     vectors : float32 of shape (n, dim), unit rows
     class_ids : int64 of shape (n,)
     n_classes : int
+    rows : int64 of shape (m,), optional
+        Of these pictures only, whose vectors are copied class by class; ``class_ids`` are then theirs.
 
     Returns
     -------
@@ -61,9 +63,11 @@ def pool_images(vectors: Vectors, class_ids: Rows, n_classes: int) -> NDArray[np
         If the pictures of a class cancel out.
     """
     pooled = np.zeros((n_classes, vectors.shape[1]), dtype=np.float32)
-    present = np.unique(class_ids)
+    by_class = np.argsort(class_ids, kind="stable")
+    present, firsts = np.unique(class_ids[by_class], return_index=True)
     if len(present):
-        pooled[present] = pool_prompts(vectors, [np.flatnonzero(class_ids == c).tolist() for c in present])
+        groups = np.split(by_class if rows is None else rows[by_class], firsts[1:])
+        pooled[present] = unit_rows(np.stack([vectors[group].mean(axis=0, dtype=np.float64) for group in groups]))
     return pooled
 
 

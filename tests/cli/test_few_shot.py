@@ -83,6 +83,7 @@ def test_a_probe(world: Path, run_cli: Run) -> None:
         assert sum(one["probability"] for one in row["predictions"]) == pytest.approx(1.0, abs=1e-5)
     assert all(row["predictions"][0]["class_name"] in row["path"] for row in rows), "it was fitted to these"
     told = run_cli("index", "info", "probe", cwd=world).stdout
+    assert "kept in step" not in told, "it has no source to be kept in step with"
     assert "3 x 34, Flat, with a bias" in told
     assert run_cli("index", "verify", "probe", cwd=world).returncode == 0
     exported = run_cli("index", "export", "probe", "out", "--as", "npy", cwd=world)
@@ -145,13 +146,30 @@ def test_refused(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str,
         ("index", "prototypes", "x"),
         ("index", "prototypes", "x", "-c", "a,b", "--shots", "2"),
         ("index", "prototypes", "x", "--from-images", "gallery", "--templates", "raw"),
+        *(
+            ("index", "prototypes", "x", "-c", "a,b", *words)
+            for words in (
+                ("--seed", "0"),
+                ("--no-exif",),
+                ("--strict",),
+                ("--skipped", "y.csv"),
+                ("--max-megapixels", "9"),
+                ("--fast-decode",),
+                ("--batch-size", "8"),
+            )
+        ),
         ("probe", "gallery", "x", "--no-exif"),
+        ("probe", "gallery", "x", "--c", "1", "--validation", "0.2"),
+        ("fewshot", "curve", "gallery", "-p", "text", "--shots", "0", "--c", "1", "--validation", "0.3"),
+        ("fewshot", "curve", "gallery", "-p", "text", "--shots", "0", "--test", "gallery", "--held-out", "0.3"),
         ("fewshot", "curve", "gallery", "-p", "text", "--shots", "one"),
     ],
 )
 def test_wrong_usage(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
     monkeypatch.chdir(world)
-    assert CliRunner().invoke(app, words).exit_code == 2
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert not (world / "x").exists()
 
 
 def test_a_plot_without_matplotlib_is_refused_first(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from zsretrieve.cli.app import app
 from zsretrieve.demo import scenes
 from zsretrieve.encoders import remembered
 from zsretrieve.encoders.hashing import HashingEncoder
+from zsretrieve.errors import ZsRetrieveError
 from zsretrieve.ports import Encoder
 
 SETS = ("-t", "raw", "-t", "standard", "-t", "scenes")
@@ -189,7 +190,7 @@ def test_prompts_are_kept_unless_that_is_not_wanted(
 
 
 def test_what_cannot_be_asked_is_told_before_a_model_is_loaded(
-    world: Path, scene_folder: Path, tmp_path: Path, run_cli: Run, hashing_encoder: HashingEncoder
+    world: Path, scene_folder: Path, tmp_path: Path, hashing_encoder: HashingEncoder
 ) -> None:
     scenes.draw(scenes.single("red circle", random.Random(1))).save(tmp_path / "one.png")
     api.build_gallery(tmp_path, tmp_path / "unlabelled", hashing_encoder)
@@ -210,15 +211,18 @@ def test_what_cannot_be_asked_is_told_before_a_model_is_loaded(
         (("similar", "-c", "red circle,blue star", "--gallery", gallery), "118 of 120 labels are no class"),
         (("similar", "-c", "cat,", "-m", "demo"), "one class alone"),
     ):
-        done = run_cli("prompts", *words)
-        assert (done.returncode, done.stdout) == (1, ""), words
-        assert message in done.stderr, words
-        assert "hint: " in done.stderr
+        done = CliRunner().invoke(app, ["prompts", *map(str, words)])
+        assert isinstance(done.exception, ZsRetrieveError), words
+        assert message in done.exception.message, words
+        assert done.exception.hint
+        assert done.stdout == ""
     for words in (
         ("compare", gallery, "-c", "scenes", "-p", world / "prototypes"),
         ("select", gallery, "--out", tmp_path / "no" / "x.txt"),
+        ("select", gallery, "--out", tmp_path / "x.txt", "--halves", tmp_path / "x.txt"),
+        ("select", gallery, "-t", tmp_path / "edge.json", "--out", tmp_path / "edge.json"),
         ("similar",),
         ("similar", world / "prototypes", "-t", "raw"),
         ("similar", world / "prototypes", "--where", "id = 1"),
     ):
-        assert run_cli("prompts", *words).returncode == 2, words
+        assert CliRunner().invoke(app, ["prompts", *map(str, words)]).exit_code == 2, words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,20 @@ def test_a_prototype_is_the_mean_of_its_pictures() -> None:
     assert made.prototypes.manifest.templates_source == "mean of 5 images a class, seed 3"
     assert made.prototypes.prompts.prompts == ((),) * 4, "prompts had no part in it"
     assert made.prototypes.class_queries is made.prototypes.vectors
+
+
+def test_the_images_are_not_copied_all_at_once() -> None:
+    vectors, truth = clusters(100, 100, 64)
+    rows = np.random.default_rng(0).permutation(len(truth))
+    tracemalloc.start()
+    pooled = pool_images(vectors, truth[rows], 101, rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < vectors.nbytes / 2
+    assert np.allclose(
+        pooled[:100], unit_rows(vectors.astype(np.float64).reshape(100, 100, 64).mean(axis=1)), atol=1e-7
+    )
+    assert not pooled[100].any()
 
 
 def test_images_that_were_not_drawn_change_nothing() -> None:
@@ -142,6 +157,47 @@ def test_a_folder_is_encoded_and_its_images_are_known_in_a_gallery(
     assert (report.n_scored, report.n_drawn) == (2, 4)
     again = api.evaluate(tmp_path / "photos", made.prototypes, HashingEncoder())
     assert (again.n_scored, again.n_correct, again.n_drawn) == (2, report.n_correct, 4)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_gallery_of_the_images_is_not_replaced(tmp_path: Path, small_gallery: Path, link: bool) -> None:
+    out = tmp_path / "link" if link else small_gallery
+    if link:
+        out.symlink_to(small_gallery)
+    for make in (
+        lambda: api.train_probe(small_gallery, out, c=1.0, force=True),
+        lambda: api.build_image_prototypes(out, small_gallery, force=True),
+    ):
+        with pytest.raises(OutputExistsError, match="the gallery of the labelled images itself"):
+            make()
+    assert len(api.open_gallery(small_gallery).items) == 360
+
+
+def test_labels_are_put_into_templates_as_names(tmp_path: Path, scene_folder: Path) -> None:
+    """A template says "a red circle", not "a red_circle", and no synset id."""
+    for label, of in (("red_circle", "red circle"), ("blue_star", "blue star")):
+        shutil.copytree(scene_folder / of, tmp_path / "named" / label)
+    options = {"text_weight": 0.5, "templates": ["a {}"]}
+    made = api.build_image_prototypes(tmp_path / "p", tmp_path / "named", HashingEncoder(), **options)  # type: ignore[arg-type]
+    assert made.prototypes.prompts.prompts == (("a blue star",), ("a red circle",))
+    for label, of in (("n01443537", "red circle"), ("n01440764", "blue star")):
+        shutil.copytree(scene_folder / of, tmp_path / "ids" / label)
+    made = api.build_image_prototypes(tmp_path / "q", tmp_path / "ids", HashingEncoder(), **options)  # type: ignore[arg-type]
+    assert made.prototypes.prompts.prompts == (("a tench",), ("a goldfish",))
+    assert made.prototypes.prompts.class_keys == ("n01440764", "n01443537")
+    shutil.copytree(scene_folder / "red circle", tmp_path / "ids" / "n99999999")
+    with pytest.raises(ClassMappingError, match="is no name that could be put into a template"):
+        api.build_image_prototypes(tmp_path / "r", tmp_path / "ids", HashingEncoder(), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_similar_is_counted_on_other_images(tmp_path: Path, small_gallery: Path) -> None:
+    made = api.build_image_prototypes(tmp_path / "p", small_gallery, shots=2)
+    found = api.similar_classes(made.prototypes, gallery=small_gallery, pairs=3)
+    assert found.n_drawn == 240
+    assert {pair.confused.n_first for pair in found.pairs if pair.confused is not None} == {1}
+    probe = api.train_probe(small_gallery, tmp_path / "probe", shots=1, c=1.0)
+    with pytest.raises(SourceError, match="are a probe"):
+        api.similar_classes(probe.made.prototypes)
 
 
 def test_errors_come_before_anything_is_encoded(tmp_path: Path, scene_folder: Path, small_gallery: Path) -> None:

@@ -35,7 +35,8 @@ def trained(some: Labelled, **options: object) -> TrainedProbe:
 
 
 def sklearn_s(some: Labelled, c: float) -> LogisticRegression:
-    return LogisticRegression(C=c, max_iter=1000).fit(some.vectors.astype(np.float64), some.truth)
+    wide = some.vectors.astype(np.float64)
+    return LogisticRegression(C=c, max_iter=1000, tol=probing._tolerance(wide, some.truth)).fit(wide, some.truth)
 
 
 @settings(deadline=None)
@@ -74,6 +75,31 @@ def test_predictions_and_probabilities_are_scikit_learn_s(n_classes: int, each: 
     assert certain.mean() > 0.99
     said = np.array([row[0].class_id for row in found])
     assert np.array_equal(said[certain], reference.predict(other.astype(np.float64))[certain])
+
+
+@pytest.mark.parametrize("c", [0.1, 10.0])
+def test_many_classes_of_near_images_are_trained_too(c: float) -> None:
+    """With scikit-learn's own tolerance the first derivatives pass for none, and all weights stay zero."""
+    n_classes = 250
+    vectors, truth = clusters(n_classes, 2, 128, noise=1.0)
+    common = np.zeros(128)
+    common[0] = 40.0
+    some = labelled(unit_rows(common + vectors), truth)
+    wide = some.vectors.astype(np.float64)
+    assert not LogisticRegression(C=c).fit(wide, truth).coef_.any()
+    strict = LogisticRegression(C=c, max_iter=1000, tol=1e-9).fit(wide, truth)
+    found = probing.fit(some.vectors, some.truth, c)
+    expected = strict.coef_ - strict.coef_.mean(axis=0)
+    assert np.abs(found.weights - expected).max() < 0.03 * np.abs(expected).max()
+    rows = trained(some, c=c).made.prototypes.search(some.vectors, 1)[1][:, 0]
+    assert (rows == strict.predict(wide)).mean() > 0.99
+
+
+def test_images_that_are_all_alike_are_trained_on_nonetheless() -> None:
+    rows = unit_rows(np.ones((4, 3)))
+    some = labelled(rows, [0, 0, 1, 1])
+    made = trained(some, c=1.0).made.prototypes
+    assert made.search(rows, 1)[1][:, 0].tolist() == [0, 0, 0, 0]
 
 
 def test_a_large_bias_keeps_its_precision() -> None:
@@ -204,6 +230,8 @@ def test_a_fit_that_does_not_converge_is_told(monkeypatch: pytest.MonkeyPatch) -
     [
         ({"c": 0.0}, "0.0 is no inverse strength"),
         ({"c": float("nan")}, "nan is no inverse strength"),
+        ({"c": 1e-320}, "1e-320 is no inverse strength"),
+        ({"c": 1e300}, "1e.300 is no inverse strength"),
         ({"validation": 1.0}, "1.0 is no share"),
         ({"shots": 13}, "fewer than 13"),
     ],

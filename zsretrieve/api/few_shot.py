@@ -9,8 +9,10 @@ from pathlib import Path
 from zsretrieve.api.asking import refuse_filter, refuse_skips
 from zsretrieve.api.building import read_prompts
 from zsretrieve.api.finding import open_source
+from zsretrieve.api.lab_inputs import names_of_labels
 from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, cpu_backend, is_index, open_gallery, open_prototypes
+from zsretrieve.errors import OutputExistsError
 from zsretrieve.ports import Encoder
 from zsretrieve.records import Encoding, Head, PromptSet
 from zsretrieve.sources import Source
@@ -87,6 +89,7 @@ def build_image_prototypes(
     """
     folders.check_output(Path(out), force=force)
     found = _opened(source, ground_truth)
+    _check_not_replaced(Path(out), found)
     prompts = few_shot_classes(found, classes, templates, where=where, prompted=text_weight is not None)
     check_shots(found, prompts, shots, allow_fewer=allow_fewer, fill=text_weight is not None, where=where)
     if encoder is None and isinstance(found, Source):
@@ -136,6 +139,7 @@ def train_probe(
     """
     folders.check_output(Path(out), force=force)
     found = _opened(source, ground_truth)
+    _check_not_replaced(Path(out), found)
     prompts = few_shot_classes(found, classes, where=where)
     check_shots(found, prompts, shots, allow_fewer=allow_fewer, where=where)
     _probing.check_probe(len(prompts.class_names), c, validation)
@@ -222,7 +226,10 @@ def few_shot_classes(
     where: str | None = None,
     prompted: bool = False,
 ) -> PromptSet:
-    """The classes that are asked for, or else those of the labels that occur, which have prompts if ``prompted``."""
+    """The classes that are asked for, or else those of the labels that occur, which have prompts if ``prompted``.
+
+    Raises ClassMappingError if the labels are to be put into templates, and are no names.
+    """
     if isinstance(classes, PromptSet):
         return classes
     if classes is not None:
@@ -230,8 +237,15 @@ def few_shot_classes(
     of_labels = _few_shot.classes_of_labels(_labels(found, where))
     if not prompted:
         return of_labels
-    prompts = read_prompts(of_labels.class_names, templates)
-    return replace(prompts, class_keys=of_labels.class_keys, classes_source=of_labels.classes_source)
+    named = names_of_labels(of_labels.class_names)
+    if any(named.keys):
+        # Of all classes of the set those that occur.
+        some = [row for row, key in enumerate(named.keys) if key in of_labels.class_names]
+        named = replace(
+            named, names=tuple(named.names[row] for row in some), keys=tuple(named.keys[row] for row in some)
+        )
+    prompts = read_prompts(named.names, templates)
+    return replace(prompts, class_keys=named.keys, classes_source=of_labels.classes_source)
 
 
 def check_shots(
@@ -276,6 +290,14 @@ def label_pictures(
     labelled = labelled_source(encoded, found.root, prompts, encoder.space)
     encoding = replace(encoder.encoding, exif=exif, decoding=FAST if fast_decode else EXACT)
     return LabelledPictures(labelled, encoder.head, encoding, found.where or found.root or "images named one by one")
+
+
+def _check_not_replaced(out: Path, found: Source | Gallery) -> None:
+    """Raise OutputExistsError if the gallery of the pictures would be lost to what is made of it."""
+    if isinstance(found, Gallery) and found.folder is not None and out.exists() and out.samefile(found.folder):
+        raise OutputExistsError(
+            f"'{out}' is the gallery of the labelled images itself", hint="Give another output folder."
+        )
 
 
 def _labels(found: Source | Gallery, where: str | None) -> list[str | None]:

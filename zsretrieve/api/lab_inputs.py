@@ -66,6 +66,15 @@ def lab_classes(gallery: Gallery, classes: Classes | Prototypes = None) -> Class
             "none of the images of the gallery has a label",
             hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
         )
+    return names_of_labels(labels)
+
+
+def names_of_labels(labels: Sequence[str]) -> ClassList:
+    """What labels are called in a text: themselves, underscores read as spaces; or where all of them are synset ids of
+    ImageNet-1k, its classes.
+
+    Raises ClassMappingError if they are no names.
+    """
     if all(_SYNSET.fullmatch(label) for label in labels):
         known = _prompts.read_classes(_OF_SYNSETS, wiring.provide)
         if set(labels) <= set(known.keys):
@@ -74,7 +83,7 @@ def lab_classes(gallery: Gallery, classes: Classes | Prototypes = None) -> Class
         if _SYNSET.fullmatch(label) or _NUMBER.fullmatch(label) or not label.strip("_ "):
             raise ClassMappingError(
                 f"the label '{label}' is no name that could be put into a template",
-                hint="Name the classes: --classes SET or FILE, with a key for each name, or --prototypes INDEX.",
+                hint="Name the classes: --classes SET or FILE, with a key for each name.",
             )
     names = dict.fromkeys(" ".join(label.replace("_", " ").split()) for label in labels)
     return ClassList(tuple(names), (None,) * len(names), "labels of the gallery")

@@ -14,14 +14,15 @@ from zsretrieve import wiring
 from zsretrieve.api.lab_inputs import Classes, lab_classes, lab_gallery
 from zsretrieve.api.models import load_encoder
 from zsretrieve.api.opening import PathLike, cpu_backend
-from zsretrieve.errors import PromptError
+from zsretrieve.errors import PromptError, SourceError
 from zsretrieve.ports import Encoder, PromptMemory
 from zsretrieve.prompts import ClassList
 from zsretrieve.records import PromptSet
-from zsretrieve.store.indexes import Gallery, Prototypes, check_same_space
+from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.verbs import prompt_lab as _lab
 from zsretrieve.verbs import prompt_select as _select
 from zsretrieve.verbs import similar as _similar
+from zsretrieve.verbs.evaluate import take_labelled
 from zsretrieve.verbs.halves import halves
 from zsretrieve.verbs.labelled import Labelled, labelled_gallery
 from zsretrieve.verbs.prompt_lab import Comparison, Ranking, Sensitivity
@@ -203,20 +204,26 @@ def similar_classes(
 ) -> Similar:
     """The most similar pairs of prototypes, and the nearest class of each class.
 
-    With a labelled gallery, also how many of its pictures are taken for the other class; ``where`` filters them.
+    With a labelled gallery, also how many of its pictures are taken for the other class; ``where`` filters them, and
+    those that the prototypes were made from are left out.
 
     Raises
     ------
     RankError
         If there are fewer than two classes, or no pair is asked for.
     SpaceMismatchError, SourceError, ClassMappingError, FilterError
-        If the gallery is of another space, empty, without labels, or of other classes; or by the filter.
+        If the gallery is of another space, empty, without labels, or of other classes; or by the filter; or if the
+        prototypes are a probe, whose rows have a bias and no cosine similarity.
     """
+    if prototypes.manifest.lifted:
+        raise SourceError(
+            "these prototypes are a probe, whose rows have a bias, so that they have no cosine similarity",
+            hint="Give prototypes of text, or means of images.",
+        )
     labelled = None
     if gallery is not None:
         opened = lab_gallery(gallery)
-        check_same_space(opened.space, "the gallery", prototypes.space, "the prototype index")
-        labelled = labelled_gallery(opened, prototypes.prompts, where=where)
+        labelled = take_labelled(opened, prototypes, where=where)
     return _similar.similar(
         prototypes.vectors, prototypes.prompts.class_names, pairs=pairs, labelled=labelled, index=prototypes.index
     )

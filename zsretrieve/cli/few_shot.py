@@ -209,6 +209,7 @@ def probe(
     from zsretrieve.verbs.probing import check_probe
 
     verbosity = options.verbosity(context)
+    _check_validation(context, c)
     reading = Reading(ground_truth, where, exif, strict, skipped, max_megapixels, fast_decode)
     loading = Loading(model, device, precision, engine, batch_size)
     api.check_output(out, force=force)
@@ -294,6 +295,9 @@ def curve(
 
     verbosity = options.verbosity(context)
     numbers = _numbers(shots)
+    _check_validation(context, c)
+    if test is not None and options.given(context, "held_out"):
+        raise typer.BadParameter("with --test nothing is held out of the labelled images", param_hint="--held-out")
     reading = Reading(ground_truth, where, exif, strict, skipped, max_megapixels, fast_decode)
     loading = Loading(model, device, precision, engine, batch_size)
     if plot is not None:
@@ -323,6 +327,11 @@ def curve(
         output.note(verbosity, f"plot -> {plot}")
     trained.tell_of_curve(verbosity, result)
     output.report_skipped(verbosity, result.skipped, skipped)
+
+
+def _check_validation(context: typer.Context, c: float | None) -> None:
+    if c is not None and options.given(context, "validation"):
+        raise typer.BadParameter("with --c there is nothing to choose by it", param_hint="--validation")
 
 
 def _numbers(shots: str) -> list[int]:

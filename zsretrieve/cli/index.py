@@ -140,23 +140,22 @@ def prototypes(
 
     verbosity = options.verbosity(context)
     if from_images is not None:
-        given = context.get_parameter_source("model")
         few_shot.prototypes_from_images(
             verbosity, out, from_images,
             few_shot.Reading(ground_truth, where, exif, strict, skipped, max_megapixels, fast_decode),
             few_shot.Loading(
-                None if given is None or given.name == "DEFAULT" else model, device, precision, engine, batch_size
+                model if options.given(context, "model") else None, device, precision, engine, batch_size
             ),
             shots=shots, seed=seed, classes=classes, templates=templates, text_weight=mix, allow_fewer=allow_fewer,
             force=force,
         )  # fmt: skip
         return
-    for_images = {
-        "--shots": shots is not None, "--mix": mix is not None, "--allow-fewer": allow_fewer,
-        "--ground-truth": ground_truth is not None, "--where": where is not None,
-    }  # fmt: skip
-    for name in (name for name, asked in for_images.items() if asked):
-        raise typer.BadParameter("it goes with --from-images", param_hint=name)
+    for_images = (
+        "shots", "seed", "mix", "allow_fewer", "ground_truth", "where", "exif", "strict", "skipped", "max_megapixels",
+        "fast_decode", "batch_size",
+    )  # fmt: skip
+    for name in (name for name in for_images if options.given(context, name)):
+        raise typer.BadParameter("it goes with --from-images", param_hint=f"--{name.replace('_', '-')}")
     if classes is None:
         raise typer.BadParameter("give --classes, or --from-images LABELLED", param_hint="--classes")
     prompts = api.read_prompts(classes, templates)
@@ -260,7 +259,7 @@ def info(
         "duplicate names": ", ".join(manifest.duplicate_names) or None,
         "prompts cut": str(manifest.cut_prompts) if manifest.cut_prompts else None,
         "images from": manifest.root,
-        "kept in step with": ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None,
+        "kept in step with": ", ".join(manifest.origins) or None if manifest.origins != (manifest.root,) else None,
         "skipped": str(len(manifest.skipped)) if manifest.root else None,
         "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
         "segments": f"{len(manifest.segments)}, of {sum(segment.rows for segment in manifest.segments)} rows",

@@ -304,6 +304,12 @@ def check_apart(files: Mapping[str, Path | None]) -> None:
             raise typer.BadParameter(f"'{files[option]}' is written by {other} already", param_hint=option)
 
 
+def given(context: typer.Context, name: str) -> bool:
+    """Whether an option was given, were it with its default value."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
 def check_where(where: str | None, gallery: Gallery | None) -> None:
     """A filter needs the items of a gallery; with another source it is wrong usage."""
     if where is not None and gallery is None:

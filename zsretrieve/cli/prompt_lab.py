@@ -161,6 +161,9 @@ def select(
     told = options.verbosity(context)
     for name, file in (("--out", out), ("--halves", halves)):
         options.check_writable(file, name)
+    for name, other in (("--halves", halves), ("--templates", Path(templates))):
+        if out is not None and other is not None and out.absolute() == other.absolute():
+            raise typer.BadParameter(f"it is the file of {name}, which would be lost", param_hint="--out")
     if out is not None:  # what cannot be written after the work is told before it
         prompts.template_text(prompts.read_templates(templates, wiring.provide).templates, "", out.suffix)
     asked = _asked(told, gallery, classes, prototypes, model, device, precision, engine, prompt_cache)

@@ -81,6 +81,8 @@ def similar(
             output.note(told, line)
         opened = built.prototypes
     found = api.similar_classes(opened, pairs=pairs, gallery=pictures, where=where)
+    if found.n_drawn:
+        output.note(told, f"{found.n_drawn} images that the prototypes were made from are left out")
     if matrix is not None:
         _write_matrix(matrix, opened)
         output.note(told, f"{len(opened.vectors)} x {len(opened.vectors)} similarities -> {matrix}")
@@ -96,6 +98,7 @@ def similar(
                     "n_classes": len(opened.vectors),
                     "usual_nearest": found.usual,
                     "close_above": found.fence,
+                    "n_drawn": found.n_drawn,
                     "pairs": [_pair(row) for row in found.pairs],
                     "nearest": [_nearest(row) for row in found.nearest],
                 }

@@ -150,7 +150,7 @@ def check_text(prototypes: Prototypes) -> None:
 def multi_shot(labelled: Labelled, drawn: Draw, text: Vectors | None, text_weight: float | None) -> Vectors:
     """Means of the pictures drawn, mixed with text prototypes if there are any; float32 of shape (n_classes, dim)."""
     n_classes = len(labelled.prompts.class_names)
-    images = pool_images(labelled.vectors[drawn.rows], labelled.truth[drawn.rows], n_classes)
+    images = pool_images(labelled.vectors, labelled.truth[drawn.rows], n_classes, drawn.rows)
     return images if text is None or text_weight is None else mix(text, images, text_weight)
 
 

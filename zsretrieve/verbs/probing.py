@@ -21,6 +21,10 @@ from zsretrieve.verbs.labelled import Labelled
 _STEPS_PER_DECADE, _LOWEST_DECADE, _LAST = 8, -6, 96
 _FIRST_STRIDE = 2 * _STEPS_PER_DECADE
 _MAX_ITERATIONS = 1000
+# A fit is done when no partial derivative is above either; see _tolerance.
+_TOLERANCE, _OF_THE_FIRST = 1e-4, 1e-2
+# Beyond these the penalty or its inverse is lost among the roundings.
+_LEAST_C, _MOST_C = 1e-12, 1e12
 # Where no class has a second picture to validate with, there is nothing to choose by.
 DEFAULT_C = 10.0
 DEFAULT_VALIDATION = 0.2
@@ -96,11 +100,12 @@ def fit(vectors: Vectors, truth: NDArray[np.int64], c: float) -> Linear:
 
     if len(np.unique(truth)) < 2:
         raise SourceError("a probe tells classes apart, and there is only one", hint="Give images of two classes.")
-    model = LogisticRegression(C=c, solver="lbfgs", max_iter=_MAX_ITERATIONS)
+    wide = vectors.astype(np.float64)
+    model = LogisticRegression(C=c, solver="lbfgs", max_iter=_MAX_ITERATIONS, tol=_tolerance(wide, truth))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is told by the number of iterations
         warnings.filterwarnings("ignore", "The number of unique classes")  # few images of each are what this is about
-        model.fit(vectors.astype(np.float64), truth)
+        model.fit(wide, truth)
     weights, bias = np.asarray(model.coef_, dtype=np.float64), np.asarray(model.intercept_, dtype=np.float64)
     if len(weights) == 1:
         # Of two classes one logit is given; half of it for the one and against the other is the same softmax.
@@ -251,10 +256,27 @@ def check_probe(n_classes: int, c: float | None, validation: float) -> None:
     """Raise SourceError, before anything long is done, if such a probe cannot be trained."""
     if n_classes < 2:
         raise SourceError("a probe tells classes apart, and there is only one", hint="Give images of two classes.")
-    if c is not None and not (np.isfinite(c) and c > 0):
-        raise SourceError(f"{c} is no inverse strength of regularisation", hint="Give a number above 0, such as 1.")
+    if c is not None and not _LEAST_C <= c <= _MOST_C:
+        raise SourceError(
+            f"{c} is no inverse strength of regularisation",
+            hint=f"Give a number from {_LEAST_C:g} to {_MOST_C:g}, such as 1.",
+        )
     if not 0.0 < validation < 1.0:
         raise SourceError(f"{validation} is no share of the images", hint="Give a number between 0 and 1, such as 0.2.")
+
+
+def _tolerance(wide: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """How small the partial derivatives by the weights must become, float64 of shape (n, dim) being fitted.
+
+    scikit-learn takes the mean of the losses, so the derivatives that it begins with are the smaller the more classes
+    there are. With a thousand they may all be below its own tolerance, and nothing would be trained at all. So they
+    have to fall to a hundredth of what they are at weights of zero.
+    """
+    n_classes = int(truth.max()) + 1
+    sums = np.zeros((n_classes, wide.shape[1]))
+    np.add.at(sums, truth, wide)
+    at_first = float(np.abs(sums - wide.sum(axis=0) / n_classes).max()) / len(wide)
+    return min(_TOLERANCE, _OF_THE_FIRST * at_first) or _TOLERANCE
 
 
 def _judged(some: Labelled, fitted: Rows, held: Rows, c: float) -> SweepStep:

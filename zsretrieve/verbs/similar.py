@@ -67,13 +67,15 @@ class Similar:
     """The most similar pairs, best first, and the nearest class of each class in the order of their ids.
 
     ``usual`` is the median similarity to the nearest class. Above ``fence`` a class is called close: the third quartile
-    and 1.5 interquartile ranges (Tukey 1977, Exploratory Data Analysis).
+    and 1.5 interquartile ranges (Tukey 1977, Exploratory Data Analysis). ``n_drawn`` pictures were not counted, since
+    the prototypes were made from them.
     """
 
     pairs: tuple[Pair, ...]
     nearest: tuple[Nearest, ...]
     usual: float
     fence: float
+    n_drawn: int = 0
 
 
 def similar(
@@ -140,7 +142,8 @@ def similar(
         confused = None if table is None else table.between(one, other)
         close = bool(same or value > fence)
         rows.append(Nearest(one, names[one], other, names[other], float(value), same, close, confused))
-    return Similar(tuple(found), tuple(rows), float(usual), fence)
+    n_drawn = 0 if labelled is None else labelled.n_drawn
+    return Similar(tuple(found), tuple(rows), float(usual), fence, n_drawn)
 
 
 def similarities(prototypes: Vectors) -> Iterator[tuple[int, Scores]]:
