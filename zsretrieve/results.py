@@ -228,6 +228,8 @@ class EvalReport:
     ``probability`` and one for ``margin``; ``rejection`` and ``retrieval`` are there where they were asked for.
     ``where`` is the filter that the pictures passed, if there was one; ``skipped`` are those of the whole gallery.
     ``n_drawn`` is how many pictures the prototypes were made from: these were left out unless ``shots_included``.
+    ``n_tied`` is how many pictures another class of another name scores just as high on: who is first among them is
+    the tie rule's matter alone.
     """
 
     n_scored: int
@@ -250,6 +252,7 @@ class EvalReport:
     rejection: Rejection | None = None
     retrieval: Retrieval | None = None
     n_drawn: int = 0
+    n_tied: int = 0
     shots_included: bool = False
 
     @property

@@ -113,6 +113,11 @@ def test_templates_that_were_chosen_can_be_given_again(world: Path, run_cli: Run
     )
     assert again["sets"][0]["n_correct"] == found["chosen_n_correct"]
     assert again["sets"][0]["n_templates"] == len(found["steps"])
+    for name, option in (("best.toml", "--out"), ("three.txt", "--halves")):  # what is there is not lost
+        before = (tmp_path / name).read_bytes()
+        done = run_cli("prompts", *words, option, tmp_path / name)
+        assert (done.returncode, (tmp_path / name).read_bytes()) == (1, before)
+        assert "exists" in done.stderr
     for name in ("best.txt", "best.json"):
         done = run_cli("prompts", *words, "--images", "50", "--out", tmp_path / name)
         assert done.returncode == 0, done.stderr
@@ -145,6 +150,9 @@ def test_classes_that_are_near_each_other(world: Path, run_cli: Run, tmp_path: P
     assert {pair["n_first"] for pair in found["pairs"]} == {3}
     matrix = list(csv.reader(io.StringIO((tmp_path / "matrix.csv").read_text())))
     assert (len(matrix), matrix[1][1]) == (121, "red circle")
+    refused = run_cli("prompts", "similar", world / "prototypes", "--matrix", world / "gallery" / "manifest.json")
+    assert refused.returncode == 1
+    assert "is no list that --matrix has written" in refused.stderr
     first = found["pairs"][0]
     assert float(matrix[1 + first["first_id"]][2 + first["second_id"]]) == pytest.approx(first["similarity"], abs=1e-6)
     twins = run_cli(

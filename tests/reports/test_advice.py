@@ -43,7 +43,7 @@ def test_nothing_stands_out_where_all_is_right() -> None:
 
 
 def test_every_rule_is_asked_once() -> None:
-    assert len(RULES) == len(set(RULES)) == 11
+    assert len(RULES) == len(set(RULES)) == 12
 
 
 def test_many_skipped() -> None:
@@ -102,6 +102,14 @@ def test_twins() -> None:
     assert "Classes share a name: “ant”." in advice.text
     assert "97.5 %" in advice.text
     assert "99.0 %" in advice.text
+    assert advice.command == "zsretrieve prompts similar indexes/p"
+
+
+def test_ties_of_equal_prototypes() -> None:
+    run = many()
+    assert "ties" not in found(run, report_of(run))
+    advice = found(run, replace(report_of(run), n_tied=7))["ties"]
+    assert "Of 7 images the best score is that of several classes" in advice.text
     assert advice.command == "zsretrieve prompts similar indexes/p"
 
 
@@ -224,6 +232,7 @@ def test_classes_that_fail_beyond_chance() -> None:
     )
     words = shlex.split(advice["failing-classes"].command)
     assert words[words.index("--from-images") + 1] == "indexes/my gallery"
+    assert words[words.index("--shots") + 1] == "3"  # of four images, so that one is left to be scored
     names = tuple(f"c{i}" for i in range(9))
     all_wrong = many(names, wrong=40)
     assert " and 3 more. " in found(all_wrong, report_of(all_wrong))["failing-classes"].text

@@ -16,6 +16,7 @@ import pytest
 from kits.runs import report_of, run_of
 from PIL import Image
 
+from zsretrieve import mending
 from zsretrieve.errors import OutputExistsError, ReportError
 from zsretrieve.metrics import expected_calibration_error, reliability
 from zsretrieve.records import Skipped
@@ -270,7 +271,7 @@ def test_the_page_reads_without_matplotlib(
     write_report(tmp_path / "out.html", *full)
     page = check((tmp_path / "out.html").read_text())
     assert page.all("picture") == []
-    assert "pip install 'zsretrieve[report]'" in page.words
+    assert mending.install("matplotlib") in page.words
     assert "Points of the curves" in page.words
 
 

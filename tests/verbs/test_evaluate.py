@@ -235,6 +235,17 @@ def test_equal_names_tie_strictly_and_are_one_when_merged() -> None:
     assert of_twins == {0: 0.5, 1: 0.5, 2: 0.5}
 
 
+def test_ties_of_other_names_are_counted() -> None:
+    vectors = np.eye(4, dtype=np.float32)[[0, 1, 1, 2, 2]]
+    prototypes = prototypes_of(vectors, names=("tench", "missile", "misc", "sunglasses", "sunglasses"))
+    labelled = labelled_of(np.eye(4, dtype=np.float32)[[0, 1, 1, 2, 2, 2]], [0, 1, 2, 3, 4, 4], prototypes)
+    report = evaluate_labelled(labelled, prototypes, ranks=(1,))
+    assert report.n_tied == 2  # classes of one name are told by the merged score
+    assert report.merged is not None
+    everything = labelled_of(np.eye(4, dtype=np.float32)[[3]], [0], prototypes)
+    assert evaluate_labelled(everything, prototypes).n_tied == 1
+
+
 def test_rejection_by_both_ways_is_a_count_by_hand() -> None:
     labelled, prototypes = random_world(300, 6)
     plain, _ = run_and_report(labelled, prototypes)

@@ -53,6 +53,13 @@ def test_twins_and_classes_that_are_unusually_close_are_marked() -> None:
     assert found.usual < found.fence < found.pairs[1].similarity
 
 
+def test_equal_prototypes_are_close_however_few_classes_there_are() -> None:
+    prototypes = unit_rows(np.array([[1.0, 2.0], [1.0, 2.0], [0.0, 1.0], [-1.0, 0.2]]))
+    found = similar(prototypes, ["azure", "misc", "sky", "none"])
+    assert found.fence < 1.0
+    assert {row.class_id for row in found.nearest if row.close} == {0, 1}
+
+
 def test_confusions_are_counted_both_ways() -> None:
     prompts = prompt_set(names=("a", "b", "c"), templates=["{}"])
     prototypes = unit_rows(np.array([[1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.0, 0.0, 1.0]]))

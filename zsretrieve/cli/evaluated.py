@@ -34,6 +34,7 @@ def as_json(report: EvalReport) -> dict[str, Any]:
         "where": report.where,
         "n_drawn": report.n_drawn,
         "shots_included": report.shots_included,
+        "n_tied": report.n_tied,
         "merged": None
         if report.merged is None
         else {
@@ -99,6 +100,8 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
             )  # fmt: skip
     of_all = "could not be read" if report.where is None else "of the whole gallery could not be read"
     figures.add_row("skipped", str(len(report.skipped)), "", of_all)
+    if report.n_tied:
+        figures.add_row("tied", str(report.n_tied), "", "their best score is that of several classes, the first counts")
     if report.n_drawn:
         scored = "they trained the prototypes, and are scored" if report.shots_included else "they trained, not scored"
         figures.add_row("drawn", str(report.n_drawn), "", scored)

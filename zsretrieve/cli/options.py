@@ -275,10 +275,10 @@ def check_skipped(file: Path | None) -> None:
     check_writable(file, "--skipped", SKIPPED_COLUMNS)
 
 
-def check_writable(file: Path | None, option: str, columns: Sequence[str] = ()) -> None:
+def check_writable(file: Path | None, option: str, columns: Sequence[str] = (), *, more: bool = False) -> None:
     """Raise before the work if the file that an option names could not be written after it.
 
-    Where the columns of a list are told, only an earlier list with these is replaced.
+    Where the columns of a list are told, only an earlier list with these is replaced, or with ``more`` after them.
     """
     if file is None:
         return
@@ -289,7 +289,8 @@ def check_writable(file: Path | None, option: str, columns: Sequence[str] = ()) 
     if columns and file.is_file() and file.stat().st_size:
         head = ",".join(columns).encode()
         with open(file, "rb") as there:
-            if there.read(len(head) + 2).rstrip(b"\r\n") != head:
+            line = there.readline(len(head) + 2)
+            if (line[: len(head)] if more else line.rstrip(b"\r\n")) != head:
                 raise OutputExistsError(
                     f"'{file}' exists and is no list that {option} has written, so it is left alone",
                     hint="Give another file.",

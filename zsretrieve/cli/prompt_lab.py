@@ -11,7 +11,7 @@ import typer
 from zsretrieve.cli import options, output
 from zsretrieve.cli import prompt_tables as tables
 from zsretrieve.cli.output import OutputFormat, ReportFormat
-from zsretrieve.errors import SourceError
+from zsretrieve.errors import OutputExistsError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zsretrieve.prompts import ClassList
     from zsretrieve.store.indexes import Gallery
     from zsretrieve.verbs.prompt_select import Selection
+
+_HALVES = ("half", "id", "path", "label")
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="A gallery index of labelled images.")]
 Classes = Annotated[
@@ -142,6 +144,7 @@ def select(
     halves: Annotated[
         Path | None, typer.Option("--halves", help="List which image is in which half here (CSV).")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out.")] = False,
     where: options.Where = None,
     form: Annotated[ReportFormat, typer.Option("--format", help="How to print.")] = ReportFormat.TABLE,
     prompt_cache: PromptCache = True,
@@ -159,11 +162,13 @@ def select(
     from zsretrieve import api, prompts, wiring
 
     told = options.verbosity(context)
-    for name, file in (("--out", out), ("--halves", halves)):
-        options.check_writable(file, name)
+    options.check_writable(out, "--out")
+    options.check_writable(halves, "--halves", _HALVES)
     for name, other in (("--halves", halves), ("--templates", Path(templates))):
         if out is not None and other is not None and out.absolute() == other.absolute():
             raise typer.BadParameter(f"it is the file of {name}, which would be lost", param_hint="--out")
+    if out is not None and out.exists() and not force:
+        raise OutputExistsError(f"'{out}' exists already", hint="Give another file, or replace it with --force.")
     if out is not None:  # what cannot be written after the work is told before it
         prompts.template_text(prompts.read_templates(templates, wiring.provide).templates, "", out.suffix)
     asked = _asked(told, gallery, classes, prototypes, model, device, precision, engine, prompt_cache)
@@ -259,7 +264,7 @@ def _write_halves(file: Path, found: Selection) -> None:
     try:
         with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
             writer = csv.writer(handle)
-            writer.writerow(["half", "id", "path", "label"])
+            writer.writerow(_HALVES)
             for half, rows in (("selecting", split.selecting), ("reporting", split.reporting)):
                 for item in (split.items[row] for row in rows):
                     writer.writerow([half, item.id, item.path, item.label])

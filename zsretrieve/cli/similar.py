@@ -65,7 +65,7 @@ def similar(
         if given is not None and classes is None:
             raise typer.BadParameter("it goes with --classes; an index has its own", param_hint=name)
     told = options.verbosity(context)
-    options.check_writable(matrix, "--matrix")
+    options.check_writable(matrix, "--matrix", ("class_id", "class_name", "0", "1"), more=True)
     pictures = None if gallery is None else api.lab_gallery(gallery)
     options.check_where(where, pictures)
     if prototypes is not None:
@@ -112,7 +112,8 @@ def _show(found: Similar, of: Prototypes) -> None:
     for row in found.pairs:
         table.add_row(
             f"{row.similarity:.4f}", output.cell(_named(row.first, row.first_name)),
-            output.cell(_named(row.second, row.second_name)), "twins" if row.same_name else "", *_taken(row.confused),
+            output.cell(_named(row.second, row.second_name)), _mark(row.same_name, row.similarity),
+            *_taken(row.confused),
         )  # fmt: skip
     output.show(
         table, f"{of.space.model}: the most similar of {len(of.vectors)} classes, {of.prompts.templates_source}"
@@ -121,7 +122,8 @@ def _show(found: Similar, of: Prototypes) -> None:
     say = output.out().print
     say(
         f"The nearest class is usually at {found.usual:.4f} (median); {len(close)} of {len(found.nearest)} classes are "
-        f"nearer to another than {found.fence:.4f} (third quartile and 1.5 interquartile ranges), or its twins.",
+        f"nearer to another than {found.fence:.4f} (third quartile and 1.5 interquartile ranges, or "
+        "equal), or its twins.",
         markup=False, soft_wrap=True,
     )  # fmt: skip
     if close:
@@ -194,6 +196,14 @@ def _confused(found: Confused | None) -> dict[str, Any]:
         "second_as_first": None if found is None else found.second_as_first,
         "n_second": None if found is None else found.n_second,
     }
+
+
+def _mark(same_name: bool, similarity: float) -> str:
+    from zsretrieve.verbs.similar import EQUAL
+
+    if same_name:
+        return "twins"
+    return "equal" if similarity > EQUAL else ""
 
 
 def _write_matrix(file: Path, of: Prototypes) -> None:

@@ -89,7 +89,12 @@ def _figures(report: EvalReport) -> _Table:
         rows.append(("mean_average_precision", other.mean_average_precision, mean.low, mean.high, n_classes))
         for name, at in (("precision", other.precision_at), ("recall", other.recall_at)):
             rows += [(f"{name}@{k}", value, "", "", n_classes) for k, value in at.items()]
-    counts = (("skipped", len(report.skipped)), ("unlabelled", report.unlabelled), ("drawn", report.n_drawn))
+    counts = (
+        ("skipped", len(report.skipped)),
+        ("unlabelled", report.unlabelled),
+        ("drawn", report.n_drawn),
+        ("tied", report.n_tied),
+    )
     rows += [(name, count, "", "", "") for name, count in counts]
     return ("figure", "value", "low", "high", "n"), rows
 

@@ -23,6 +23,7 @@ _LEAST_GAIN, _LEAST_ANSWERED, _LEAST_COVERAGE = 0.05, 20, 0.1
 _FEW_IMAGES = 30
 _SKIPPED_SHARE = 0.01
 _FAILING_RECALL = 0.5
+_SHOTS = 16
 # Prec@5 tells little of few classes.
 _NEAR_MISS, _NEAR_CLASSES = 0.15, 10
 _NAMED = 6
@@ -143,6 +144,19 @@ def twins(case: Case) -> Advice | None:
     return Advice("twins", text, case.similar())
 
 
+def ties(case: Case) -> Advice | None:
+    """Where prototypes of different names are equal, a part of the score is a matter of the order of the classes."""
+    n = case.report.n_tied
+    if not n:
+        return None
+    text = (
+        f"Of {_images(n)} the best score is that of several classes of different names, so the first of them is taken: "
+        "their prototypes are equal, and in another order of the classes the figures are others. Find out which they "
+        "are, and give them names that the model can tell apart."
+    )
+    return Advice("ties", text, case.similar())
+
+
 def dominant_pair(case: Case) -> Advice | None:
     """Two classes, of other names, between which a large part of all mistakes lies."""
     between: Counter[tuple[int, int]] = Counter()
@@ -245,9 +259,12 @@ def failing_classes(case: Case) -> Advice | None:
         f"{'1 class is' if n == 1 else f'{n} classes are'} wrong more often than right, beyond chance: {named}"
         f"{f' and {n - _NAMED} more' if n > _NAMED else ''}. Mix labelled images into the prototypes."
     )
+    # No more than the smallest class can give, with one left to be scored where it has two.
+    fewest = min(score.n_scored for score in scores)
+    shots = max(1, min(_SHOTS, fewest - 1))
     command = _command(
         "index", "prototypes", "NEW-PROTOTYPES", "--classes", case.asked.classes or "CLASSES", "--from-images",
-        case.asked.source, "--shots", "16", "--mix", "0.5",
+        case.asked.source, "--shots", str(shots), "--mix", "0.5",
     )  # fmt: skip
     return Advice("failing-classes", text, command)
 
@@ -267,7 +284,7 @@ def near_misses(case: Case) -> Advice | None:
 
 Rule = Callable[[Case], Advice | None]
 RULES: tuple[Rule, ...] = (
-    many_skipped, empty_classes, few_images, twins, dominant_pair, greedy_class, raw_templates, calibration,
+    many_skipped, empty_classes, few_images, twins, ties, dominant_pair, greedy_class, raw_templates, calibration,
     unknown_answer, failing_classes, near_misses,
 )  # fmt: skip
 

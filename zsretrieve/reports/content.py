@@ -87,6 +87,7 @@ def _figures(report: EvalReport) -> dict[str, Any]:
         "n_skipped": len(report.skipped),
         "n_unlabelled": report.unlabelled,
         "n_drawn": report.n_drawn,
+        "n_tied": report.n_tied,
         "shots_included": report.shots_included,
         "n_classes": report.n_classes,
         "n_classes_scored": len(report.per_class),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from zsretrieve import mending
 from zsretrieve.errors import OptionalDependencyError, OutputExistsError, ReportError
 from zsretrieve.exchange.output import Kind, replacing
 from zsretrieve.reports import plots as drawing
@@ -135,7 +136,7 @@ def _render(content: dict[str, Any], shown: dict[str, Any], drawn: dict[str, Plo
         figures=content["figures"],
         thumbnails=shown,
         plots=drawn or {},
-        plots_missing=drawn is None,
+        plots_missing=mending.install("matplotlib") if drawn is None else None,
         many=drawing.MANY_CLASSES,
         few=FEW_CLASSES,
         generator=_GENERATOR,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zsretrieve import mending
 from zsretrieve.errors import OptionalDependencyError
 from zsretrieve.reports.choosing import confusion_matrix, most_confused
 from zsretrieve.results import Bin, EvalReport, Run
@@ -67,7 +68,7 @@ def plots(run: Run, report: EvalReport) -> dict[str, Plot]:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise OptionalDependencyError(
-            "plots need matplotlib, which is not installed", hint="Run: pip install 'zsretrieve[report]'"
+            "plots need matplotlib, which is not installed", hint=f"Install it with: {mending.install('matplotlib')}"
         ) from error
     made = {}
     if report.calibration is not None:

@@ -155,6 +155,7 @@ def run_and_report(
         templates=run.templates,
         where=labelled.where,
         n_drawn=labelled.n_drawn,
+        n_tied=tied(run),
         shots_included=labelled.shots_included,
         merged=merged(run),
         calibration=calibration,
@@ -170,6 +171,14 @@ def scores_of_classes(run: Run) -> tuple[ClassScore, ...]:
     counts = np.bincount(run.truth, minlength=n_classes)
     right = np.bincount(run.truth[run.correct], minlength=n_classes)
     return tuple(ClassScore(int(c), run.class_names[c], int(counts[c]), int(right[c])) for c in np.flatnonzero(counts))
+
+
+def tied(run: Run) -> int:
+    """How many pictures have their best score from two classes of different names."""
+    _, name_of = np.unique(run.class_names, return_inverse=True)
+    ranked = name_of[run.ranked]
+    found = (run.scores == run.scores[:, :1]) & (ranked != ranked[:, :1])
+    return int(found.any(axis=1).sum())
 
 
 def confusions(run: Run) -> tuple[Confusion, ...]:

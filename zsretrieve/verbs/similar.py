@@ -20,6 +20,8 @@ _CHUNK_ELEMENTS = 1 << 22
 _ASKED = 1 << 16
 # Tukey's fence: what lies further above the third quartile than so many interquartile ranges is far out.
 _FENCE = 1.5
+# From here on two prototypes are equal but for rounding: no picture can tell them apart.
+EQUAL = 1.0 - 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Similar:
     """The most similar pairs, best first, and the nearest class of each class in the order of their ids.
 
     ``usual`` is the median similarity to the nearest class. Above ``fence`` a class is called close: the third quartile
-    and 1.5 interquartile ranges (Tukey 1977, Exploratory Data Analysis). ``n_drawn`` pictures were not counted, since
-    the prototypes were made from them.
+    and 1.5 interquartile ranges (Tukey 1977, Exploratory Data Analysis), but never more than where two are equal but
+    for rounding. ``n_drawn`` pictures were not counted, since the prototypes were made from them.
     """
 
     pairs: tuple[Pair, ...]
@@ -127,7 +129,7 @@ def similar(
         order = np.lexsort((best_at, -best_scores))[:pairs]
         best_scores, best_at = best_scores[order], best_at[order]
     low, usual, high = np.quantile(score.astype(np.float64), [0.25, 0.5, 0.75])
-    fence = float(high + _FENCE * (high - low))
+    fence = min(float(high + _FENCE * (high - low)), EQUAL)  # so that equal ones are always beyond it
     plain = [plain_name(name) for name in names]
     table = None if labelled is None or index is None else _Taken(labelled, index, n_classes)
     found = []
