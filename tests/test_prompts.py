@@ -165,7 +165,7 @@ def test_labels_map_by_name_synset_and_number() -> None:
     assert map_labels(["a", "b"], expanded("b,a,b")) == {"a": 1, "b": 0}
     with pytest.raises(ClassMappingError, match=r"2 of 3 labels .*'dog', '#10'"):
         map_labels(["tench", "dog", "#10"], made)
-    with pytest.raises(ClassMappingError, match="and 12 more"):
+    with pytest.raises(ClassMappingError, match="and 42 more"):
         map_labels([f"x{i}" for i in range(52)], made)
 
 

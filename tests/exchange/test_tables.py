@@ -68,7 +68,7 @@ def test_the_files_hold_the_figures(tmp_path: Path, found: tuple[Run, EvalReport
         "negative_log_likelihood": calibration.loss, "negative_log_likelihood_fitted": calibration.fitted_loss,
         **{f"precision@{k}": value for k, value in report.retrieval.precision_at.items()},
         **{f"recall@{k}": value for k, value in report.retrieval.recall_at.items()},
-        "skipped": 0, "unlabelled": 0, "drawn": 0,
+        "skipped": 0, "unlabelled": 0, "drawn": 0, "tied": report.n_tied,
     }  # fmt: skip
     assert [float(row["recall"]) for row in read["per_class.csv"]] == [one.recall for one in report.per_class]
     assert [row["class_name"] for row in read["retrieval.csv"]][2:] == ['a "b",\nc', "caf\\udce9"]
