@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from kits.runs import report_of, run_of
 from typer.testing import CliRunner
 
 from zsretrieve import api
-from zsretrieve.cli import evaluated
+from zsretrieve.cli import evaluated, options, output
 from zsretrieve.cli.app import app
 from zsretrieve.encoders.hashing import HashingEncoder
 from zsretrieve.errors import ZsRetrieveError
@@ -241,10 +242,39 @@ def test_errors_are_clear(world: Path, monkeypatch: pytest.MonkeyPatch, words: t
         ("evaluate", "gallery", "-p", "raw", "--wanted-precision", "95"),
         ("classify", "gallery", "-p", "raw", "--by", "margin"),
         ("compare", "raw", "standard", "--on", "gallery", "--flipped", "nowhere/flips.csv"),
+        ("compare", "raw", "standard", "--on", "gallery", "--flipped", "to-nowhere.csv"),
     ],
 )
 def test_wrong_usage_is_2(world: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    link = world / "to-nowhere.csv"
+    if not link.is_symlink():
+        link.symlink_to("nowhere/flips.csv")
     monkeypatch.chdir(world)
     done = CliRunner().invoke(app, words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert isinstance(done.exception, SystemExit)
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_a_list_on_stdout_goes_on_where_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    out = tmp_path / "out.txt"
+    out.write_text("before\n")
+    with open(out, mode) as stdout, monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", stdout)
+        options.check_writable(out, "--flipped", ("path",))
+        print("table", file=stdout)
+        with output.opened(out) as handle:
+            handle.write("list\n")
+        print("more", file=stdout)
+    assert out.read_text() == ("before\n" if mode == "a" else "") + "table\nlist\nmore\n"
+
+
+def test_what_holds_nothing_may_be_written_twice() -> None:
+    options.check_apart({"--skipped": Path(os.devnull), "--csv": Path(os.devnull)})
+
+
+def test_a_page_about_a_probe_proposes_no_similarities(world: Path, tmp_path: Path) -> None:
+    typed(world, "probe", "gallery", tmp_path / "probe", "--shots", "1", "--c", "1")
+    told = typed(world, "evaluate", "gallery", "-p", tmp_path / "probe", "--report", tmp_path / "page.html")
+    assert "report ->" in told.stderr
+    assert "prompts similar" not in (tmp_path / "page.html").read_text()

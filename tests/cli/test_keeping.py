@@ -105,6 +105,9 @@ def test_repairing(world: Path, tmp_path: Path, run_cli: Run) -> None:
     path = file_named(copy, "vectors.npy")
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    damaged = path.read_bytes()
+    assert run_cli("index", "repair", copy, "--lost", path).returncode == 2
+    assert path.read_bytes() == damaged
     done = run_cli("index", "repair", copy, "--lost", tmp_path / "lost.txt")
     assert done.returncode == 0, done.stderr
     assert "vectors were made again from their images" in done.stdout

@@ -254,3 +254,28 @@ def test_names_stand_as_they_are_and_commands_are_quoted() -> None:
     advice = found(run, report_of(run, model="a b"), replace(ASKED, source="a; b"))["empty-classes"]
     assert "$(rm -rf ~); 'x'" in advice.text
     assert shlex.split(advice.command)[-3:] == ["<script>,", "--model", "a b"]
+
+
+def test_a_probe_is_not_told_of_names_and_similarities() -> None:
+    run = run_of([0] * 10 + [1] * 10 + [2] * 10, [2] * 10 + [2] * 10 + [0] * 10, NAMES)
+    of_names = {"ties", "dominant-pair", "greedy-class"}
+    report = report_of(run, n_tied=3)
+    text, probe = (found(run, report, replace(ASKED, is_probe=is_probe)) for is_probe in (False, True))
+    assert {"ties", "dominant-pair"} <= set(text)
+    assert set(probe) == set(text) - of_names
+    assert not [advice for advice in probe.values() if "similar" in advice.command]
+
+
+def test_an_evaluation_that_is_proposed_is_of_the_same_images() -> None:
+    run = many(wrong=4)
+    report = report_of(run, calibration=calibrated(0.07, 0.01, 0.97), shots_included=True)
+    assert "--include-shots" in shlex.split(found(run, report)["calibration"].command)
+
+
+def test_a_scale_at_the_end_of_its_range_is_no_best_one() -> None:
+    run = many(wrong=4)
+    at_end = replace(calibrated(0.4, 0.01, 0.5), fitted_scale=10_000.0)
+    assert (
+        "a logit scale of 1e+04 or more instead of 100"
+        in found(run, report_of(run, calibration=at_end))["calibration"].text
+    )

@@ -10,7 +10,6 @@ import typer
 
 from zsretrieve.cli import evaluated, options, output
 from zsretrieve.cli.output import ReportFormat
-from zsretrieve.errors import SourceError
 
 if TYPE_CHECKING:
     from zsretrieve.results import ClassChange, Comparison, Side
@@ -129,15 +128,12 @@ def _show(found: Comparison) -> None:
 
 
 def _write_flips(file: Path, found: Comparison) -> None:
-    try:
-        with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(_FLIP_COLUMNS)
-            writer.writerows(
-                [flip.path, flip.true_class, flip.first_class, flip.second_class, int(flip.won)] for flip in found.flips
-            )
-    except OSError as error:
-        raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+    with output.opened(file) as handle:
+        writer = csv.writer(handle)
+        writer.writerow(_FLIP_COLUMNS)
+        writer.writerows(
+            [flip.path, flip.true_class, flip.first_class, flip.second_class, int(flip.won)] for flip in found.flips
+        )
 
 
 def _side(side: Side) -> dict[str, Any]:

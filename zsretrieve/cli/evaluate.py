@@ -237,7 +237,10 @@ def _asked(source: str, prototypes: Path, opened: Prototypes, gallery: Gallery |
 
     classes = opened.prompts.classes_source
     known = classes in {one.name for one in bundled_sets()} or Path(classes).is_file()
-    return Asked(source, str(prototypes), classes if known else None, is_gallery=gallery is not None)
+    return Asked(
+        source, str(prototypes), classes if known else None, is_gallery=gallery is not None,
+        is_probe=opened.manifest.lifted,
+    )  # fmt: skip
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -75,6 +75,7 @@ def repair(
 
     verbosity = options.verbosity(context)
     options.check_writable(lost, "--lost")
+    options.check_apart({"INDEX": folder, "--lost": lost})
 
     def encoder() -> Encoder:
         name = model or passport.read_either(folder).space.model

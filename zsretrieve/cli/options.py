@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zsretrieve.cli.output import SKIPPED_COLUMNS, Verbosity, note, working
+from zsretrieve.cli.output import SKIPPED_COLUMNS, Verbosity, note, open_already, working
 from zsretrieve.encoders.naming import DEFAULT_MODEL
 from zsretrieve.errors import OutputExistsError
 
@@ -282,11 +283,19 @@ def check_writable(file: Path | None, option: str, columns: Sequence[str] = (), 
     """
     if file is None:
         return
-    if not file.parent.is_dir() or file.is_dir():
-        what = "it is a folder" if file.is_dir() else "no such folder"
+    # A link that leads to nothing yet is written where it leads.
+    place = file if file.exists() else Path(os.path.realpath(file))
+    what = None
+    if place.is_dir():
+        what = "it is a folder"
+    elif not place.parent.is_dir():
+        what = "no such folder"
+    elif not os.access(place if place.exists() else place.parent, os.W_OK):
+        what = "no permission"
+    if what is not None:
         raise typer.BadParameter(f"'{file}' cannot be written: {what}", param_hint=option)
     # What is no regular file, such as /dev/stderr, holds nothing to be lost.
-    if columns and file.is_file() and file.stat().st_size:
+    if columns and file.is_file() and file.stat().st_size and open_already(file) is None:
         head = ",".join(columns).encode()
         with open(file, "rb") as there:
             line = there.readline(len(head) + 2)
@@ -299,7 +308,12 @@ def check_writable(file: Path | None, option: str, columns: Sequence[str] = (), 
 
 def check_apart(files: Mapping[str, Path | None]) -> None:
     """Outputs that are one file, or one of them in the folder of another, are wrong usage: the last would win."""
-    given = [(option, file.resolve()) for option, file in files.items() if file is not None]
+    # What is no regular file, such as /dev/null, holds nothing that could be lost.
+    given = [
+        (option, file.resolve())
+        for option, file in files.items()
+        if file is not None and (file.is_file() or file.is_dir() or not file.exists())
+    ]
     for (option, file), (other, place) in itertools.permutations(given, 2):
         if place == file or place in file.parents:
             raise typer.BadParameter(f"'{files[option]}' is written by {other} already", param_hint=option)

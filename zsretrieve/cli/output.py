@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from zsretrieve.cli.later import console_class
 from zsretrieve.errors import SourceError
@@ -195,16 +195,44 @@ def working(verbosity: Verbosity, what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def opened(file: Path) -> Iterator[TextIO]:
+    """A file to write a list into. One that is stdout or stderr already, as /dev/stdout is, goes on where that is:
+    opened anew, a file that the shell sends it to would be written from its start twice.
+
+    Raises SourceError if the system refuses.
+    """
+    try:
+        stream = open_already(file)
+        if stream is not None:
+            yield stream
+            stream.flush()
+            return
+        with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
+            yield handle
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+
+
+def open_already(file: Path) -> TextIO | None:
+    """Stdout or stderr if the file is that."""
+    for stream in (sys.stdout, sys.stderr):
+        # There may be no such file, and a stream need not have a descriptor.
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(os.stat(file), os.fstat(stream.fileno())):
+                return stream
+    return None
+
+
 def report_skipped(verbosity: Verbosity, skipped: Sequence[Skipped], file: Path | None) -> None:
     """Count what was left out, and list it in ``file`` (CSV: path, reason) if one is given."""
     if file is not None:
-        try:
-            with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
-                writer = csv.writer(handle)
-                writer.writerow(SKIPPED_COLUMNS)
-                writer.writerows([s.path, s.reason] for s in skipped)
-        except OSError as error:
-            raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+        with opened(file) as handle:
+            writer = csv.writer(handle)
+            writer.writerow(SKIPPED_COLUMNS)
+            writer.writerows([s.path, s.reason] for s in skipped)
     if skipped:
         where = f"listed in {file}" if file is not None else "list them with --skipped FILE"
         # A folder or an archive that is missing in part weighs more than a file.

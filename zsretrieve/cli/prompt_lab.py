@@ -11,7 +11,7 @@ import typer
 from zsretrieve.cli import options, output
 from zsretrieve.cli import prompt_tables as tables
 from zsretrieve.cli.output import OutputFormat, ReportFormat
-from zsretrieve.errors import OutputExistsError, SourceError
+from zsretrieve.errors import OutputExistsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ def select(
     options.check_writable(out, "--out")
     options.check_writable(halves, "--halves", _HALVES)
     for name, other in (("--halves", halves), ("--templates", Path(templates))):
-        if out is not None and other is not None and out.absolute() == other.absolute():
+        if out is not None and other is not None and out.resolve() == other.resolve():
             raise typer.BadParameter(f"it is the file of {name}, which would be lost", param_hint="--out")
     if out is not None and out.exists() and not force:
         raise OutputExistsError(f"'{out}' exists already", hint="Give another file, or replace it with --force.")
@@ -253,20 +253,15 @@ def _templates_of(found: Selection, out: Path) -> str:
 
 
 def _write(file: Path, content: str) -> None:
-    try:
-        file.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+    with output.opened(file) as handle:
+        handle.write(content)
 
 
 def _write_halves(file: Path, found: Selection) -> None:
     split = found.halves
-    try:
-        with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(_HALVES)
-            for half, rows in (("selecting", split.selecting), ("reporting", split.reporting)):
-                for item in (split.items[row] for row in rows):
-                    writer.writerow([half, item.id, item.path, item.label])
-    except OSError as error:
-        raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+    with output.opened(file) as handle:
+        writer = csv.writer(handle)
+        writer.writerow(_HALVES)
+        for half, rows in (("selecting", split.selecting), ("reporting", split.reporting)):
+            for item in (split.items[row] for row in rows):
+                writer.writerow([half, item.id, item.path, item.label])

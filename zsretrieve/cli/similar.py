@@ -10,7 +10,6 @@ import typer
 
 from zsretrieve.cli import options, output
 from zsretrieve.cli.output import OutputFormat
-from zsretrieve.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,12 +210,9 @@ def _write_matrix(file: Path, of: Prototypes) -> None:
     from zsretrieve.verbs.similar import similarities
 
     names = of.prompts.class_names
-    try:
-        with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as handle:
-            writer = csv.writer(handle)
-            writer.writerow(["class_id", "class_name", *range(len(names))])
-            for start, scores in similarities(of.vectors):
-                for row, values in enumerate(scores, start=start):
-                    writer.writerow([row, names[row], *(f"{value:.6f}" for value in values)])
-    except OSError as error:
-        raise SourceError(f"'{file}' cannot be written: {error.strerror}", hint="Check the path.") from error
+    with output.opened(file) as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["class_id", "class_name", *range(len(names))])
+        for start, scores in similarities(of.vectors):
+            for row, values in enumerate(scores, start=start):
+                writer.writerow([row, names[row], *(f"{value:.6f}" for value in values)])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from zsretrieve.metrics import wilson
+from zsretrieve.metrics import end_met, wilson
 from zsretrieve.results import ClassScore, CoveragePoint, EvalReport
 
 # A pair of classes stands out if it makes a tenth of all mistakes, and is no matter of one or two images.
@@ -34,13 +34,15 @@ class Asked:
     """What was evaluated, by the names that a command takes.
 
     ``classes`` is where the class names came from, None where no command can name it. ``is_gallery`` tells whether
-    ``source`` is a gallery rather than pictures.
+    ``source`` is a gallery rather than pictures, ``is_probe`` whether the prototypes are those of a linear probe, which
+    knows nothing of names and has no similarities.
     """
 
     source: str = "SOURCE"
     prototypes: str = "PROTOTYPES"
     classes: str | None = None
     is_gallery: bool = True
+    is_probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Case:
     def evaluate(self, *words: str) -> str:
         """The evaluation once more, with further options."""
         where = () if self.report.where is None else ("--where", self.report.where)
-        return _command("evaluate", self.asked.source, "--prototypes", self.asked.prototypes, *where, *words)
+        shots = ("--include-shots",) if self.report.shots_included else ()
+        return _command("evaluate", self.asked.source, "--prototypes", self.asked.prototypes, *where, *shots, *words)
 
     def build(self, classes: str, *words: str) -> str:
         """Other prototypes of the same model."""
@@ -82,7 +85,8 @@ class Case:
 
 def advise(case: Case) -> tuple[Advice, ...]:
     """What the figures suggest, what concerns the figures themselves first; empty where nothing stands out."""
-    return tuple(advice for rule in RULES if (advice := rule(case)) is not None)
+    rules = (rule for rule in RULES if not (case.asked.is_probe and rule in _OF_NAMES))
+    return tuple(advice for rule in rules if (advice := rule(case)) is not None)
 
 
 def many_skipped(case: Case) -> Advice | None:
@@ -216,12 +220,13 @@ def calibration(case: Case) -> Advice | None:
         return None
     if report.n_correct in (0, report.n_scored):  # then no scale is the best
         return None
+    end = {1: " or more", -1: " or less", 0: ""}[end_met(found)]
     mean = sum(one.n * one.mean_probability for one in found.bins) / report.n_scored
     text = (
         f"The model is {'surer than it may be' if mean > report.prec_at_1 else 'less sure than it may be'}: its "
-        f"probabilities are off by {_points(found.error)} on average. With a logit scale of {found.fitted_scale:.3g} "
-        f"instead of {found.scale:.3g} they would be off by {_points(found.fitted_error)}. Do not take them as they "
-        "are; this writes the bins as CSV."
+        f"probabilities are off by {_points(found.error)} on average. With a logit scale of {found.fitted_scale:.3g}"
+        f"{end} instead of {found.scale:.3g} they would be off by {_points(found.fitted_error)}. Do not take them as "
+        "they are; this writes the bins as CSV."
     )
     return Advice("calibration", text, case.evaluate("--csv", "figures"))
 
@@ -287,6 +292,8 @@ RULES: tuple[Rule, ...] = (
     many_skipped, empty_classes, few_images, twins, ties, dominant_pair, greedy_class, raw_templates, calibration,
     unknown_answer, failing_classes, near_misses,
 )  # fmt: skip
+# What these advise is to look at the similarities of prototypes and to name classes otherwise.
+_OF_NAMES = (twins, ties, dominant_pair, greedy_class)
 
 
 def _reaching(report: EvalReport, wanted: float) -> Iterator[tuple[str, CoveragePoint]]:
