@@ -102,7 +102,7 @@ def run_cli(tmp_path_factory: pytest.TempPathFactory) -> Run:
     of them the seconds of that import; the tests of starting and of interrupting use fresh interpreters.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["faiss", "open_clip", "pyarrow.parquet", "transformers", "zsretrieve.api"])
+    context.set_forkserver_preload(forked.PRELOADED)
     told = tmp_path_factory.mktemp("told")
 
     def run(*args: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:

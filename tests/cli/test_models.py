@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from conftest import Run
 from kits.models import write_model
 from typer.testing import CliRunner
 
@@ -92,15 +93,14 @@ def test_past_searches_are_told_and_cleared_with_everything(cache: Path, hashing
     assert "0 past searches" in models("cache", "list").stderr
 
 
-def test_a_cache_in_the_home_of_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_in_the_home_of_nobody_is_told(monkeypatch: pytest.MonkeyPatch, run_cli: Run) -> None:
     monkeypatch.setenv("ZSRETRIEVE_CACHE", "~a-user-that-is-not-there/cache")
     for words in (("cache", "list"), ("cache", "clear"), ("export", "demo")):
-        process = start("models", *words)
-        out, told = process.communicate(timeout=100)
-        assert (process.returncode, out) == (1, "")
-        assert "ZSRETRIEVE_CACHE names no folder: '~a-user-that-is-not-there/cache'" in told
-        assert "Traceback" not in told
-        assert "defect" not in told
+        done = run_cli("models", *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "ZSRETRIEVE_CACHE names no folder: '~a-user-that-is-not-there/cache'" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "defect" not in done.stderr
 
 
 def test_two_processes_calibrate_at_once(cache: Path, model: str, odd_photos: Path) -> None:

@@ -6,6 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+# What nearly every command imports, or what takes a good part of a second.
+PRELOADED = [
+    "faiss", "jinja2", "matplotlib.figure", "open_clip", "pandas", "pyarrow.parquet", "rich.progress", "rich.table",
+    "scipy.optimize", "scipy.stats", "sklearn.linear_model", "transformers", "typer.rich_utils", "zsretrieve.api",
+    "zsretrieve.cli.app", "zsretrieve.encoders.openvino_runtime",
+]  # fmt: skip
+
 
 def command_line(words: list[str], folder: Path, streams: list[Path], cache: str) -> None:
     """Run ``zsretrieve`` with stdin, stdout and stderr at the given files; ends the process with its exit code."""
