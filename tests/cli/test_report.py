@@ -47,6 +47,7 @@ def test_a_page_beside_the_figures(world: Path, tmp_path: Path, run_cli: Run) ->
     assert content["pictures"]["problems"] == {}
     assert content["asked"] == {
         "source": str(world / "gallery"), "prototypes": str(world / "prototypes"), "classes": None, "is_gallery": True,
+        "is_probe": False,
     }  # fmt: skip
     advice = {one["rule"]: shlex.split(one["command"]) for one in content["advice"]}
     assert {"skipped", "few-images", "empty-classes"} <= set(advice)
