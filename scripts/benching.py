@@ -1,7 +1,7 @@
-"""What the benchmarks share: the machine, whole processes measured in turn, models with random weights, a report.
+"""What the benchmarks share: the machine, measuring processes in turn, models with random weights, a report.
 
-A benchmark measures the plain way and ours in one run, one after the other again and again: a machine that others use
-as well is slow for minutes and quick for minutes, and only the ratio of two figures from one run says much.
+A benchmark alternates between the plain way and ours within one run: a shared machine is slow for minutes and fast for
+minutes, so only the ratio of two figures from one run is meaningful.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _PACKAGES = (
     "pillow",
 )  # fmt: skip
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
-# Of these units more is better; of all others less.
+# More is better in these units, less in all others.
 _RATES = frozenset({"img/s", "prompts/s", "queries/s", "rows/s", "TFLOP/s", "GB/s"})
 
 
 @dataclass(frozen=True)
 class Run:
-    """One whole process. ``peak_bytes`` is the most memory it had resident."""
+    """One whole process. ``peak_bytes`` is its peak resident memory."""
 
     seconds: float
     peak_bytes: int
@@ -43,7 +43,7 @@ class Run:
 
 @dataclass
 class Row:
-    """One line of a report: what was measured several times, against what, and what is wanted of it."""
+    """One line of a report: repeated figures, what they are compared with, and the requirement."""
 
     what: str
     figures: list[float]
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass
 class Report:
-    """What a benchmark found.
+    """The results of a benchmark.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ class Report:
         what : str
             Its name, by which later lines may refer to it.
         figures : sequence of float
-            One for each repetition.
+            One per repetition.
         unit : str
             ``img/s``, ``prompts/s``, ``queries/s``, ``rows/s``, ``TFLOP/s``, ``GB/s``: more is better. Any other:
             less is better.
         against : str, optional
-            The line it is compared with. The ratio tells how many times better this one is.
+            The line to compare with. The ratio is how many times better this one is.
         ratio_at_least, at_most, at_least : float, optional
-            What is wanted of the ratio, or of the median.
+            Requirements for the ratio, or for the median.
         peak_bytes : int, optional
         """
         median = statistics.median(figures)
@@ -153,27 +153,27 @@ class Report:
 
 
 def arguments(doc: str | None, *, repeats: int = 7, model: str = "ViT-B-32") -> argparse.ArgumentParser:
-    """The options that every benchmark has; each adds its own."""
+    """The options common to all benchmarks."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=repeats, metavar="N", help="how often each side is measured")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(
         "--model", default=model, metavar="NAME",
         help="an architecture, which gets random weights, or the name of any model (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep what is generated here, to use it again")
+    parser.add_argument("--work", type=Path, metavar="FOLDER", help="keep generated files here, to use them again")
     return parser
 
 
 @contextlib.contextmanager
 def work_folder(given: Path | None) -> Iterator[Path]:
-    """The folder for generated things: the one given, which stays, or a temporary one."""
+    """The folder for generated files: the given one, which stays, or a temporary one."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         yield given.resolve()
         return
-    with tempfile.TemporaryDirectory(prefix="zsretrieve-bench-") as made:
-        yield Path(made)
+    with tempfile.TemporaryDirectory(prefix="zsretrieve-bench-") as folder:
+        yield Path(folder)
 
 
 def machine() -> dict[str, str]:
@@ -184,7 +184,7 @@ def machine() -> dict[str, str]:
     flags = entries.get("flags", "").split()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    found = {
+    known = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "CPU": f"{entries.get('model name') or platform.machine()}, {cores} cores, "
         f"{' '.join(name for name in _FEATURES if name in flags)}",
@@ -193,47 +193,48 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
     }
     if gpus := _gpus():
-        found["GPU"] = gpus
+        known["GPU"] = gpus
     versions = []
     for package in _PACKAGES:
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {**found, "packages": ", ".join(versions)}
+    return {**known, "packages": ", ".join(versions)}
 
 
 def process(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Run:
-    """Run a program and measure all of it, from its start to its end. Exits if it fails.
+    """Run a program and measure it from start to end. Exits if it fails.
 
-    It is started by a small process of its own (``_launch``): the peak that the system tells of a process is at least
-    that of the one it was started from.
+    A small process starts it (``_launch``), because the peak that the system reports is at least that of the parent.
     """
     words = [str(word) for word in command]
-    told = subprocess.run(
+    # Compiled modules are kept, as Python does by default.
+    surroundings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
         [sys.executable, "-I", "-S", __file__, *words],
-        env={**os.environ, **(env or {})}, cwd=cwd, capture_output=True, text=True, check=False,
+        env={**surroundings, **(env or {})}, cwd=cwd, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    head, _, rest = told.stderr.rpartition("\n")
-    if told.returncode != 0:
-        sys.exit(f"{' '.join(words)}\nended with {told.returncode}: {head[-2000:]}")
+    head, _, rest = done.stderr.rpartition("\n")
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(words)}\nexited with {done.returncode}: {head[-2000:]}")
     seconds, peak = json.loads(rest)
-    return Run(seconds, peak, told.stdout)
+    return Run(seconds, peak, done.stdout)
 
 
 def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, *, warm_ups: int = 1) -> dict[str, list[Any]]:
-    """Call every side once, then every side again, and so on; what each returned, without the first ``warm_ups``."""
-    found: dict[str, list[Any]] = {name: [] for name in sides}
+    """Call all sides once, then again, and so on; what each returned, without the first ``warm_ups``."""
+    results: dict[str, list[Any]] = {name: [] for name in sides}
     for number in range(warm_ups + repeats):
         for name, side in sides.items():
             returned = side()
             if number >= warm_ups:
-                found[name].append(returned)
-    return found
+                results[name].append(returned)
+    return results
 
 
 def seconds(work: Callable[[], object]) -> Callable[[], float]:
-    """A side for ``in_turn`` that tells how long something takes in this process."""
+    """A side for ``in_turn`` that measures how long something takes in this process."""
 
     def timed() -> float:
         start = time.perf_counter()
@@ -244,24 +245,24 @@ def seconds(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def model_name(given: str, work: Path) -> str:
-    """The model to measure: a name as it is, an architecture as a model of random weights, made if need be."""
+    """The model to measure: a name stays as it is, an architecture becomes a model with random weights."""
     if given == "demo" or any(sign in given for sign in "/,:"):
         return given
     return f"local-dir:{random_model(given, work / f'model-{given}')}"
 
 
 def open_clip_name(model: str) -> tuple[str, str | None]:
-    """What open_clip's own functions take for a model that zsretrieve opens: a name, and a tag or a checkpoint."""
-    from zsretrieve.encoders.naming import NameForm, parse_model_name
+    """What open_clip's own functions take for a model of zsretrieve: a name, and a tag or a checkpoint."""
+    from zsretrieve.encoders.catalog.model_name import NameForm, parse_model_name
 
     name = parse_model_name(model)
     return name.open_clip_name, name.rest if name.form in (NameForm.TAG, NameForm.CHECKPOINT) else None
 
 
 def random_model(arch: str, folder: Path, seed: int = 0) -> Path:
-    """Write an open_clip architecture with random weights as a ``local-dir:`` model, unless it is there already.
+    """Write an open_clip architecture with random weights as a ``local-dir:`` model, unless it exists.
 
-    It is made in a process of its own, so that torch does not count among what this one has in memory.
+    A process of its own makes it, so that torch does not add to the memory of this one.
     """
     if not (folder / "open_clip_model.safetensors").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -277,7 +278,7 @@ def _write_model(arch: str, place: str, seed: int) -> None:
     import torch
     from safetensors.torch import save_file
 
-    logging.disable(logging.WARNING)  # that the weights are random
+    logging.disable(logging.WARNING)  # about random weights
     folder = Path(place)
     config = open_clip.get_model_config(arch)
     if config is None:
@@ -291,13 +292,13 @@ def _write_model(arch: str, place: str, seed: int) -> None:
     torch.manual_seed(seed)
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    beside = folder / "open_clip_model.safetensors.beside"
-    save_file(weights, beside)
-    beside.rename(folder / "open_clip_model.safetensors")
+    part = folder / "open_clip_model.safetensors.part"
+    save_file(weights, part)
+    part.rename(folder / "open_clip_model.safetensors")
 
 
 def _write_tokenizer(folder: Path, vocabulary: int) -> None:
-    """In place of a tokenizer that would have to be fetched: a token for each byte, closed and padded with </s>."""
+    """Instead of a tokenizer that needs a download: one token per byte, ended and padded with </s>."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -313,10 +314,8 @@ def _write_tokenizer(folder: Path, vocabulary: int) -> None:
 
 def _gpus() -> str:
     try:
-        asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        return "; ".join(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")).strip(
-            "; "
-        )
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        return "; ".join(subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines())
     except (OSError, subprocess.CalledProcessError):
         return ""
 
@@ -329,7 +328,7 @@ def _text(path: str) -> str:
 
 
 def _launch(command: Sequence[str]) -> int:
-    """Start a program, wait for it, and tell its seconds and its peak as the last line of stderr."""
+    """Run a program, and print its seconds and its peak memory as the last line of stderr."""
     start = time.perf_counter()
     child = subprocess.Popen(command)
     _, status, used = os.wait4(child.pid, 0)

@@ -6,6 +6,7 @@ captions that are word for word equal within a batch share their target evenly. 
 compositions never appears in training.
 
     python scripts/train_demo_model.py --out zsretrieve/demo/model
+    scripts/demo_pack
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from safetensors.torch import save_file
 
 from zsretrieve.demo import scenes
 from zsretrieve.demo.scenes import Scene
-from zsretrieve.encoders.metadata import provide
+from zsretrieve.domain.prompts import read_templates
+from zsretrieve.encoders.catalog.bundled_prompts import provide
 from zsretrieve.metrics import r_precision
-from zsretrieve.prompts import read_templates
 
 IMAGE_SIZE = 64
 CONFIG = {
@@ -222,29 +223,29 @@ def mean_r_precision(scores: torch.Tensor, shown: list[Scene], names: list[str])
 
 CARD = """# The bundled demo model
 
-A small CLIP for the generated scenes of `zsretrieve.demo.scenes`, so that everything can be tried offline. It knows
-twelve colours, ten shapes, four fills, three sizes and eight backgrounds, and nothing else of the world.
+A small CLIP for the generated scenes of `zsretrieve.demo.scenes`, so that you can try everything offline. It only
+recognises twelve colours, ten shapes, four fills, three sizes and eight backgrounds; use a real model for photos.
 
-- **Architecture**: an open_clip `local-dir:` model. Image tower: timm `{tower}` from random weights, {size} px. Text
-  tower: {layers} causal layers of width {width}, {context} tokens of CLIP's own BPE. Embedding: {dim}.
-- **Data**: {images} scenes drawn from the seed, three in five with one object, the others with two. Captions name any
-  part of what is shown. Of the 120 colour-shape compositions 24 (`unseen_class_names()`) never occur.
+- **Architecture**: an open_clip `local-dir:` model. Image tower: timm `{tower}`, randomly initialised, {size} px. Text
+  tower: {layers} causal layers of width {width}, a context of {context} tokens of CLIP's own BPE. Embedding: {dim}.
+- **Data**: {images} scenes generated from the seed; three in five show one object, the others two. Captions mention any
+  part of the scene. 24 of the 120 colour-shape compositions (`unseen_class_names()`) never occur.
 - **Training**: symmetric contrastive loss with a learned temperature (Radford et al. 2021, section 2.3); equal captions
-  of a batch share their target. AdamW, peak rate {lr}, {steps} steps of {batch}, seed {seed}, bf16 autocast;
-  {seconds:.0f} s on {cores} cores that also did other work.
+  in a batch share their target. AdamW, peak learning rate {lr}, {steps} steps of {batch}, seed {seed}, bf16 autocast;
+  {seconds:.0f} s on {cores} shared cores.
 - **Weights**: stored in float16; the embeddings of tokens that never occurred are zero.
-- **Made by** `scripts/train_demo_model.py`, which also writes this card. The seed fixes data, order and initial
-  weights; sums over several threads may round differently from run to run.
+- **Reproducibility**: `scripts/train_demo_model.py` trains the model and writes this card. The seed fixes the data,
+  their order and the initial weights; multi-threaded sums may round differently from run to run.
 
-Measured by the plain path (open_clip's model, a matmul, an argmax) on fresh scenes: 20 of each of the 120 classes, and
-600 with two objects.
+Measured with the reference path (open_clip's model, a matmul, an argmax) on new scenes: 20 for each of the 120 classes,
+and 600 with two objects.
 
 | figure | value |
 |---|---|
 {figures}
 
-What it is bad at: which of two objects is above or left of the other, and sizes. Two-object scenes are often found
-by one of their objects only.
+Known weaknesses: spatial relations (which of two objects is above or left of the other) and sizes. Scenes with two
+objects are often found by only one of them.
 """
 
 

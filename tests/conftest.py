@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from kits import forked
@@ -24,16 +26,27 @@ os.environ["ZSRETRIEVE_CACHE"] = (
     if "PYTEST_XDIST_WORKER" in os.environ
     else tempfile.mkdtemp(prefix="zsretrieve-cache-")
 )
+# Indexes by name belong to this run alone, too.
+os.environ["ZSRETRIEVE_DATA"] = str(Path(os.environ["ZSRETRIEVE_CACHE"]) / "data")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from zsretrieve import api
+from kits.hashing_encoder import HashingEncoder
+
+import zsretrieve as zs
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.demo import scenes
 from zsretrieve.demo.scenes import Scene
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.ports import Encoder
+from zsretrieve.domain.ports import Encoder
+
+# The first call of a library is slow, and so is a busy machine.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-pictures", action="store_true", help="write the images of the page into docs/images")
 
 
 def pytest_sessionfinish() -> None:
@@ -41,9 +54,19 @@ def pytest_sessionfinish() -> None:
         shutil.rmtree(os.environ["ZSRETRIEVE_CACHE"], ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def library_log() -> Iterator[None]:
+    """A command that runs in this process sets up the log for a terminal; the next test finds it untouched."""
+    yield
+    log = logging.getLogger("zsretrieve")
+    log.handlers.clear()
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
+
+
 @pytest.fixture(scope="session")
 def demo_encoder() -> Encoder:
-    return api.load_encoder("demo", device="cpu", precision="fp32")
+    return zs.Model("demo", zs.Compute(device="cpu", precision="fp32")).load()
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +132,9 @@ def run_cli(tmp_path_factory: pytest.TempPathFactory) -> Run:
         paths = [told / name for name in ("stdin", "stdout", "stderr")]
         paths[0].write_text(stdin)
         words = [str(arg) for arg in args]
-        cache = os.environ["ZSRETRIEVE_CACHE"]  # that of the test, not of the first one which ran a command
-        process = context.Process(target=forked.command_line, args=(words, cwd or Path.cwd(), paths, cache))
+        # Those of the test, not of the first one which ran a command.
+        places = {name: os.environ[name] for name in ("ZSRETRIEVE_CACHE", "ZSRETRIEVE_DATA")}
+        process = context.Process(target=forked.command_line, args=(words, cwd or Path.cwd(), paths, places))
         process.start()
         process.join(300)
         assert process.exitcode is not None, "the command hangs"
@@ -124,5 +148,5 @@ def run_cli(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture
 def small_gallery(tmp_path: Path, scene_folder: Path, hashing_encoder: HashingEncoder) -> Path:
     """A gallery of 360 scenes encoded by the hashing encoder."""
-    api.build_gallery(scene_folder, tmp_path / "gallery", hashing_encoder)
+    zs.build_gallery(scene_folder, tmp_path / "gallery", hashing_encoder)
     return tmp_path / "gallery"

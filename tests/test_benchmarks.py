@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zsretrieve.encoders.naming import DEMO_FOLDER
+from zsretrieve.encoders.catalog.model_name import DEMO_FOLDER
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -95,8 +95,8 @@ def test_what_bench_encode_judges(
 
     def run(side: str, options: Any, listing: Path) -> dict[str, Any]:
         sizes.append(len(listing.read_text().splitlines()))
-        told = {"made": "an engine", "precision": "bf16", "device": device, "seconds": 1.0}
-        return {**told, "images": sizes[-1], "rate": 9.0, "peak": 100 + 5 * sizes[-1]}
+        figures = {"encoding": "an engine", "precision": "bf16", "device": device, "seconds": 1.0}
+        return {**figures, "images": sizes[-1], "rate": 9.0, "peak": 100 + 5 * sizes[-1]}
 
     monkeypatch.setattr(bench_encode, "_run", run)
     monkeypatch.setattr(bench_encode, "_side", lambda *_: None)
@@ -131,6 +131,15 @@ def test_bench_startup(work: Path, tmp_path: Path) -> None:
 def test_bench_search(tmp_path: Path) -> None:
     rows = report("bench_search", tmp_path, "--rows", "200", "--dim", "16")
     assert {"FAISS, 64 queries", "zsretrieve, 64 queries", "zsretrieve, range, 64 queries"} < rows.keys()
+
+
+def test_bench_serve(work: Path, tmp_path: Path) -> None:
+    words = ("--model", "demo", "--vectors", "50", "--seconds", "0.3", "--soak", "200", "--no-peer", "--work", work)
+    rows = report("bench_serve", tmp_path, *words)
+    for kind in ("texts", "repeats", "images"):
+        for clients in ("1 client", "8 clients", "32 clients"):
+            assert rows[f"demo, {kind}, {clients}: zsretrieve"]["median"] > 0
+    assert rows["demo, 200 requests: errors"]["met"] is True
 
 
 def test_every_form_of_a_name_goes_to_open_clip(benching: ModuleType, tmp_path: Path) -> None:

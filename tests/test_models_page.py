@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from zsretrieve.encoders.published import published_models
+from zsretrieve.encoders.catalog.published import published_models
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_the_page_holds_every_model_and_marks_the_front() -> None:
     rows = [line for line in PAGE.splitlines() if re.match(r"\| (\\\*)? ?\| `", line)]
     assert len(rows) == len(published_models())
     marked = {re.findall(r"`(.+?)`", row)[0] for row in rows if row.startswith(r"| \*")}
-    assert marked == {model.name for model in published_models() if model.front}
+    assert marked == {model.name for model in published_models() if model.on_front}
 
 
 def test_advice_names_models_of_the_front_or_of_a_licence() -> None:

@@ -8,18 +8,21 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from kits.exact_index import NumpyBackend
 from PIL import Image
 
-from zsretrieve import api, prompts
+import zsretrieve as zs
 from zsretrieve.backends.faiss_flat import FaissBackend
-from zsretrieve.backends.numpy_exact import NumpyBackend
-from zsretrieve.encoders.metadata import provide
-from zsretrieve.encoders.naming import DEMO_FOLDER
-from zsretrieve.ports import Encoder, IndexBackend
+from zsretrieve.domain import prompts
+from zsretrieve.domain.ports import Encoder, IndexBackend
+from zsretrieve.domain.settings import Reading
+from zsretrieve.encoders.catalog.bundled_prompts import provide
+from zsretrieve.encoders.catalog.model_name import DEMO_FOLDER
+from zsretrieve.encoders.loading import Model
+from zsretrieve.gallery.build import build_gallery
+from zsretrieve.gallery.ingest import Ingest
+from zsretrieve.prototypes import text
 from zsretrieve.store.indexes import Gallery, Prototypes
-from zsretrieve.verbs import build
-from zsretrieve.verbs.ahead import Reading
-from zsretrieve.verbs.gallery import build_gallery
 
 BACKENDS = {"numpy": NumpyBackend(), "faiss": FaissBackend("cpu")}
 
@@ -80,12 +83,12 @@ def gallery(
 ) -> Gallery:
     out = tmp_path_factory.mktemp("parity") / "gallery"
     reading = Reading(exif=False)
-    return build_gallery(out, api.open_source(paths), demo_encoder, backend_used, reading).gallery
+    return build_gallery(out, zs.open_source(paths), Ingest(Model.of(demo_encoder), backend_used, reading))
 
 
 @pytest.fixture(scope="module")
 def prototypes(demo_encoder: Encoder, backend_used: IndexBackend) -> Prototypes:
-    return build.make_prototypes(api.read_prompts("scenes", "openai7"), demo_encoder, backend_used).prototypes
+    return text.make_prototypes(zs.read_prompts("scenes", "openai7"), demo_encoder, backend_used).prototypes
 
 
 def test_there_are_enough_pictures(paths: list[Path]) -> None:
@@ -102,7 +105,7 @@ def test_prototypes(prototypes: Prototypes, plain: Plain) -> None:
 
 def test_every_top_1_is_the_argmax(gallery: Gallery, prototypes: Prototypes, plain: Plain) -> None:
     scores = plain.images @ plain.classifier.T
-    found = api.classify(gallery, prototypes, k=1).results
+    found = zs.classify(gallery, prototypes, k=1).results
     rows = np.array([[r.predictions[0].class_id] for r in found])
     with_tie_rule(scores, np.array([[r.predictions[0].score] for r in found]), rows)
 
@@ -111,11 +114,11 @@ def test_names_given_twice_go_to_the_lowest_id(
     gallery: Gallery, demo_encoder: Encoder, backend_used: IndexBackend, paths: list[Path], templates: list[str]
 ) -> None:
     names = ["blue star", "red circle", "green heart", "red circle", "blue star"]
-    made = build.make_prototypes(api.read_prompts(names, "openai7"), demo_encoder, backend_used).prototypes
+    made = text.make_prototypes(zs.read_prompts(names, "openai7"), demo_encoder, backend_used).prototypes
     plain = Plain(paths[:1], names, templates).classifier
     merged = {0: 0, 1: 1, 2: 2, 3: 1, 4: 0}
     expected = [merged[c] for c in (gallery.vectors @ plain.T).argmax(axis=1).tolist()]
-    found = api.classify(gallery, made, k=5).results
+    found = zs.classify(gallery, made, k=5).results
     assert [r.predictions[0].class_id for r in found] == expected
     for result in found:
         order = [p.class_id for p in result.predictions]
@@ -134,7 +137,7 @@ def test_every_top_10_is_a_full_sort(gallery: Gallery, prototypes: Prototypes, p
 def test_text_search_end_to_end(gallery: Gallery, demo_encoder: Encoder, plain: Plain) -> None:
     names = list(prompts.read_classes("scenes", provide).names)
     for number in (0, 17, 58, 119):
-        hits = api.search(gallery, names[number], demo_encoder, k=10)
+        hits = zs.search(gallery, names[number], demo_encoder, k=10)
         expected = np.argsort(-(plain.queries[number] @ plain.images.T), kind="stable")[:10]
         assert [hit.id for hit in hits] == expected.tolist()
 
@@ -143,7 +146,7 @@ def test_probabilities_are_the_model_s_own(gallery: Gallery, prototypes: Prototy
     scale = prototypes.manifest.head.scale
     assert scale != 100
     expected = torch.softmax(torch.tensor(scale * plain.images @ plain.classifier.T), dim=1).numpy()
-    for row, result in enumerate(api.classify(gallery, prototypes, k=3).results):
+    for row, result in enumerate(zs.classify(gallery, prototypes, k=3).results):
         for p in result.predictions:
             assert p.probability == pytest.approx(expected[row, p.class_id], abs=1e-4)
 
@@ -154,13 +157,13 @@ def test_evaluate_equals_a_count_over_the_plain_path(
     names = list(prototypes.prompts.class_names)
     predicted = (plain.images @ plain.classifier.T).argmax(axis=1)
     right = sum(names[predicted[i]] == p.parent.name for i, p in enumerate(paths[:360]))
-    report = api.evaluate(scene_folder, prototypes, demo_encoder)
+    report = zs.evaluate(scene_folder, prototypes, demo_encoder)
     assert (report.n_correct, report.n_scored) == (right, 360)
 
 
 def test_bf16_scores_the_same(scene_folder: Path, demo_encoder: Encoder) -> None:
-    fast = api.load_encoder("demo", device="cpu", precision="bf16")
+    fast = zs.Model("demo", zs.Compute(device="cpu", precision="bf16")).load()
     exact_report, fast_report = (
-        api.evaluate(scene_folder, api.make_prototypes("scenes", e).prototypes, e) for e in (demo_encoder, fast)
+        zs.evaluate(scene_folder, zs.make_prototypes("scenes", e).prototypes, e) for e in (demo_encoder, fast)
     )
     assert abs(exact_report.prec_at_1 - fast_report.prec_at_1) <= 0.002

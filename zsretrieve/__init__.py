@@ -1,107 +1,23 @@
 """Vision-language models as retrieval: prototype and gallery indexes, zero-shot classification, search, Prec@1.
 
-Names are imported when first used: ``import zsretrieve`` alone loads neither torch nor faiss.
+``__init__.pyi`` lists the public names. Each is imported on first use: ``import zsretrieve`` alone loads neither torch
+nor FAISS. Functions check their arguments here; among themselves the modules call them without.
 """
 
-from __future__ import annotations
+import types as _types
 
-import importlib
-from typing import TYPE_CHECKING
+import lazy_loader as _lazy_loader
 
-if TYPE_CHECKING:
-    from zsretrieve.api import (
-        add,
-        build_gallery,
-        build_image_prototypes,
-        build_prototypes,
-        cached_models,
-        calibrate,
-        classify,
-        clear_cache,
-        compact,
-        compare,
-        compare_templates,
-        evaluate,
-        explain,
-        export_model,
-        few_shot_curve,
-        find_duplicates,
-        load_encoder,
-        make_prototypes,
-        open_gallery,
-        open_prototypes,
-        open_run,
-        open_source,
-        plan_reproduction,
-        published_models,
-        rank_templates,
-        read_prompts,
-        rebuild,
-        remove,
-        repair,
-        reproduce,
-        save_run,
-        search,
-        select_templates,
-        similar_classes,
-        sync,
-        template_sensitivity,
-        train_probe,
-        verify,
-    )
-    from zsretrieve.errors import ZsRetrieveError
-
-__all__ = [
-    "ZsRetrieveError",
-    "add",
-    "build_gallery",
-    "build_image_prototypes",
-    "build_prototypes",
-    "cached_models",
-    "calibrate",
-    "classify",
-    "clear_cache",
-    "compact",
-    "compare",
-    "compare_templates",
-    "evaluate",
-    "explain",
-    "export_model",
-    "few_shot_curve",
-    "find_duplicates",
-    "load_encoder",
-    "make_prototypes",
-    "open_gallery",
-    "open_prototypes",
-    "open_run",
-    "open_source",
-    "plan_reproduction",
-    "published_models",
-    "rank_templates",
-    "read_prompts",
-    "rebuild",
-    "remove",
-    "repair",
-    "reproduce",
-    "save_run",
-    "search",
-    "select_templates",
-    "similar_classes",
-    "sync",
-    "template_sensitivity",
-    "train_probe",
-    "verify",
-]
+_attribute, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'zsretrieve' has no attribute '{name}'")
-    home = "zsretrieve.errors" if name == "ZsRetrieveError" else "zsretrieve.api"
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+    value = _attribute(name)
+    if not isinstance(value, _types.FunctionType):
+        return value
+    from zsretrieve.domain.arguments import entrance
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    checked = entrance(value)
+    if name in globals():  # lazy_loader keeps functions that are named like their module
+        globals()[name] = checked
+    return checked

@@ -3,14 +3,14 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+from kits.exact_index import NumpyBackend
 from kits.index_kit import check_index, full_sort
 
-from zsretrieve import wiring
+from zsretrieve.backends import loading as backend_loading
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex, half_score_error
-from zsretrieve.backends.numpy_exact import NumpyBackend
-from zsretrieve.errors import DeviceError, RankError
-from zsretrieve.ports import IndexBackend
-from zsretrieve.vectors import unit_rows
+from zsretrieve.domain.errors import DeviceError, RankError
+from zsretrieve.domain.ports import IndexBackend
+from zsretrieve.domain.vectors import unit_rows
 
 needs_gpu = pytest.mark.skipif(
     not (hasattr(faiss, "get_num_gpus") and faiss.get_num_gpus()), reason="FAISS sees no GPU on this machine"
@@ -100,9 +100,9 @@ def test_an_index_stays_on_the_cpu_where_faiss_sees_no_gpu(
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
     for device in ("cuda", "cuda:9", "cuda:all", "cuda:0,cuda:1"):
         caplog.clear()
-        assert wiring.index_backend(device).create(4).device == "cpu"
+        assert backend_loading.index_backend(device).create(4).device == "cpu"
         (line,) = caplog.messages
-        assert line.startswith(f"there is no device '{device}': FAISS sees 0 GPUs, so the index stays on the CPU; ")
+        assert line.startswith(f"there is no device '{device}': FAISS sees 0 GPUs. The index stays on the CPU. ")
 
 
 @pytest.mark.parametrize(
@@ -114,4 +114,4 @@ def test_a_malformed_device_is_an_error_wherever_it_runs(
 ) -> None:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
     with pytest.raises(DeviceError, match=said):
-        wiring.index_backend(device)
+        backend_loading.index_backend(device)

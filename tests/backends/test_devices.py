@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from zsretrieve import mending, wiring
 from zsretrieve.backends import faiss_gpu, gpu_probe
+from zsretrieve.backends import loading as backend_loading
 from zsretrieve.backends.faiss_flat import FaissBackend
-from zsretrieve.devices import gpu_numbers
 from zsretrieve.doctor import packages
-from zsretrieve.encoders import gpus
-from zsretrieve.errors import DeviceError
+from zsretrieve.domain.errors import DeviceError
+from zsretrieve.system import hardware, requirements
+from zsretrieve.system.devices import gpu_numbers
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
@@ -39,21 +39,21 @@ def test_an_index_stays_on_the_cpu_where_the_gpu_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str | None] = []
-    monkeypatch.setattr(gpu_probe, "_tried", lambda command: asked.pop())
+    monkeypatch.setattr(gpu_probe, "_try", lambda number: asked.pop())
     monkeypatch.setattr(gpu_probe, "_known", {})
-    monkeypatch.setattr(gpus, "there_may_be_one", lambda: True)
+    monkeypatch.setattr(hardware, "may_have_gpu", lambda: True)
     monkeypatch.setattr(faiss_gpu, "count", lambda: 2)
     monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path))
-    asked += ["SIGABRT: no kernel image", None]
+    asked += ["crashed (SIGABRT): no kernel image", None]
     for device in ("auto", "cuda", "cuda:0"):
         assert FaissBackend(device).device == ("cuda" if device == "auto" else device)
     for device in ("cuda:1", "cuda:all", "cuda:0,cuda:1"):
         caplog.clear()
         assert FaissBackend(device).device == "cpu"
-        assert "on GPU 1 (SIGABRT: no kernel image), so" in caplog.text
+        assert "on GPU 1: its test crashed (SIGABRT): no kernel image. The index stays on the CPU. " in caplog.text
     asked += [None, None]
-    assert wiring.automatic_index_device() == "cuda"
-    assert wiring.index_backend("cuda:1").create(4).device == "cuda:1"
+    assert backend_loading.automatic_index_device() == "cuda"
+    assert backend_loading.index_backend("cuda:1").create(4).device == "cuda:1"
     assert len(json.loads((tmp_path / "faiss-gpus.json").read_text())) == 2
 
 
@@ -72,13 +72,15 @@ def test_a_faiss_without_kernels_for_a_gpu_is_replaced_by_the_doctor_s_command(
     there: str | None,
     command: bool,
 ) -> None:
-    wanted = mending.faiss_wanted()
+    wanted = requirements.faiss_wanted()
     for name in ("zsretrieve", there or wanted.name.replace("-", "_")):
         info = tmp_path / f"{name}-2.0.dist-info"
         info.mkdir()
-        needs = f"Requires-Dist: {wanted.name}{wanted.specifier}\n" if name == "zsretrieve" else ""
+        extra = wanted.name.removeprefix("faiss-")
+        needs = f"Provides-Extra: {extra}\nRequires-Dist: {wanted.name}{wanted.specifier}; extra == '{extra}'\n"
+        needs = needs if name == "zsretrieve" else ""
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n{needs}")
-    monkeypatch.setattr(gpu_probe, "_tried", lambda command: failure)
+    monkeypatch.setattr(gpu_probe, "_try", lambda number: failure)
     monkeypatch.setattr(gpu_probe, "_known", {})
     monkeypatch.setattr(faiss_gpu, "count", lambda: 1)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
@@ -87,11 +89,9 @@ def test_a_faiss_without_kernels_for_a_gpu_is_replaced_by_the_doctor_s_command(
     line = caplog.messages[-1]
     if command:
         assert fix is not None
-        assert line.endswith(
-            f"so the index stays on the CPU; the FAISS that zsretrieve asks for is installed by: {fix}"
-        )
+        assert line.endswith(f"The index stays on the CPU. Install the FAISS that zsretrieve requires: {fix}")
     else:
-        assert line.endswith("; what mends it is told by: zsretrieve doctor")
+        assert line.endswith(" For a fix, run: zsretrieve doctor")
 
 
 def test_where_faiss_sees_none_the_cpu_is_chosen(
@@ -103,7 +103,7 @@ def test_where_faiss_sees_none_the_cpu_is_chosen(
 
 
 def test_without_a_driver_faiss_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "there_may_be_one", lambda: False)
+    monkeypatch.setattr(hardware, "may_have_gpu", lambda: False)
     monkeypatch.setattr(faiss_gpu, "count", lambda: pytest.fail("FAISS was asked"))
-    assert wiring.automatic_index_device() == "cpu"
-    assert wiring.index_backend().create(4).device == "cpu"
+    assert backend_loading.automatic_index_device() == "cpu"
+    assert backend_loading.index_backend().create(4).device == "cpu"

@@ -15,7 +15,7 @@ from zsretrieve.backends import faiss_gpu
 from zsretrieve.backends.faiss_flat import FaissBackend, FaissFlatIndex
 from zsretrieve.backends.faiss_gpu import Mirror
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.vectors import Vectors, unit_rows
+from zsretrieve.domain.vectors import Vectors, unit_rows
 
 needs_gpu = pytest.mark.skipif(not faiss_gpu.count(), reason="FAISS sees no GPU on this machine")
 

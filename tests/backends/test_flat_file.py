@@ -12,8 +12,8 @@ import pytest
 from zsretrieve.backends import flat_file
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.errors import IntegrityError
-from zsretrieve.vectors import unit_rows
+from zsretrieve.domain.errors import IntegrityError
+from zsretrieve.domain.vectors import unit_rows
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_what_is_added_may_be_changed_afterwards(stored: np.ndarray) -> None:
 def test_opening_and_searching_on_the_cpu_import_no_faiss(tmp_path: Path, stored: np.ndarray) -> None:
     flat_file.write(tmp_path / "index", [stored], 12)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom zsretrieve import wiring\n"
+        "import sys\nfrom pathlib import Path\nfrom zsretrieve.backends import loading as backend_loading\n"
         "for asked in ('cpu', 'auto'):\n"
-        "    index = wiring.index_backend(asked).load(Path(sys.argv[1]))\n"
+        "    index = backend_loading.index_backend(asked).load(Path(sys.argv[1]))\n"
         "    index.search(index.stored(__import__('numpy').arange(3)), 5)\n"
         "    index.save(Path(sys.argv[1] + '.again'))\n"
         "    assert index.device != 'cpu' or 'faiss' not in sys.modules\n"

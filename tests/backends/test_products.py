@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zsretrieve.backends import products
-from zsretrieve.vectors import unit_rows
+from zsretrieve.domain.vectors import unit_rows
 
 
 def vectors(n: int, dim: int, seed: int) -> np.ndarray:

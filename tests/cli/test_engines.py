@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
-from zsretrieve import api, wiring
-from zsretrieve.encoders import gpus
-from zsretrieve.encoders.precision import cpu_best
-from zsretrieve.errors import DeviceError
+import zsretrieve as zs
+from zsretrieve.domain.errors import DeviceError
+from zsretrieve.encoders import choosing
+from zsretrieve.encoders.openvino.runtime import runs_bf16
+from zsretrieve.system.hardware import cpu_best
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,7 @@ from zsretrieve.errors import DeviceError
         ((), "openvino", cpu_best()),
         (("--engine", "openvino"), "openvino", cpu_best()),
         (("--precision", "fp32"), "openvino", "fp32"),
-        (("--engine", "openvino", "--precision", "bf16"), "openvino", "bf16"),
+        (("--engine", "openvino", "--precision", "bf16"), "openvino", "bf16" if runs_bf16() else "fp32"),
         (("--engine", "torch"), "torch", "fp32"),
         (("--engine", "torch", "--precision", "bf16"), "torch", "bf16"),
     ],
@@ -32,6 +33,7 @@ def test_what_is_asked_for_is_done_and_recorded(
         "index", "gallery", scene_folder / "red circle", tmp_path / "x", "--model", "demo", "--device", "cpu", *options
     )
     assert made.returncode == 0, made.stderr
+    assert ("cannot compute in bf16; using fp32" in made.stderr) == ("bf16" in options and precision != "bf16")
     found = json.loads(run_cli("index", "info", tmp_path / "x", "--format", "json").stdout)["encoding"]
     assert (found["engine"], found["precision"], found["device"]) == (engine, precision, "cpu")
 
@@ -40,7 +42,7 @@ def test_what_is_asked_for_is_done_and_recorded(
     ("options", "message", "hint"),
     [
         (("--engine", "openvino", "--compile"), "the engine openvino does not run through torch.compile", "--compile"),
-        (("--precision", "int8", "--compile"), "int8 runs in OpenVINO, and not through torch.compile", "--precision"),
+        (("--precision", "int8", "--compile"), "int8 runs in OpenVINO, not through torch.compile", "--precision"),
         (("--engine", "openvino", "--device", "cuda"), "openvino runs on the CPU, not on 'cuda'", "--engine"),
         (("--device", "cpu:0"), "'cpu:0' is not a device", "Use cpu"),
         (("--device", "cpu:0", "--engine", "openvino"), "'cpu:0' is not a device", "Use cpu"),
@@ -71,10 +73,10 @@ def test_words_that_no_option_takes_are_wrong_usage(
 def test_the_library_refuses_the_same() -> None:
     for options in ({"engine": "openvino"}, {"precision": "int8"}):
         with pytest.raises(DeviceError, match=r"torch\.compile"):
-            api.load_encoder("demo", device="cpu", compiled=True, **options)
+            zs.Compute(device="cpu", compile=True, **options)
 
 
 def test_int8_is_planned_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "torch_has_one", lambda: True)
-    planned = wiring.planned_encoding(precision="int8")
+    monkeypatch.setattr(choosing, "_torch_has_gpu", lambda: True)
+    planned = choosing.planned_encoding(zs.Compute(precision="int8"))
     assert (planned.engine, planned.precision, planned.device) == ("openvino", "int8", "cpu")

@@ -9,16 +9,17 @@ import pytest
 from kits.pictures import pictures
 from typer.testing import CliRunner
 
-from zsretrieve import api, wiring
+import zsretrieve as zs
+from zsretrieve.backends import loading as backend_loading
 from zsretrieve.cli.app import app
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    encoder = api.load_encoder("demo")
-    api.build_gallery(pictures(root / "photos", 5), root / "gallery", encoder)
-    api.build_prototypes(root / "prototypes", ["class 0", "class 1", "class 2"], encoder)
+    encoder = zs.Model("demo").load()
+    zs.build_gallery(pictures(root / "photos", 5), root / "gallery", encoder)
+    zs.build_prototypes(root / "prototypes", ["class 0", "class 1", "class 2"], encoder)
     return root
 
 
@@ -30,13 +31,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )  # fmt: skip
 def test_every_index_is_asked_for_in_float16(world: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, asked = wiring.index_backend, []
+    plain, asked = backend_loading.index_backend, []
 
     def noted(device: str = "auto", *, half: bool = False, sharded: bool = False) -> Any:
         asked.append(half)
         return plain(device, half=half, sharded=sharded)
 
-    monkeypatch.setattr(wiring, "index_backend", noted)
+    monkeypatch.setattr(backend_loading, "index_backend", noted)
     places = {name: str(world / name.lower()) for name in ("GALLERY", "PROTOTYPES", "PHOTOS")}
     told = []
     for more, half in (([], False), (["--fp16-index"], True)):

@@ -1,4 +1,4 @@
-"""What the library says of a slower way it took."""
+"""The library's notes on a fallback."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from kits.hashing_encoder import HashingEncoder
 from kits.pictures import pictures
 
-from zsretrieve import api
-from zsretrieve.encoders.hashing import HashingEncoder
+import zsretrieve as zs
 
 # A machine whose GPU FAISS sees, but cannot use.
 BROKEN_GPU = """
 import sys
 from zsretrieve.backends import faiss_gpu, gpu_probe
-from zsretrieve.encoders import gpus
-gpus._NODES = (sys.executable,)
+from zsretrieve.system import hardware
+hardware._NODES = (sys.executable,)
 faiss_gpu.count = lambda: 1
-gpu_probe._tried = lambda command: "SIGABRT: no kernel image"
+gpu_probe._try = lambda number: "crashed (SIGABRT): no kernel image"
 from zsretrieve.cli.app import main
 main()
 """
@@ -30,12 +30,12 @@ main()
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
-    api.build_gallery(pictures(root / "photos", 5), root / "gallery", HashingEncoder())
+    zs.build_gallery(pictures(root / "photos", 5), root / "gallery", HashingEncoder())
     return root
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_a_gpu_that_faiss_cannot_use_is_told_in_one_line(world: Path, quiet: bool) -> None:
+def test_a_gpu_that_faiss_cannot_use_is_reported_in_one_line(world: Path, quiet: bool) -> None:
     query = next((world / "photos").rglob("*.png"))
     words = ["search", "gallery", str(query), "--format", "json", *(["--quiet"] if quiet else [])]
     done = subprocess.run(
@@ -45,8 +45,8 @@ def test_a_gpu_that_faiss_cannot_use_is_told_in_one_line(world: Path, quiet: boo
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 4
-    told = (
-        "FAISS cannot search on GPU 0 (SIGABRT: no kernel image), so the index stays on the CPU; "
-        "what mends it is told by: zsretrieve doctor"
+    note = (
+        "FAISS cannot search on GPU 0: its test crashed (SIGABRT): no kernel image. The index stays on the CPU. "
+        "For a fix, run: zsretrieve doctor"
     )
-    assert done.stderr.splitlines() == ([] if quiet else ["trying FAISS on GPU 0 ...", told])
+    assert done.stderr.splitlines() == ([] if quiet else ["trying FAISS on GPU 0 ...", note])

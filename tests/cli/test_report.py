@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
+from kits.hashing_encoder import HashingEncoder
 
-from zsretrieve import api
-from zsretrieve.encoders.hashing import HashingEncoder
+import zsretrieve as zs
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path) -> Path:
         shutil.copytree(scene_folder / name, root / "photos" / name)
     (root / "photos" / "blue star" / "broken.png").write_bytes(b"no")
     encoder = HashingEncoder()
-    api.build_gallery(root / "photos", root / "gallery", encoder)
-    api.build_prototypes(root / "prototypes", "red circle,blue star,green heart", encoder)
+    zs.build_gallery(root / "photos", root / "gallery", encoder)
+    zs.build_prototypes(root / "prototypes", "red circle,blue star,green heart", encoder)
     return root
 
 
@@ -42,12 +42,12 @@ def test_a_page_beside_the_figures(world: Path, tmp_path: Path, run_cli: Run) ->
     assert done.returncode == 0, done.stderr
     figures, content = json.loads(done.stdout), held(page)
     assert f"report -> {page}" in done.stderr
-    assert content["figures"]["prec_at"][0]["value"] == figures["prec@1"]
-    assert content["figures"]["n_skipped"] == 1
-    assert content["pictures"]["problems"] == {}
+    assert content["prec@1"] == figures["prec@1"]
+    assert content["n_skipped"] == 1
+    assert content["images"]["problems"] == {}
     assert content["asked"] == {
-        "source": str(world / "gallery"), "prototypes": str(world / "prototypes"), "classes": None, "is_gallery": True,
-        "is_probe": False,
+        "source": str(world / "gallery"), "prototypes": str(world / "prototypes"), "classes": None, "templates": None,
+        "is_gallery": True, "is_probe": False,
     }  # fmt: skip
     advice = {one["rule"]: shlex.split(one["command"]) for one in content["advice"]}
     assert {"skipped", "few-images", "empty-classes"} <= set(advice)
@@ -62,7 +62,7 @@ def test_a_page_beside_the_figures(world: Path, tmp_path: Path, run_cli: Run) ->
 def test_where_no_page_can_be_written_nothing_else_is_done(tmp_path: Path, run_cli: Run) -> None:
     nothing = ("evaluate", tmp_path / "no source", "--prototypes", tmp_path / "no prototypes")
     (tmp_path / "mine.html").write_text("mine")
-    for page, message in (("none/out.html", "there is no folder"), ("mine.html", "is no report of zsretrieve")):
+    for page, message in (("none/out.html", "there is no folder"), ("mine.html", "is not a report of zsretrieve")):
         done = run_cli(*nothing, "--report", tmp_path / page)
         assert (done.returncode, done.stdout) == (1, "")
         error, hint = done.stderr.strip().splitlines()

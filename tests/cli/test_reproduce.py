@@ -19,12 +19,12 @@ from kits import forked
 from kits.models import write_model
 from PIL import Image
 
-from zsretrieve import api
-from zsretrieve.cli.reproduce import TableFormat
-from zsretrieve.cli.reproduced import notes, print_explanation
-from zsretrieve.results import Interval, PairedDifference
-from zsretrieve.verbs.explain import Effect, Explanation, Untested
-from zsretrieve.verbs.reproduce import Reproduction, Row, Settings
+import zsretrieve as zs
+from zsretrieve.cli.output import TableFormat
+from zsretrieve.cli.views.reproduction import notes, print_explanation
+from zsretrieve.domain.results import Interval, PairedDifference
+from zsretrieve.reproduction.ablation import Effect, Explanation, Untested
+from zsretrieve.reproduction.run import Reproduction, Row
 
 MODELS = ("vit-quickgelu", "modified-resnet", "siglip-like")
 TABLE = """
@@ -42,7 +42,7 @@ book = "a book"
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     rng = np.random.default_rng(4)
-    keys = [key for key in api.read_prompts("imagenette").class_keys if key is not None]
+    keys = [key for key in zs.read_prompts("imagenette").class_keys if key is not None]
     for number in range(40):
         path = root / "val" / keys[number % 10] / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,10 +70,10 @@ def whole(world: Path, run_cli: Run) -> str:
 
 
 def test_the_whole_table(world: Path, whole: str) -> None:
-    told = json.loads(whole)
-    assert (told["n_images"], told["n_classes"], told["n_classes_scored"], told["failed"]) == (40, 10, 10, [])
-    assert (told["precision"], told["engine"], told["device"]) == ("fp32", "torch", "cpu")
-    rows = {(row["title"], row["templates"]): row for row in told["rows"]}
+    report = json.loads(whole)
+    assert (report["n_images"], report["n_classes"], report["n_classes_scored"], report["failed"]) == (40, 10, 10, [])
+    assert (report["precision"], report["engine"], report["device"]) == ("fp32", "torch", "cpu")
+    rows = {(row["title"], row["templates"]): row for row in report["rows"]}
     assert set(rows) == {(name, kind) for name in MODELS for kind in ("openai7", "standard", "raw")}
     for number, name in enumerate(MODELS):
         row = rows[name, "openai7"]
@@ -82,11 +82,13 @@ def test_the_whole_table(world: Path, whole: str) -> None:
         assert row["off"] is (abs(row["difference_points"]) > 0.3)
         assert rows[name, "standard"]["off"] is None
         # The same figure by the other commands: a gallery without EXIF, prototypes, evaluate.
-        encoder = api.load_encoder(f"local-dir:{world / name}", device="cpu", precision="fp32", engine="torch")
-        prototypes = api.make_prototypes("imagenette", encoder, templates="openai7").prototypes
-        report = api.evaluate(world / "val", prototypes, encoder, exif=False)
-        assert (row["n_correct"], row["n_scored"]) == (report.n_correct, 40)
-        assert [row["low"], row["high"]] == [report.prec_interval[1].low, report.prec_interval[1].high]
+        encoder = zs.Model(
+            f"local-dir:{world / name}", zs.Compute(device="cpu", precision="fp32", engine="torch")
+        ).load()
+        prototypes = zs.make_prototypes("imagenette", encoder, templates="openai7").prototypes
+        evaluation = zs.evaluate(world / "val", prototypes, encoder, reading=zs.Reading(exif=False))
+        assert (row["n_correct"], row["n_scored"]) == (evaluation.n_correct, 40)
+        assert row["interval"] == evaluation.prec_interval[1].to_dict()
 
 
 def test_killed_in_the_middle_and_run_again(world: Path, whole: str, run_cli: Run, tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_killed_in_the_middle_and_run_again(world: Path, whole: str, run_cli: Ru
     streams[0].write_text("")
     process = multiprocessing.get_context("forkserver").Process(
         target=forked.command_line,
-        args=(words("work", "--format", "json"), world, streams, os.environ["ZSRETRIEVE_CACHE"]),
+        args=(words("work", "--format", "json"), world, streams, {"ZSRETRIEVE_CACHE": os.environ["ZSRETRIEVE_CACHE"]}),
     )
     process.start()
     deadline = time.monotonic() + 120
@@ -134,20 +136,20 @@ def test_forms_for_people_and_programs(world: Path, whole: str, run_cli: Run) ->
     assert "reproduce explain local-dir:vit-quickgelu SOURCE --classes imagenette --templates openai7" in done.stderr
 
 
-def test_a_model_that_cannot_be_had(world: Path, whole: str, run_cli: Run) -> None:
+def test_a_model_that_cannot_be_loaded(world: Path, whole: str, run_cli: Run) -> None:
     missing = ["--model", "hf-hub:nobody/nothing"]
     done = run_cli(*words("whole", *missing, "--format", "json"), cwd=world)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["rows"] == json.loads(whole)["rows"]
-    assert [one["model"] for one in told["failed"]] == ["hf-hub:nobody/nothing"]
-    assert "not run: hf-hub:nobody/nothing: the weights of 'hf-hub:nobody/nothing' cannot be had" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["rows"] == json.loads(whole)["rows"]
+    assert [one["model"] for one in report["failed"]] == ["hf-hub:nobody/nothing"]
+    assert "not run: hf-hub:nobody/nothing: could not load the weights of 'hf-hub:nobody/nothing'" in done.stderr
     done = run_cli(*words("none", "--models", "none", *missing), cwd=world)
-    refused(done, "none of the 1 models can be had", "--models none")
+    refused(done, "none of the 1 models can be loaded", "--models none")
     assert not (world / "none").exists()
 
 
-def test_other_images_are_told(world: Path, run_cli: Run) -> None:
+def test_other_images_are_reported(world: Path, run_cli: Run) -> None:
     (world / "some").mkdir()
     for folder in sorted((world / "val").iterdir())[:3]:
         (world / "some" / folder.name).symlink_to(folder)
@@ -172,17 +174,17 @@ def test_what_is_refused(world: Path, run_cli: Run) -> None:
     Image.new("RGB", (8, 8)).save(world / "flat" / "one.png")
     (world / "strange" / "unicorn").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(world / "strange" / "unicorn" / "one.png")
-    for folder, message in (("flat", "none of the images has a label"), ("strange", "no class of the prototypes")):
+    for folder, message in (("flat", "none of the images has a label"), ("strange", "not classes of the prototypes")):
         arguments = words("nothing")
         arguments[1] = folder
         refused(run_cli(*arguments, cwd=world), message)
     refused(run_cli("reproduce", "nowhere", cwd=world), "there is no folder or file 'nowhere'")
     refused(run_cli("reproduce", "val", "--dataset", "mnist", cwd=world), "no published table 'mnist'")
-    refused(run_cli("reproduce", "val", "--model", "local-dir:nowhere", cwd=world), "not a local open_clip model")
+    refused(run_cli("reproduce", "val", "--model", "local-dir:nowhere", cwd=world), "'nowhere' is not a model's folder")
     assert not (world / "nothing").exists()
     for wrong in (
         ["reproduce", "--models", "RN50/openai"],
-        words("x", "--precision", "int8"),
+        ["reproduce", "val", "--published", "table.toml", "--precision", "int8"],
         words("x", "--dataset", "imagenette"),
         words("x", "--plan", "--skipped", "skipped.csv"),
         ["reproduce", "--plan", "--ground-truth", "table.toml"],
@@ -194,15 +196,15 @@ def test_what_is_refused(world: Path, run_cli: Run) -> None:
 def test_the_plan(world: Path, run_cli: Run) -> None:
     done = run_cli("reproduce", "--plan", "--format", "json", "--device", "cpu", cwd=world)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["n_images"], len(told["models"])) == (50000, 9)
+    report = json.loads(done.stdout)
+    assert (report["n_images"], len(report["models"])) == (50000, 9)
     # 1,000 names, four of them twice, in 80, 1 and 1 templates.
-    assert told["n_prompts"] == 82 * len(set(api.read_prompts("imagenet1k", "raw").class_names))
-    for one in told["models"]:
+    assert report["n_prompts"] == 82 * len(set(zs.read_prompts("imagenet1k", "raw").class_names))
+    for one in report["models"]:
         assert (one["download_bytes"] == 0) is one["cached"]
         assert one["download_bytes"] < one["disk_bytes"]
         assert one["seconds"] > 0
-    assert told["seconds"] == pytest.approx(sum(one["seconds"] for one in told["models"]))
+    assert report["seconds"] == pytest.approx(sum(one["seconds"] for one in report["models"]))
     done = run_cli(*words("new", "--plan"), cwd=world)
     assert done.returncode == 0, done.stderr
     assert "40 images and 90 prompts for each model" in done.stdout
@@ -222,9 +224,9 @@ def test_the_plan_of_a_batch_of_cifar_writes_nothing(world: Path, run_cli: Run) 
     (total,) = (line for line in done.stdout.splitlines() if line.strip().startswith("total"))
     assert total.count("and more") == 2
     done = run_cli("reproduce", "planned", "--plan", *ask, "--device", "cpu", "--format", "json", cwd=world)
-    told = json.loads(done.stdout)
-    assert (told["disk_bytes"], told["seconds"]) == (None, None)
-    assert told["download_bytes"] == sum(one["download_bytes"] for one in told["models"])
+    report = json.loads(done.stdout)
+    assert (report["disk_bytes"], report["seconds"]) == (None, None)
+    assert report["download_bytes"] == sum(one["download_bytes"] for one in report["models"])
     assert not (world / "no-work").exists()
 
 
@@ -236,12 +238,12 @@ def test_explaining(scene_folder: Path, world: Path, run_cli: Run) -> None:
     ask = ["reproduce", "explain", "demo", "scenes", "--classes", names, "--templates", "openai7", "--sample", "6"]
     done = run_cli(*ask, "--device", "cpu", "--format", "json", cwd=world)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["model"], told["n_scored"], told["templates"]) == ("demo", 6, "openai7")
-    assert {"activation", "templates"} <= {one["cause"] for one in told["effects"]}
-    for one in told["effects"]:
-        assert one["low"] <= one["difference"] <= one["high"]
-        assert one["prec@1"] == pytest.approx(told["prec@1"] + one["difference"])
+    report = json.loads(done.stdout)
+    assert (report["model"], report["n_scored"], report["templates"]) == ("demo", 6, "openai7")
+    assert {"activation", "templates"} <= {one["cause"] for one in report["effects"]}
+    for one in report["effects"]:
+        assert one["interval"]["low"] <= one["difference"] <= one["interval"]["high"]
+        assert one["prec@1"] == pytest.approx(report["prec@1"] + one["difference"])
 
 
 @pytest.mark.parametrize(("classes", "folder"), [("imagenette", "set"), ("cifar10", "batch")])
@@ -264,7 +266,7 @@ def cifar_batch(folder: Path) -> None:
     records.tofile(folder / "test_batch.bin")
 
 
-def test_what_cannot_be_read_of_a_sample_is_told(world: Path, run_cli: Run) -> None:
+def test_what_cannot_be_read_of_a_sample_is_reported(world: Path, run_cli: Run) -> None:
     (world / "broken" / "n01440764").mkdir(parents=True)
     (world / "broken" / "n02102040").symlink_to(world / "val" / "n02102040")
     (world / "broken" / "n01440764" / "one.png").write_bytes(b"no")
@@ -274,16 +276,16 @@ def test_what_cannot_be_read_of_a_sample_is_told(world: Path, run_cli: Run) -> N
     assert "1 images of the sample cannot be read and are not scored" in done.stderr
 
 
-def test_what_is_said_of_the_baseline_alone() -> None:
-    table = api.published_table("imagenet1k", models=["torchvision:resnet50"])
+def test_the_note_on_the_baseline_alone() -> None:
+    table = zs.published_table("imagenet1k", models=["torchvision:resnet50"])
     figures = table.models[0].figures
     row = Row("torchvision:resnet50", "ResNet-50, supervised", "supervised", 1, 50_000, 0, figures, 0.3, True)
-    done = Reproduction(table, Settings(), (row,), (), 50_000, 1000, 1000, "", ())
+    done = Reproduction(table, zs.Compute(), (row,), (), 50_000, 1000, 1000, "", ())
     (line,) = notes(done)
     assert line == "off by more than 0.3 points: ResNet-50, supervised"  # it takes no prompts that could explain it
 
 
-def test_a_small_p_value_is_not_told_as_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_p_value_is_not_printed_as_zero(capsys: pytest.CaptureFixture[str]) -> None:
     effect = Effect("resizing", "squashed", 2, PairedDifference(-0.25, Interval(-0.5, 0.1), 30, 1, 80, 3e-8), 5)
     print_explanation(Explanation("demo", "raw", 0, 80, 4, 0, (effect,), ()), TableFormat.TABLE)
     shown = capsys.readouterr().out
@@ -295,14 +297,14 @@ def test_a_small_p_value_is_not_told_as_none(capsys: pytest.CaptureFixture[str])
 def test_an_explanation_for_people(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     difference = PairedDifference(-0.25, Interval(-0.5, 0.125), 3, 1, 8, 0.625)
     effect = Effect("resizing", "squashed | cropped", 2, difference, 5)
-    told = Explanation("demo", "raw", 0, 8, 4, 0, (effect,), (Untested("EXIF", "none there"),))
-    print_explanation(told, TableFormat(form))
+    explanation = Explanation("demo", "raw", 0, 8, 4, 0, (effect,), (Untested("EXIF", "none there"),))
+    print_explanation(explanation, TableFormat(form))
     shown = capsys.readouterr().out
     if form == "csv":
         (row,) = csv.DictReader(io.StringIO(shown))
         assert row == {
             "cause": "resizing", "change": "squashed | cropped", "prec@1": "0.25", "difference": "-0.25",
-            "low": "-0.5", "high": "0.125", "p_value": "0.625", "n": "8", "n_changed": "5",
+            "low": "-0.5", "high": "0.125", "level": "0.95", "p_value": "0.625", "n": "8", "n_changed": "5",
         }  # fmt: skip
         return
     assert "demo, templates: raw; as the papers did: 50.00 % (21.52 to 78.48) = 4 / 8 images" in shown

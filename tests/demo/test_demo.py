@@ -3,6 +3,8 @@ import json
 import random
 import shlex
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import numpy as np
 import open_clip
 import pytest
 from conftest import Run
+from kits.output_page import check
 
-from zsretrieve import api
+import zsretrieve as zs
 from zsretrieve.demo import report, scenes, story
-from zsretrieve.encoders.naming import DEMO_FOLDER
-from zsretrieve.errors import OutputExistsError
-from zsretrieve.ports import Encoder
+from zsretrieve.domain.errors import OutputExistsError
+from zsretrieve.domain.ports import Encoder
+from zsretrieve.encoders.catalog.model_name import DEMO_FOLDER
 
 
 def test_scenes_are_rich() -> None:
@@ -96,6 +99,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> story.Story:
     return story.run(tmp_path_factory.mktemp("demo") / "out", lambda what, done, total: None)
 
 
+def test_the_figures_are_as_documented(told: story.Story) -> None:
+    check(json.loads(json.dumps(told.figures())), "demo")
+
+
 def test_the_demo_reaches_what_it_promises(told: story.Story) -> None:
     unseen = told.reports["scenes"]["unseen"]
     assert unseen.n_classes == 120
@@ -119,7 +126,7 @@ def test_prec_at_1_on_a_larger_fresh_set(demo_encoder: Encoder) -> None:
     unseen = scenes.unseen_class_names()
     drawn = [scenes.single(name, rng) for name in unseen for _ in range(20)]
     vectors = demo_encoder.encode_prepared([demo_encoder.prepare(scenes.draw(s)) for s in drawn])
-    prototypes = api.make_prototypes("scenes", demo_encoder).prototypes
+    prototypes = zs.make_prototypes("scenes", demo_encoder).prototypes
     assert prototypes.manifest.templates_source == "scenes"
     names = prototypes.prompts.class_names
     best = prototypes.index.search(vectors, 1)[1][:, 0]
@@ -176,7 +183,15 @@ def test_the_commands_it_prints_work_as_printed(run_cli: Run, tmp_path: Path) ->
     assert told.returncode == 0
     assert "ensemble" in told.stdout
     commands = told.stdout.split("Try next:")[1].strip().splitlines()
-    assert len(commands) == 4
+    assert len(commands) == 5
+    server = subprocess.Popen(
+        [sys.executable, "-m", "zsretrieve", *shlex.split(commands.pop())[1:], "--no-open", "--no-warm", "--port", "0"],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("Serving 660 images at http://127.0.0.1:")
+        server.terminate()
     for command in commands:
         program, *words = shlex.split(command)
         assert program.endswith("zsretrieve")

@@ -1,4 +1,4 @@
-"""The command as a whole, its guard, and its probes: what crashes, hangs or answers wrongly is told as what it is."""
+"""The command as a whole, its guard, and its probes: crashes, hangs and wrong results are reported as such."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
+from typer.testing import CliRunner
 
+from zsretrieve.cli.app import app
 from zsretrieve.doctor import engines
 from zsretrieve.doctor.finding import Diagnosis, Finding, Status, anonymous, guarded
-from zsretrieve.doctor.running import Outcome, Probe, Told
-from zsretrieve.encoders.precision import cpu_best
+from zsretrieve.doctor.outcomes import Outcome, Outcomes, read
+from zsretrieve.system.hardware import cpu_best
+from zsretrieve.system.trial import Trial
 
 STATUSES = {"ok", "warning", "problem", "unknown"}
 GOOD_TORCH = {"torch": "2.15.0", "cuda": None, "gpus": [], "step": "engine"}
@@ -48,10 +51,10 @@ def test_this_machine_is_examined(diagnosis: dict[str, object]) -> None:
         assert finding["found"]
         assert "\n" not in finding["found"]
     # This environment runs these very tests, so its engines work.
-    for name in ("torch", "torchvision", "FAISS", "FAISS search on the CPU", "package numpy", "temporary folder"):
+    for name in ("torch", "torchvision", "FAISS", "FAISS search on the CPU", "package numpy"):
         assert findings[name]["status"] == "ok", findings[name]
     assert findings["torch"]["found"].startswith(torch.__version__)
-    assert findings["Hugging Face hub"]["found"] == "not asked, as --offline says"
+    assert findings["Hugging Face hub"]["found"] == "not checked because of --offline"
     if torch.cuda.is_available():
         assert findings["engine for models"]["found"].endswith("on cuda")
         assert findings["GPU of torch"]["status"] == "ok"
@@ -60,9 +63,9 @@ def test_this_machine_is_examined(diagnosis: dict[str, object]) -> None:
 
 
 def test_what_auto_chooses_is_what_models_get(diagnosis: dict[str, object]) -> None:
-    from zsretrieve import api
+    import zsretrieve as zs
 
-    made = api.load_encoder("demo").encoding
+    made = zs.Model("demo").load().encoding
     found = by_name(diagnosis)["engine for models"]["found"]
     assert found == f"auto is {made.engine} in {made.precision} on {made.device}"
 
@@ -86,12 +89,37 @@ def test_two_distributions_of_faiss_are_a_problem_of_the_whole(tmp_path: Path) -
         env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "To mend:" in done.stdout
-    mending = next(line for line in done.stdout.splitlines() if "faiss-cpu faiss-gpu &&" in line)
-    assert " uninstall " in mending.split("&&")[0]
-    assert " install " in mending.split("&&")[1]
+    assert "To fix:" in done.stdout
+    fix = next(line for line in done.stdout.splitlines() if "faiss-cpu faiss-gpu &&" in line)
+    assert " uninstall " in fix.split("&&")[0]
+    assert " install " in fix.split("&&")[1]
     assert " problem" in done.stdout.splitlines()[-1]
     assert "\x1b" not in done.stdout
+
+
+def test_problems_come_first_and_packages_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = (
+        Finding("package numpy", Status.OK, "2.0"),
+        Finding("package pillow", Status.OK, "12.0"),
+        Finding("package heif", Status.OK, "not installed", "add heif"),
+        Finding("CPU", Status.OK, "fast"),
+        Finding("GPU", Status.WARNING, "hidden", "unset it"),
+        Finding("package scipy", Status.PROBLEM, "missing", "install scipy"),
+    )
+    monkeypatch.setattr("zsretrieve.doctor.examine", lambda offline: Diagnosis("1", findings))
+    done = CliRunner().invoke(app, ["doctor"])
+    assert done.exit_code == 1
+    rows = [line.split() for line in done.output.splitlines() if line.split()[:1] and line.split()[0] in STATUSES]
+    assert [row[:2] for row in rows] == [
+        ["problem", "package"], ["warning", "GPU"], ["ok", "CPU"], ["ok", "packages"],
+    ]  # fmt: skip
+    assert rows[-1][2:] == ["2", "installed,", "1", "optional", "ones", "not;", "-v", "lists", "them"]
+    assert [line.strip() for line in done.output.splitlines()[-6:-1]] == [
+        "To fix:", "package scipy", "install scipy", "GPU", "unset it",
+    ]  # fmt: skip
+    every = CliRunner().invoke(app, ["-v", "doctor"]).output
+    assert "package numpy" in every
+    assert "add heif" in every
 
 
 def test_a_check_that_raises_is_unknown_and_keeps_what_it_found() -> None:
@@ -146,28 +174,25 @@ def test_the_home_folder_is_not_in_the_report(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "grace" not in done.stdout
     findings = by_name(json.loads(done.stdout))
-    assert findings["Hugging Face cache"]["found"].startswith("~/.cache/huggingface/hub: not there yet; ")
+    assert findings["Hugging Face cache"]["found"].startswith("~/.cache/huggingface/hub: not created yet; ")
     assert findings["open_clip cache"]["found"].startswith("~/.cache/clip: 3.0 MB; ")
-    assert findings["torch cache"]["found"].startswith("~/.cache/torch/hub: not there yet; ")
+    assert findings["torch cache"]["found"].startswith("~/.cache/torch/hub: not created yet; ")
 
 
 def probed(code: str, limit_s: float = 60) -> Outcome:
-    probe = Probe([sys.executable, "-c", code], limit_s)
-    try:
-        return probe.outcome()
-    finally:
-        probe.stop()
+    with Trial([sys.executable, "-c", code], limit_s) as trial:
+        return read(*trial.outcome())
 
 
-TELLS = "import json, os, sys, time\ndef tell(**facts):\n    print(json.dumps(facts), flush=True)\n"
-LOADED = f"{TELLS}tell(**{GOOD_FAISS!r})\n"
+REPORTS = "import json, os, sys, time\ndef report(**facts):\n    print(json.dumps(facts), flush=True)\n"
+LOADED = f"{REPORTS}report(**{GOOD_FAISS!r})\n"
 
 
 def searched(outcome: Outcome) -> Finding:
-    return list(engines.faiss(Told(Outcome(GOOD_TORCH), outcome, None)))[-1]
+    return list(engines.faiss(Outcomes(Outcome(GOOD_TORCH), outcome, None)))[-1]
 
 
-def test_a_crash_is_told_as_a_crash() -> None:
+def test_a_crash_is_reported_as_a_crash() -> None:
     outcome = probed(f"{LOADED}os.abort()")
     assert outcome.failure is not None
     assert outcome.failure.startswith("crashed (SIGABRT)")
@@ -178,38 +203,38 @@ def test_a_crash_is_told_as_a_crash() -> None:
     assert finding.fix is not None
 
 
-def test_a_hang_is_told_as_a_hang_and_leaves_no_process() -> None:
-    child = "import subprocess\nchild = subprocess.Popen(['sleep', '600'])\ntell(child=child.pid)\ntime.sleep(600)"
+def test_a_hang_is_reported_as_a_hang_and_leaves_no_process() -> None:
+    child = "import subprocess\nchild = subprocess.Popen(['sleep', '600'])\nreport(child=child.pid)\ntime.sleep(600)"
     outcome = probed(f"{LOADED}{child}", limit_s=5)
-    assert outcome.failure == "gave no answer within 5 s"
+    assert outcome.failure == "did not answer within 5 s"
     finding = searched(outcome)
     assert finding.status is Status.PROBLEM
-    assert "gave no answer within 5 s" in finding.found
+    assert "did not answer within 5 s" in finding.found
     if "child" in outcome.facts and Path(f"/proc/{outcome.facts['child']}/stat").exists():
         # Dead, though nobody may have fetched its exit code.
         assert Path(f"/proc/{outcome.facts['child']}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 @pytest.mark.parametrize("answer", ["[7, 1.0]", "[42, 0.5]", "[42, float('nan')]", "[-1, 0.0]"])
-def test_a_wrong_answer_is_told_as_a_wrong_answer(answer: str) -> None:
-    finding = searched(probed(f"{LOADED}tell(cpu_search={answer})"))
+def test_a_wrong_answer_is_reported_as_a_wrong_answer(answer: str) -> None:
+    finding = searched(probed(f"{LOADED}report(cpu_search={answer})"))
     assert finding.status is Status.PROBLEM
     assert finding.found.startswith("wrong answer: row ")
 
 
 def test_a_right_answer_is_right() -> None:
-    assert searched(probed(f"{LOADED}tell(cpu_search=[42, 1.0])")).status is Status.OK
+    assert searched(probed(f"{LOADED}report(cpu_search=[42, 1.0])")).status is Status.OK
 
 
 def test_what_was_not_reached_is_unknown() -> None:
-    outcome = probed(f"{TELLS}tell(faiss='1.15.1', options=[], step='faiss')\nos.abort()")
+    outcome = probed(f"{REPORTS}report(faiss='1.15.1', options=[], step='faiss')\nos.abort()")
     finding = searched(outcome)
     assert finding.status is Status.UNKNOWN
     assert "crashed (SIGABRT)" in finding.found
     assert "in its step 'faiss'" in finding.found
 
 
-def test_an_exit_code_is_told_with_the_last_complaint() -> None:
+def test_an_exit_code_is_reported_with_the_last_complaint() -> None:
     outcome = probed("import sys\nprint('noise')\nsys.exit('No devices were found')")
-    assert outcome.failure == "ended with exit code 1: No devices were found"
+    assert outcome.failure == "exited with code 1: No devices were found"
     assert outcome.lines == ("noise",)

@@ -59,13 +59,13 @@ def test_groups_without_limits(tmp_path: Path, proc: Path) -> None:
     assert machine.cgroup_cores(tmp_path / "no", tmp_path / "no") is None
 
 
-def test_the_processor_is_told(tmp_path: Path, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_processor_is_reported(tmp_path: Path, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     cpu, features = machine.processor(proc, tmp_path / "no")
     assert cpu.found.startswith("Some CPU 9000; ")
     assert cpu.status is Status.OK
     assert features.status is Status.OK
-    assert features.found == "fma avx2 avx512f; not there: avx512_bf16 amx_tile amx_bf16 amx_int8"
+    assert features.found == "fma avx2 avx512f; missing: avx512_bf16 amx_tile amx_bf16 amx_int8"
 
 
 def test_fewer_cores_granted_than_usable_is_a_warning(
@@ -94,7 +94,7 @@ def test_elsewhere_features_are_unknown(tmp_path: Path) -> None:
     assert features.status is Status.UNKNOWN
 
 
-def test_memory_is_told(tmp_path: Path, proc: Path) -> None:
+def test_memory_is_reported(tmp_path: Path, proc: Path) -> None:
     (proc / "self" / "cgroup").write_text("0::/\n")
     group(tmp_path / "cgroup", memory__max="1000000000")
     (finding,) = machine.memory(proc, tmp_path / "cgroup")

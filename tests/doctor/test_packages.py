@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from zsretrieve import mending
 from zsretrieve.doctor import packages
 from zsretrieve.doctor.finding import Finding, Status, guarded
+from zsretrieve.system import install_hints
+from zsretrieve.system.requirements import faiss_choices
 
-RIGHT = packages.faiss_wanted().name
+RIGHT, OTHER = (wanted.name for wanted in faiss_choices())
 
 
 def distribution(root: Path, name: str, version: str, *, files: tuple[str, ...] = (), requires: str = "") -> None:
     folder = root / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires.splitlines())
-    extras = "Provides-Extra: heif\nProvides-Extra: dev\n" if requires else ""
+    names = ("heif", "dev", "cpu", "gpu", "models") if requires else ()
+    extras = "".join(f"Provides-Extra: {extra}\n" for extra in names)
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{extras}{needs}")
     if files:
         (folder / "RECORD").write_text("".join(f"{file},,\n" for file in files))
@@ -34,32 +36,33 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def found(check: object = packages.needed) -> dict[str, Finding]:
+def found(check: object = packages.required) -> dict[str, Finding]:
     return {finding.name: finding for finding in guarded("check", check)}  # type: ignore[arg-type]
 
 
+MODELS = ("torch", "open-clip-torch")
 NEEDS = (
     "numpy>=2.0\npillow>=12.0\njinja2>=3.1; python_version < '3'\n"
     "pillow-heif>=1.1; extra == 'heif'\nruff; extra == 'dev'\n"
-    "faiss-gpu>=1.15; sys_platform == 'linux' and platform_machine == 'x86_64'\n"
-    "faiss-cpu>=1.15; sys_platform != 'linux' or platform_machine != 'x86_64'"
+    "faiss-gpu>=1.15; sys_platform == 'linux' and platform_machine == 'x86_64' and extra == 'gpu'\n"
+    "faiss-cpu>=1.15; extra == 'cpu'\ntorch>=2.9; extra == 'models'\nopen-clip-torch>=3.3; extra == 'models'"
 )
 
 
-def test_packages_are_compared_with_what_is_needed(alone: Path) -> None:
+def test_packages_are_compared_with_the_requirements(alone: Path) -> None:
     distribution(alone, "zsretrieve", "9.9", requires=NEEDS)
     distribution(alone, "numpy", "1.26.4")
     distribution(alone, "tokenizers", "0.20.0")
     findings = found()
-    assert set(findings) == {"package numpy", "package pillow", "package pillow-heif", "package tokenizers"}
+    assert set(findings) == {f"package {name}" for name in ("numpy", "pillow", "pillow-heif", "tokenizers", *MODELS)}
     assert findings["package numpy"].status is Status.PROBLEM
-    assert findings["package numpy"].found == "1.26.4, but needed is numpy>=2.0"
+    assert findings["package numpy"].found == "1.26.4, but numpy>=2.0 is required"
     assert str(findings["package numpy"].fix).endswith("'numpy>=2.0'")
     assert findings["package pillow"].status is Status.PROBLEM
     assert findings["package pillow"].found.startswith("not installed")
     heif = findings["package pillow-heif"]
-    assert (heif.status, heif.found) == (Status.OK, "not installed; only the extra 'heif' needs it")
-    assert heif.fix is not None
+    assert (heif.status, heif.found) == (Status.OK, "not installed; optional, for the extra 'heif'")
+    assert str(heif.fix).endswith("'zsretrieve[heif]'")
 
 
 def test_an_old_package_of_an_extra_is_a_warning(alone: Path) -> None:
@@ -68,16 +71,7 @@ def test_an_old_package_of_an_extra_is_a_warning(alone: Path) -> None:
     assert found()["package pillow-heif"].status is Status.WARNING
 
 
-def test_a_version_that_cannot_be_read_leaves_the_others(alone: Path) -> None:
-    distribution(alone, "zsretrieve", "9.9", requires="numpy>=2.0\npillow>=12.0")
-    distribution(alone, "numpy", "not.a.version")
-    distribution(alone, "pillow", "12.1")
-    findings = found()
-    assert findings["package numpy"].status is not Status.OK
-    assert findings["package pillow"].status is Status.OK
-
-
-def test_without_an_installation_what_is_needed_is_not_known(alone: Path) -> None:
+def test_without_an_installation_the_requirements_are_not_known(alone: Path) -> None:
     assert found(packages.program)["zsretrieve"].status is Status.WARNING
     (finding,) = found().values()
     assert finding.status is Status.UNKNOWN
@@ -96,12 +90,32 @@ def the_faiss() -> Finding:
 
 def test_one_faiss_is_well(with_tool: Path) -> None:
     distribution(with_tool, RIGHT, "1.15.1", files=("faiss/__init__.py",))
-    assert the_faiss() == Finding("FAISS distribution", Status.OK, f"{RIGHT} 1.15.1, the only one")
+    assert the_faiss() == Finding("FAISS distribution", Status.OK, f"{RIGHT} 1.15.1")
 
 
-def test_no_faiss_is_a_problem(with_tool: Path) -> None:
-    assert the_faiss().status is Status.PROBLEM
-    assert "uninstall" not in str(the_faiss().fix)
+def test_no_faiss_is_a_choice(with_tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zsretrieve.system.hardware.may_have_gpu", lambda: False)
+    assert (the_faiss().status, the_faiss().fix) == (Status.OK, None)
+    monkeypatch.setattr("zsretrieve.system.hardware.may_have_gpu", lambda: True)
+    assert the_faiss().status is Status.OK
+    if "faiss-gpu" in (RIGHT, OTHER):
+        assert "'zsretrieve[gpu]'" in str(the_faiss().fix)
+
+
+def the_models() -> Finding:
+    (finding,) = packages.models()
+    return finding
+
+
+def test_the_models_extra_is_a_choice_and_a_part_of_it_a_warning(with_tool: Path) -> None:
+    assert the_models().status is Status.OK
+    assert "not installed, by choice" in the_models().found
+    assert "'zsretrieve[models]'" in str(the_models().fix)
+    distribution(with_tool, "torch", "2.15.0")
+    assert the_models().status is Status.WARNING
+    assert the_models().found.endswith("without open-clip-torch")
+    distribution(with_tool, "open_clip_torch", "3.3.0")
+    assert the_models() == Finding("extra models", Status.OK, "torch, open-clip-torch are installed")
 
 
 @pytest.mark.parametrize("others", [("faiss-cpu", "faiss-gpu"), ("faiss-gpu-cu12", RIGHT)])
@@ -116,8 +130,13 @@ def test_two_faiss_are_a_problem(with_tool: Path, others: tuple[str, ...]) -> No
     assert addition.endswith(f" '{RIGHT}>=1.15'")
 
 
-def test_another_faiss_than_this_platform_s_is_a_warning_that_does_not_add_a_second(with_tool: Path) -> None:
-    other = "faiss-cpu" if RIGHT == "faiss-gpu" else "faiss-gpu"
+def test_the_other_faiss_of_this_platform_is_well(with_tool: Path) -> None:
+    distribution(with_tool, OTHER, "1.15.1", files=("faiss/__init__.py",))
+    assert the_faiss().status is Status.OK
+
+
+def test_a_faiss_of_others_is_a_warning_that_does_not_add_a_second(with_tool: Path) -> None:
+    other = "faiss-gpu-cu12"
     distribution(with_tool, other, "1.15.0", files=("faiss/__init__.py",))
     finding = the_faiss()
     assert finding.status is Status.WARNING
@@ -172,17 +191,17 @@ def missing(name: str) -> None:
 
 def test_commands_are_for_the_installer_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/opt/my env/bin/python")
-    monkeypatch.setattr(mending.metadata, "distribution", missing)
+    monkeypatch.setattr(metadata, "distribution", missing)
     tool = tmp_path / "uv"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert mending.install("a>=1") == "uv pip install --python '/opt/my env/bin/python' 'a>=1'"
-    assert mending.replace(["a", "b"], "c") == (
+    assert install_hints.install("a>=1") == "uv pip install --python '/opt/my env/bin/python' 'a>=1'"
+    assert install_hints.replace(["a", "b"], "c") == (
         "uv pip uninstall --python '/opt/my env/bin/python' a b && uv pip install --python '/opt/my env/bin/python' c"
     )
     monkeypatch.setenv("PATH", os.devnull)
-    assert mending.install("a", again=True) == "'/opt/my env/bin/python' -m pip install --force-reinstall a"
+    assert install_hints.install("a", again=True) == "'/opt/my env/bin/python' -m pip install --force-reinstall a"
 
 
 def test_the_extras_of_this_installation_are_known() -> None:

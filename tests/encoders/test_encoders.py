@@ -10,16 +10,17 @@ import open_clip
 import pytest
 import torch
 from kits.encoder_kit import TEXTS, check_encoder, pictures
+from kits.hashing_encoder import HashingEncoder
 from kits.models import CONFIGS, write_model
 from PIL import Image
 
-from zsretrieve import api
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.encoders.torch_numerics import _exact_convolutions
-from zsretrieve.encoders.torch_openclip import TorchEncoder, resolve_device
-from zsretrieve.errors import DeviceError, ImageError, ModelNameError, WeightsUnavailableError
-from zsretrieve.records import ScoreHead
-from zsretrieve.vectors import unit_rows
+import zsretrieve as zs
+from zsretrieve.domain.errors import DeviceError, ImageError, ModelNameError, WeightsUnavailableError
+from zsretrieve.domain.records import ScoreHead
+from zsretrieve.domain.settings import Compute
+from zsretrieve.domain.vectors import unit_rows
+from zsretrieve.encoders.torch.autocast import _exact_convolutions
+from zsretrieve.encoders.torch.encoder import TorchEncoder, resolve_device
 
 
 @pytest.fixture(scope="module")
@@ -33,24 +34,24 @@ def test_hashing_encoder_conforms() -> None:
 
 
 def test_bundled_model_conforms() -> None:
-    check_encoder(lambda: api.load_encoder("demo", device="cpu", precision="fp32"))
+    check_encoder(lambda: zs.Model("demo", zs.Compute(device="cpu", precision="fp32")).load())
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_small_models_conform(models: dict[str, Path], name: str) -> None:
-    check_encoder(lambda: TorchEncoder(f"local-dir:{models[name]}", device="cpu", precision="fp32"))
+    check_encoder(lambda: TorchEncoder(f"local-dir:{models[name]}", Compute(device="cpu", precision="fp32")))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU on this machine")
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_small_models_conform_on_a_gpu(models: dict[str, Path], name: str) -> None:
-    check_encoder(lambda: TorchEncoder(f"local-dir:{models[name]}", device="cuda", precision="fp32"))
+    check_encoder(lambda: TorchEncoder(f"local-dir:{models[name]}", Compute(device="cuda", precision="fp32")))
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_equals_the_plain_path(models: dict[str, Path], name: str) -> None:
-    encoder = TorchEncoder(f"local-dir:{models[name]}", device="cpu", precision="fp32")
+    encoder = TorchEncoder(f"local-dir:{models[name]}", Compute(device="cpu", precision="fp32"))
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{models[name]}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{models[name]}")
     model.eval()
@@ -68,7 +69,7 @@ def test_equals_the_plain_path(models: dict[str, Path], name: str) -> None:
 @pytest.mark.parametrize("name", ["demo", *CONFIGS])
 def test_bf16_stays_close(models: dict[str, Path], name: str) -> None:
     written = name if name == "demo" else f"local-dir:{models[name]}"
-    exact, fast = (TorchEncoder(written, device="cpu", precision=p) for p in ("fp32", "bf16"))
+    exact, fast = (TorchEncoder(written, Compute(device="cpu", precision=p)) for p in ("fp32", "bf16"))
     assert exact.space == fast.space
     assert (exact.encoding.precision, fast.encoding.precision) == ("fp32", "bf16")
     # Blank pictures of one pixel's width are left out: with nothing in them, rounding is all that is left.
@@ -81,7 +82,7 @@ def test_bf16_stays_close(models: dict[str, Path], name: str) -> None:
         assert not np.array_equal(one, other)
 
 
-def test_spaces_tell_what_matters(models: dict[str, Path]) -> None:
+def test_spaces_differ_in_what_matters(models: dict[str, Path]) -> None:
     vit = TorchEncoder(f"local-dir:{models['vit-quickgelu']}")
     resnet = TorchEncoder(f"local-dir:{models['modified-resnet']}")
     siglip = TorchEncoder(f"local-dir:{models['siglip-like']}")
@@ -117,7 +118,7 @@ def test_checkpoint_form(tmp_path: Path) -> None:
     model = open_clip.create_model("ViT-S-32-alt", load_weights=False)
     path = tmp_path / "weights.pt"
     torch.save(model.state_dict(), path)
-    encoder = TorchEncoder(f"ViT-S-32-alt/{path}", device="cpu")
+    encoder = TorchEncoder(f"ViT-S-32-alt/{path}", Compute(device="cpu"))
     assert encoder.space.dim == 256
     assert encoder.space.weights.startswith("sha256:")
     with torch.no_grad():
@@ -125,9 +126,9 @@ def test_checkpoint_form(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode_texts(["a cat"]), expected.numpy(), atol=1e-6)
 
 
-def test_weights_that_cannot_be_had_say_what_to_do() -> None:
+def test_missing_weights_say_what_to_do() -> None:
     for name in ("ViT-B-32-256/datacomp_s34b_b86k", "ViT-B-32/openai", "hf-hub:timm/ViT-B-16-SigLIP"):
-        with pytest.raises(WeightsUnavailableError, match="cannot be had") as caught:
+        with pytest.raises(WeightsUnavailableError, match="could not load the weights") as caught:
             TorchEncoder(name)
         assert "demo" in str(caught.value.hint)
         assert "local-dir:" in str(caught.value.hint)
@@ -137,15 +138,15 @@ def test_weights_that_cannot_be_had_say_what_to_do() -> None:
 def test_weights_that_do_not_fit(models: dict[str, Path], tmp_path: Path) -> None:
     broken = write_model("vit-quickgelu", tmp_path / "broken")
     (broken / "open_clip_model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
+    with pytest.raises(WeightsUnavailableError, match="could not load the weights"):
         TorchEncoder(f"local-dir:{broken}")
     swapped = write_model("modified-resnet", tmp_path / "swapped")
     other = (models["vit-quickgelu"] / "open_clip_model.safetensors").read_bytes()
     (swapped / "open_clip_model.safetensors").write_bytes(other)
-    with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
+    with pytest.raises(WeightsUnavailableError, match="could not load the weights"):
         TorchEncoder(f"local-dir:{swapped}")
     (swapped / "open_clip_model.safetensors").unlink()
-    with pytest.raises(WeightsUnavailableError, match="cannot be loaded"):
+    with pytest.raises(WeightsUnavailableError, match="could not load the weights"):
         TorchEncoder(f"local-dir:{swapped}")
 
 
@@ -172,7 +173,7 @@ def test_a_space_is_the_configuration_and_the_tokenizer_too(models: dict[str, Pa
     assert siglip.space.differences(TorchEncoder(f"local-dir:{other_words}").space) == ["weights"]
 
 
-def test_a_picture_too_thin_to_be_resized_is_refused(models: dict[str, Path]) -> None:
+def test_an_image_too_thin_to_be_resized_is_refused(models: dict[str, Path]) -> None:
     thin = Image.new("RGB", (1, 20_000))
     with pytest.raises(ImageError, match="too thin to be resized: 1 x 20000"):
         TorchEncoder(f"local-dir:{models['vit-quickgelu']}").prepare(thin)
@@ -185,21 +186,21 @@ def test_devices_and_precisions() -> None:
         with pytest.raises(DeviceError):
             resolve_device(device)
     with pytest.raises(DeviceError, match="precision"):
-        TorchEncoder("demo", precision="fp8")
+        TorchEncoder("demo", Compute(precision="fp8"))
     assert resolve_device("cpu").type == "cpu"
 
 
 def test_loading_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
         TorchEncoder("demo")
-    assert told.getvalue() == ""
+    assert stdout.getvalue() == ""
     assert capfd.readouterr().out == ""
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 def test_a_compiled_model_agrees_also_on_a_batch_that_is_not_full(models: dict[str, Path]) -> None:
     name = f"local-dir:{models['vit-quickgelu']}"
-    plain, compiled = (TorchEncoder(name, device="cpu", batch_size=8, compiled=made) for made in (False, True))
+    plain, compiled = (TorchEncoder(name, Compute(device="cpu", batch_size=8, compile=made)) for made in (False, True))
     prepared = [plain.prepare(i) for i in pictures()[:7]]
     np.testing.assert_allclose(compiled.encode_prepared(prepared), plain.encode_prepared(prepared), atol=1e-5)
     assert compiled.space == plain.space
@@ -221,8 +222,8 @@ def test_threads_that_come_and_go_leave_the_switch_of_tf32_as_it_was() -> None:
 @pytest.mark.parametrize("name", list(CONFIGS))
 @pytest.mark.parametrize("compiled", [False, True])
 def test_bf16_on_a_gpu_stays_close(models: dict[str, Path], name: str, compiled: bool) -> None:
-    exact = TorchEncoder(f"local-dir:{models[name]}", device="cpu", precision="fp32")
-    fast = TorchEncoder(f"local-dir:{models[name]}", device="cuda", batch_size=8, compiled=compiled)
+    exact = TorchEncoder(f"local-dir:{models[name]}", Compute(device="cpu", precision="fp32"))
+    fast = TorchEncoder(f"local-dir:{models[name]}", Compute(device="cuda", batch_size=8, compile=compiled))
     assert (fast.encoding.precision, fast.concurrency) == ("bf16", 1 if compiled else 2)
     prepared = [exact.prepare(i) for i in pictures()[:-2]]
     expected = exact.encode_prepared(prepared)

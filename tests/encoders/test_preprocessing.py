@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import Compose, Normalize, ToTensor
 
+from zsretrieve.domain.errors import ImageError
+from zsretrieve.domain.records import Preprocessing
 from zsretrieve.encoders.preprocessing import prepare
-from zsretrieve.errors import ImageError
-from zsretrieve.images import resized_size
-from zsretrieve.records import Preprocessing
+from zsretrieve.images.decoding import resized_size
 
 MODES = ["RGB", "L", "P", "RGBA", "LA", "CMYK", "1", "YCbCr", "HSV", "LAB"]
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from conftest import Run
 
-from zsretrieve import api
-from zsretrieve.ports import Encoder
+import zsretrieve as zs
+from zsretrieve.domain.ports import Encoder
 
 
 @pytest.fixture(scope="module")
 def demo_gallery(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, demo_encoder: Encoder) -> Path:
     out = tmp_path_factory.mktemp("exchanged") / "gallery"
-    api.build_gallery(scene_folder, out, demo_encoder)
+    zs.build_gallery(scene_folder, out, demo_encoder)
     return out
 
 
@@ -58,7 +58,7 @@ def test_the_commands_of_the_page_run(run_cli: Run, demo_gallery: Path, tmp_path
     commands = re.findall(r"^\$ zsretrieve (.*)", page, re.MULTILINE)
     assert len(commands) == 6
     (tmp_path / "indexes").mkdir()
-    shutil.copytree(demo_gallery, tmp_path / "indexes" / "pictures")
+    shutil.copytree(demo_gallery, tmp_path / "indexes" / "photos")
     for command in commands:
         done = run_cli(*shlex.split(command), cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
@@ -76,7 +76,7 @@ def test_what_is_left_out_and_what_is_passed_over_is_told(run_cli: Run, demo_gal
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = done.stderr.splitlines()
-    assert told[0] == "text_emb/ is passed over: a gallery holds images"
+    assert told[0] == "text_emb/ is ignored: a gallery holds images"
     assert told[1].startswith("1 skipped (listed in ")
     assert told[1].endswith("its vector is zero")
     assert told[2].startswith("359 images -> ")
@@ -99,7 +99,7 @@ def test_mistakes_are_told_in_two_lines(run_cli: Run, demo_gallery: Path, tmp_pa
         assert not back.exists()
         return [error, hint]
 
-    dim = api.open_gallery(demo_gallery, device="cpu").space.dim
+    dim = zs.open_gallery(demo_gallery, device="cpu").space.dim
     said = refused("import", vectors, back, "--model", "demo", "--paths", tmp_path / "paths")
     assert f"have 7 dimensions, those of 'demo' {dim}" in said[0]
     assert "holds 3 vectors" in refused("import", vectors, back, "-m", "demo", "--paths", tmp_path / "two")[0]

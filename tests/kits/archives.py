@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kits.images import png
-from zsretrieve import addresses
-from zsretrieve.sources import Source
+from zsretrieve.images import opening
+from zsretrieve.images.sources import Source
 
 Content = dict[str, bytes]
 
@@ -89,7 +89,7 @@ KINDS = {"tar": two_tars, "zip": one_zip, "parquet": tables, "hf": saved}
 
 
 def digest_of(address: str) -> str:
-    return hashlib.sha256(addresses.read(address).data).hexdigest()
+    return hashlib.sha256(opening.read(address).data).hexdigest()
 
 
 def digests(source: Source, threads: int = 8) -> list[str]:
@@ -100,10 +100,10 @@ def digests(source: Source, threads: int = 8) -> list[str]:
 def digests_in_a_fresh_process(source: Source, cwd: Path) -> list[str]:
     code = (
         "import sys, json, hashlib\n"
-        "from zsretrieve import addresses\n"
+        "from zsretrieve.images import opening\n"
         "root, paths = json.load(sys.stdin)\n"
         "for path in paths:\n"
-        "    print(hashlib.sha256(addresses.read(addresses.join(root, path)).data).hexdigest())\n"
+        "    print(hashlib.sha256(opening.read(opening.join(root, path)).data).hexdigest())\n"
     )
     asked = json.dumps([source.root, [file.path for file in source.files]])
     done = subprocess.run(

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from zsretrieve.ports import Encoder
-from zsretrieve.records import ScoreHead
+from zsretrieve.domain.ports import Encoder
+from zsretrieve.domain.records import ScoreHead
 
 TEXTS = ["a red circle", "a photo of a dog.", "a photo of a dog.", "", "Ünïcode, 日本語 and 🙂!", "x"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zsretrieve.store import manifest as passport
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 
 
 def file_named(folder: Path, name: str) -> Path:
     """The one file of an index with this last name."""
-    (found,) = (folder / path for path in passport.read(folder).files if path.endswith(f"/{name}"))
+    (found,) = (folder / path for path in manifests.read(folder).files if path.endswith(f"/{name}"))
     return found
 
 

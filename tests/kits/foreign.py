@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from zsretrieve import api
+import zsretrieve as zs
+from zsretrieve.domain.vectors import unit_rows
 from zsretrieve.store.indexes import Gallery
-from zsretrieve.vectors import unit_rows
 
 DIM = 32
 
@@ -23,7 +23,7 @@ def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def opened(folder: Path) -> Gallery:
-    return api.open_gallery(folder, device="cpu")
+    return zs.open_gallery(folder, device="cpu")
 
 
 def clip_parts(folder: Path, sizes: list[int], *, names: Callable[[int], str] = str, **columns: Any) -> NDArray[Any]:

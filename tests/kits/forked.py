@@ -9,12 +9,12 @@ from pathlib import Path
 # What nearly every command imports, or what takes a good part of a second.
 PRELOADED = [
     "faiss", "jinja2", "matplotlib.figure", "open_clip", "pandas", "pyarrow.parquet", "rich.progress", "rich.table",
-    "scipy.optimize", "scipy.stats", "sklearn.linear_model", "transformers", "typer.rich_utils", "zsretrieve.api",
-    "zsretrieve.cli.app", "zsretrieve.encoders.openvino_runtime",
+    "scipy.optimize", "scipy.stats", "sklearn.linear_model", "transformers", "zsretrieve.api", "zsretrieve.cli.app",
+    "zsretrieve.encoders.openvino.runtime",
 ]  # fmt: skip
 
 
-def command_line(words: list[str], folder: Path, streams: list[Path], cache: str) -> None:
+def command_line(words: list[str], folder: Path, streams: list[Path], places: dict[str, str]) -> None:
     """Run ``zsretrieve`` with stdin, stdout and stderr at the given files; ends the process with its exit code."""
     for number, (path, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
         with open(path, mode, encoding="utf-8") as file:
@@ -23,7 +23,7 @@ def command_line(words: list[str], folder: Path, streams: list[Path], cache: str
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.environ["COLUMNS"] = "160"
-    os.environ["ZSRETRIEVE_CACHE"] = cache
+    os.environ.update(places)
     os.chdir(folder)
     sys.argv = ["zsretrieve", *words]
     from zsretrieve.cli.app import main

@@ -7,6 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from zsretrieve.domain.settings import Reading
+from zsretrieve.images.content import read_file
+from zsretrieve.images.decoding import Decoded, decode
+
 
 def picture(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,3 +23,8 @@ def png(number: int) -> bytes:
     content = io.BytesIO()
     Image.new("RGB", (9 + number % 5, 7), (number % 256, number // 256 % 256, 40)).save(content, "PNG")
     return content.getvalue()
+
+
+def open_image(path: Path, reading: Reading | None = None) -> Decoded:
+    """A decoded file."""
+    return decode(read_file(path), reading or Reading())

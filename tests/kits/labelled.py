@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.records import Item, PromptSet
-from zsretrieve.vectors import Vectors, unit_rows
-from zsretrieve.verbs.labelled import Labelled
+from kits.hashing_encoder import HashingEncoder
+from zsretrieve.domain.records import Item, PromptSet
+from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.evaluation.labelled import Labelled
 
 
 def labelled(

@@ -81,11 +81,11 @@ def write_config(config: dict[str, Any], folder: Path, seed: int = 0) -> Path:
                 parameter.mul_(2.0)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(folder / "open_clip_model.safetensors"))
     if "hf_tokenizer_name" in config["model_cfg"]["text_cfg"]:
-        _write_tokenizer(folder)
+        write_tokenizer(folder)
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
     """A byte-level BPE that ends and pads with </s>, as SigLIP's sentencepiece does."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()

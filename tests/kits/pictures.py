@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.ports import Pixels
-from zsretrieve.vectors import Vectors
+from kits.hashing_encoder import HashingEncoder
+from zsretrieve.domain.ports import Pixels
+from zsretrieve.domain.vectors import Vectors
 
 
 def picture(path: Path, number: int) -> Path:

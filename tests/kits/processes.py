@@ -7,8 +7,8 @@ import os
 import resource
 from collections.abc import Callable
 
-from zsretrieve import api
-from zsretrieve.errors import ZsRetrieveError
+import zsretrieve as zs
+from zsretrieve.domain.errors import ZsRetrieveError
 
 _NOBODY = 65534
 
@@ -33,8 +33,8 @@ def with_small_files(limit: int, work: Callable[..., None], *args: object) -> No
 
 def as_nobody(work: Callable[..., None], *args: object) -> None:
     """Give up the rights of root, if this is root. What ``work`` imports besides the API must be imported already."""
-    for name in api.__all__:
-        getattr(api, name)
+    for name in zs.__all__:
+        getattr(zs, name)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(_NOBODY)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.prompts import ClassList, TemplateList, expand
-from zsretrieve.records import Item, PromptSet
-from zsretrieve.vectors import Vectors, unit_rows
-from zsretrieve.verbs.labelled import Labelled
+from kits.hashing_encoder import HashingEncoder
+from zsretrieve.domain.prompts import ClassList, TemplateList, expand
+from zsretrieve.domain.records import Item, PromptSet
+from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.evaluation.labelled import Labelled
 
 NAMES = ("red circle", "blue star", "green bolt", "red circle", "grey heart")
 TEMPLATES = ("{}", "a photo of a {}.", "itap of the {}.", "{} {}", "a drawing of one {}", "no {}!")
@@ -37,10 +37,10 @@ def labelled(
     return Labelled(vectors, truth, items, tuple(i.path for i in items), prompts, space, (), 0)
 
 
-def pictures_near(encoder: HashingEncoder, prompts: PromptSet, n: int, seed: int, noise: float = 0.7) -> Labelled:
-    """Pictures near the prompts of their classes, so that templates matter and some answers are wrong."""
+def images_near(encoder: HashingEncoder, prompts: PromptSet, n: int, seed: int, noise: float = 0.7) -> Labelled:
+    """Images near the prompts of their classes, so that templates matter and some answers are wrong."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, len(prompts.class_names), n)
-    told = encoder.encode_texts([prompts.prompts[c][rng.integers(0, len(prompts.templates))] for c in truth])
-    vectors = unit_rows(told + noise * rng.standard_normal(told.shape) / np.sqrt(told.shape[1]) * 2)
+    texts = encoder.encode_texts([prompts.prompts[c][rng.integers(0, len(prompts.templates))] for c in truth])
+    vectors = unit_rows(texts + noise * rng.standard_normal(texts.shape) / np.sqrt(texts.shape[1]) * 2)
     return labelled(vectors, truth, prompts)

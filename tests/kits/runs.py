@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from zsretrieve.domain.results import EvalReport, Run
+from zsretrieve.evaluation.report import confusions, merged, scores_of_classes
 from zsretrieve.metrics import bootstrap_mean, coverage_curve, hits_at, mean_per_class_recall, wilson
-from zsretrieve.results import EvalReport, Run
-from zsretrieve.verbs.evaluate import confusions, merged, scores_of_classes
 
 
 def run_of(
@@ -46,6 +46,7 @@ def report_of(run: Run, **changes: Any) -> EvalReport:
     per_class = scores_of_classes(run)
     ks = range(1, run.ranked.shape[1] + 1)
     made = EvalReport(
+        run=run,
         n_scored=n,
         n_correct=int(correct.sum()),
         prec_at={k: float(hits_at(run.ranked, run.truth, k).mean()) for k in ks},

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kits.hashing_encoder import HashingEncoder
 from zsretrieve.backends.faiss_flat import FaissBackend
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.records import Head, IndexKind, Item, Manifest, PromptSet, ScoreHead
-from zsretrieve.results import Run
+from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, ScoreHead
+from zsretrieve.domain.results import Run
+from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.evaluation.labelled import Labelled
 from zsretrieve.store.indexes import Prototypes
-from zsretrieve.vectors import Vectors, unit_rows
-from zsretrieve.verbs.labelled import Labelled
 
 SOFTMAX = Head(ScoreHead.SOFTMAX, 10.0)
 

@@ -39,6 +39,21 @@ class Ranges(Plain):
         return io.BytesIO(part)
 
 
+class Redirects(Plain):
+    """Sends everyone below ``/to/HOST/`` to the rest of the path on that host, ``/uri/HOST/`` by an old header."""
+
+    def send_head(self) -> io.BytesIO | None:  # type: ignore[override]
+        there = re.fullmatch(r"/(to|uri)/([^/]+)(/.*)", self.path)
+        if there is None:
+            return super().send_head()  # type: ignore[return-value]
+        self.send_response(302)
+        header = "Location" if there[1] == "to" else "URI"
+        self.send_header(header, f"http://{there[2]}:{self.server.server_port}{there[3]}")  # type: ignore[attr-defined]
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+
 @contextlib.contextmanager
 def serving(folder: Path, kind: type[Plain] = Plain) -> Iterator[str]:
     """The URL at which a folder is served meanwhile."""

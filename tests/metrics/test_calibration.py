@@ -8,9 +8,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from zsretrieve.errors import ShapeError
+from zsretrieve.domain.errors import ShapeError
+from zsretrieve.domain.results import FARTHEST, Calibration
 from zsretrieve.metrics import (
-    end_met,
     expected_calibration_error,
     fit_sigmoid_scale,
     fit_softmax_scale,
@@ -18,8 +18,6 @@ from zsretrieve.metrics import (
     sigmoid_loss,
     softmax_loss,
 )
-from zsretrieve.metrics.calibration import FARTHEST
-from zsretrieve.results import Calibration
 
 
 def drawn(seed: int, n: int = 300, n_classes: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +111,7 @@ def test_all_right_and_all_wrong_end_at_the_bounds() -> None:
 
 @pytest.mark.parametrize(("factor", "end"), [(FARTHEST, 1), (99.8, 1), (90.0, 0), (1.0, 0), (0.012, 0), (0.01, -1)])
 def test_an_end_of_the_range_is_no_minimum(factor: float, end: int) -> None:
-    assert end_met(Calibration("softmax", 20.0, 0.1, 1.0, (), 20.0 * factor, 0.1, 1.0, ())) == end
+    assert Calibration("softmax", 20.0, 0.1, 1.0, (), 20.0 * factor, 0.1, 1.0, ()).at_limit == end
 
 
 def test_the_sigmoid_loss_is_scikit_learn_s_and_its_scale_the_regression_s() -> None:

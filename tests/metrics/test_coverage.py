@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zsretrieve.errors import ShapeError
+from zsretrieve.domain.errors import ShapeError
 from zsretrieve.metrics import coverage_curve, rejection, threshold_for, wilson
 
 # Few values, so that many images are equally sure.

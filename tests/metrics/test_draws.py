@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from zsretrieve.errors import ShapeError
+from zsretrieve.domain.errors import ShapeError
 from zsretrieve.metrics import wilson
-from zsretrieve.metrics.draws import mean_over_draws
+from zsretrieve.metrics.intervals import mean_over_draws
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -19,7 +19,6 @@ def test_of_one_draw_it_is_the_rate_and_wilson_s_interval(counts: tuple[int, int
     assert mean_over_draws(np.array([n_correct]), n) == (n_correct / n, 0.0, wilson(n_correct, n))
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 300).flatmap(lambda n: st.tuples(st.lists(st.integers(0, n), min_size=2, max_size=6), st.just(n)))
 )

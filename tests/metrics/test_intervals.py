@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from zsretrieve.errors import ShapeError
+from zsretrieve.domain.errors import ShapeError
 from zsretrieve.metrics import bootstrap_mean, paired_difference, wilson
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from zsretrieve.errors import ShapeError
+from zsretrieve.domain.errors import ShapeError
 from zsretrieve.metrics import average_precision, places_of, precision_at, r_precision, recall_at
 
 SCORE = st.sampled_from([-1.0, -0.5, -1e-7, -0.0, 0.0, 1e-7, 0.25, 0.25000003, 1.0])

@@ -1,4 +1,4 @@
-"""Which pictures are shown, counted by hand and against scikit-learn."""
+"""Which images are shown, counted by hand and against scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from kits.runs import report_of, run_of
 from sklearn.metrics import confusion_matrix as reference_matrix
 
+from zsretrieve.domain.results import Run
 from zsretrieve.reports.choosing import choose, confusion_matrix, most_confused
-from zsretrieve.results import Run
 
 NAMES = ("ant", "bee", "cat", "dog", "eel")
 
@@ -25,13 +25,13 @@ def runs(draw: st.DrawFn) -> Run:
 
 @given(runs(), st.integers(0, 80))
 @settings(max_examples=60, deadline=None)
-def test_mistakes_are_the_surest_wrong_ones_and_hits_the_least_sure_right_ones(run: Run, pictures: int) -> None:
-    choice = choose(run, report_of(run), pictures)
+def test_mistakes_are_the_surest_wrong_ones_and_hits_the_least_sure_right_ones(run: Run, images: int) -> None:
+    choice = choose(report_of(run), images)
     sure = run.probabilities[:, 0]
     wrong, right = np.flatnonzero(~run.correct), np.flatnonzero(run.correct)
-    assert list(choice.mistakes) == sorted(wrong, key=lambda row: (-sure[row], row))[: pictures * 3 // 10]
-    assert list(choice.hits) == sorted(right, key=lambda row: (sure[row], -row))[: pictures * 2 // 10]
-    assert len(choice.rows) <= pictures
+    assert list(choice.mistakes) == sorted(wrong, key=lambda row: (-sure[row], row))[: images * 3 // 10]
+    assert list(choice.hits) == sorted(right, key=lambda row: (sure[row], -row))[: images * 2 // 10]
+    assert len(choice.rows) <= images
     assert len(set(choice.rows)) == len(choice.rows)
 
 
@@ -39,7 +39,7 @@ def test_mistakes_are_the_surest_wrong_ones_and_hits_the_least_sure_right_ones(r
 @settings(max_examples=60, deadline=None)
 def test_both_sides_of_a_confusion_are_what_they_are_said_to_be(run: Run) -> None:
     report = report_of(run)
-    pairs = choose(run, report, 120).pairs
+    pairs = choose(report, 120).pairs
     assert [pair.confusion for pair in pairs] == list(report.confusions[:10])
     for pair in pairs:
         confusion = pair.confusion
@@ -54,13 +54,13 @@ def test_both_sides_of_a_confusion_are_what_they_are_said_to_be(run: Run) -> Non
 
 def test_a_run_without_mistakes_shows_hits_alone() -> None:
     run = run_of([0, 1, 1], [0, 1, 1], NAMES, [0.9, 0.8, 0.7])
-    choice = choose(run, report_of(run), 10)
+    choice = choose(report_of(run), 10)
     assert (choice.pairs, choice.mistakes, choice.hits) == ((), (), (2, 1))
 
 
 def test_a_run_without_hits_shows_no_class_that_has_no_image() -> None:
     run = run_of([0, 0, 1], [2, 2, 0], NAMES, [0.3, 0.4, 0.5])
-    choice = choose(run, report_of(run), 40)
+    choice = choose(report_of(run), 40)
     assert choice.hits == ()
     assert choice.mistakes == (2, 1, 0)
     assert [(p.confusion.true_class, p.confusion.predicted_class, p.taken, p.of_other) for p in choice.pairs] == [

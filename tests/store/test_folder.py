@@ -10,15 +10,23 @@ from pathlib import Path
 
 import pytest
 from kits.folders import contents, table
+from kits.hashing_encoder import HashingEncoder
 from kits.pictures import Counting, picture, pictures
 
-from zsretrieve import api
+import zsretrieve as zs
+from zsretrieve.api.indexes import cpu_backend
 from zsretrieve.backends.faiss_flat import FaissFlatIndex
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import IndexFolderError, IndexFormatError, IndexVersionError, IntegrityError, OutputExistsError
+from zsretrieve.domain.errors import (
+    IndexFolderError,
+    IndexFormatError,
+    IndexVersionError,
+    IntegrityError,
+    OutputExistsError,
+)
 from zsretrieve.store import folder, indexes
-from zsretrieve.store import manifest as passport
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import Writer
+from zsretrieve.system import atomic
 
 
 @pytest.fixture
@@ -28,7 +36,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gallery(photos: Path, tmp_path: Path) -> Path:
-    api.build_gallery(photos, tmp_path / "gallery", HashingEncoder())
+    zs.build_gallery(photos, tmp_path / "gallery", HashingEncoder())
     return tmp_path / "gallery"
 
 
@@ -37,7 +45,7 @@ def test_a_staging_folder_that_is_somebody_s_is_left_alone(photos: Path, gallery
         (out / ".building").mkdir(parents=True)
         (out / ".building" / "precious.txt").write_text("years of work")
         with pytest.raises(OutputExistsError, match="left alone"):
-            api.build_gallery(photos, out, HashingEncoder(), force=True)
+            zs.build_gallery(photos, out, HashingEncoder(), force=True)
         assert (out / ".building" / "precious.txt").read_text() == "years of work"
 
 
@@ -46,7 +54,7 @@ def test_death_between_the_last_staged_commit_and_its_adoption(
 ) -> None:
     """The build is finished by the next run: same ids, nothing encoded again, no id spent."""
     (photos / "class 0" / "0000 bad.png").write_bytes(b"junk")
-    whole = table(api.build_gallery(photos, tmp_path / "whole", HashingEncoder()))
+    whole = table(zs.build_gallery(photos, tmp_path / "whole", HashingEncoder()))
     out = tmp_path / "out"
 
     def dies(self: Writer, staging: Writer) -> None:
@@ -54,11 +62,11 @@ def test_death_between_the_last_staged_commit_and_its_adoption(
 
     monkeypatch.setattr(Writer, "adopt", dies)
     with pytest.raises(KeyboardInterrupt):
-        api.build_gallery(photos, out, HashingEncoder())
+        zs.build_gallery(photos, out, HashingEncoder())
     monkeypatch.undo()
-    assert not (out / passport.NAME).exists()
+    assert not (out / manifests.NAME).exists()
     encoder = Counting()
-    built = api.build_gallery(photos, out, encoder)
+    built = zs.build_gallery(photos, out, encoder)
     assert (encoder.count, built.manifest.next_id, built.manifest.building) == (0, 31, None)
     assert table(built) == whole
 
@@ -68,27 +76,27 @@ def test_death_right_after_the_adoption(photos: Path, gallery: Path, tmp_path: P
     shutil.copytree(gallery, tmp_path / "kept")
     shutil.move(tmp_path / "kept", gallery / ".building")
     picture(photos / "new.png", 77)
-    api.add(gallery, photos, HashingEncoder())
+    zs.add(gallery, photos, HashingEncoder())
     assert not (gallery / ".building").exists()
-    api.rebuild(gallery, HashingEncoder(seed=1))
-    assert api.verify(gallery) == []
+    zs.rebuild(gallery, HashingEncoder(seed=1))
+    assert zs.verify(gallery) == []
 
 
 def test_a_copy_that_cannot_be_written_is_no_failure(
     photos: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = Writer._replace
+    write_file = atomic.write_file
 
-    def full(self: Writer, name: str, content: bytes) -> None:
-        if name == passport.COPY:
+    def full(place: Path, content: bytes) -> None:
+        if place.name == manifests.COPY:
             raise OSError(errno.ENOSPC, "No space left on device")
-        replace(self, name, content)
+        write_file(place, content)
 
-    monkeypatch.setattr(Writer, "_replace", full)
+    monkeypatch.setattr(atomic, "write_file", full)
     picture(photos / "new.png", 77)
-    assert api.add(gallery, photos, HashingEncoder()).added == 1
-    assert api.verify(gallery) == []
-    assert len(api.open_gallery(gallery).items) == 31
+    assert zs.add(gallery, photos, HashingEncoder()).added == 1
+    assert zs.verify(gallery) == []
+    assert len(zs.open_gallery(gallery).items) == 31
 
 
 def test_what_was_encoded_is_kept_when_the_end_fails(
@@ -100,11 +108,11 @@ def test_what_was_encoded_is_kept_when_the_end_fails(
     monkeypatch.setattr(FaissFlatIndex, "save", full)
     pictures(photos, 10, first=50)
     with pytest.raises(IndexFolderError, match="No space left"):
-        api.add(gallery, photos, HashingEncoder())
+        zs.add(gallery, photos, HashingEncoder())
     monkeypatch.undo()
-    assert api.verify(gallery) == []
-    assert api.add(gallery, photos, Counting(0)).encoded == 0
-    assert len(api.open_gallery(gallery).items) == 40
+    assert zs.verify(gallery) == []
+    assert zs.add(gallery, photos, Counting(0)).encoded == 0
+    assert len(zs.open_gallery(gallery).items) == 40
 
 
 def test_a_file_system_without_locks_is_told(gallery: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +121,7 @@ def test_a_file_system_without_locks_is_told(gallery: Path, photos: Path, monkey
 
     monkeypatch.setattr(fcntl, "flock", refuses)
     with pytest.raises(IndexFolderError, match=r"cannot be locked.*No locks available"):
-        api.compact(gallery)
+        zs.compact(gallery)
 
 
 def test_a_folder_that_is_replaced_while_its_lock_is_waited_for(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +137,10 @@ def test_a_folder_that_is_replaced_while_its_lock_is_waited_for(gallery: Path, m
         locked.append(os.fstat(handle).st_ino)
 
     monkeypatch.setattr(fcntl, "flock", swapped)
-    api.compact(gallery)
+    zs.compact(gallery)
     assert len(locked) == 2
     assert locked[1] == gallery.stat().st_ino
-    assert api.verify(gallery) == []
+    assert zs.verify(gallery) == []
 
 
 def test_a_damaged_gallery_is_neither_added_to_nor_rebuilt(photos: Path, gallery: Path) -> None:
@@ -142,11 +150,11 @@ def test_a_damaged_gallery_is_neither_added_to_nor_rebuilt(photos: Path, gallery
     path.write_bytes(content)
     before = contents(gallery)
     for work in (
-        lambda: api.add(gallery, photos, HashingEncoder()),
-        lambda: api.sync(gallery, HashingEncoder()),
-        lambda: api.remove(gallery, ["class 0"]),
-        lambda: api.compact(gallery),
-        lambda: api.rebuild(gallery, HashingEncoder(seed=1)),
+        lambda: zs.add(gallery, photos, HashingEncoder()),
+        lambda: zs.sync(gallery, HashingEncoder()),
+        lambda: zs.remove(gallery, ["class 0"]),
+        lambda: zs.compact(gallery),
+        lambda: zs.rebuild(gallery, HashingEncoder(seed=1)),
     ):
         with pytest.raises(IntegrityError, match="damaged"):
             work()
@@ -156,15 +164,15 @@ def test_a_damaged_gallery_is_neither_added_to_nor_rebuilt(photos: Path, gallery
 def test_repair_leaves_a_newer_version_alone(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import json
 
-    content = json.loads((gallery / passport.NAME).read_bytes())
+    content = json.loads((gallery / manifests.NAME).read_bytes())
     del content["digest"]
     content["format_version"] = 3
-    content["digest"] = passport._digest(content)
-    (gallery / passport.NAME).write_bytes(passport._canonical(content))
+    content["digest"] = manifests._digest(content)
+    (gallery / manifests.NAME).write_bytes(manifests._canonical(content))
     (gallery / "segments" / "0123456789ab").mkdir()
     before = contents(gallery)
     with pytest.raises(IndexVersionError, match="format version 3"):
-        api.repair(gallery)
+        zs.repair(gallery)
     assert contents(gallery) == before
     assert (gallery / "segments" / "0123456789ab").exists()
 
@@ -173,14 +181,14 @@ def test_repair_does_not_take_what_it_may_not_read_for_damaged(gallery: Path, mo
     read_bytes = Path.read_bytes
 
     def refusing(self: Path) -> bytes:
-        if self.name == passport.NAME:
+        if self.name == manifests.NAME:
             raise PermissionError(errno.EACCES, "Permission denied")
         return read_bytes(self)
 
     before = contents(gallery)
     monkeypatch.setattr(Path, "read_bytes", refusing)
     with pytest.raises(IndexFormatError, match="cannot be read"):
-        api.repair(gallery)
+        zs.repair(gallery)
     monkeypatch.undo()
     assert contents(gallery) == before
 
@@ -198,33 +206,33 @@ def test_the_lock_is_waited_for_some_moments(gallery: Path, monkeypatch: pytest.
             os.close(handle)
 
     monkeypatch.setattr("zsretrieve.store.folder.time.sleep", released)
-    indexes.open_gallery(gallery, api.opening.cpu_backend())
-    api.compact(gallery)
+    indexes.open_gallery(gallery, cpu_backend())
+    zs.compact(gallery)
     assert len(slept) == 2
 
 
-def test_a_lost_passport_makes_no_leftovers_of_the_segments(photos: Path, gallery: Path) -> None:
-    before = table(api.open_gallery(gallery, device="cpu"))
-    (gallery / passport.NAME).unlink()
-    with pytest.raises(OutputExistsError, match="already is an index"):
-        api.build_gallery(photos, gallery, HashingEncoder())
+def test_a_lost_manifest_makes_no_leftovers_of_the_segments(photos: Path, gallery: Path) -> None:
+    before = table(zs.open_gallery(gallery, device="cpu"))
+    (gallery / manifests.NAME).unlink()
+    with pytest.raises(OutputExistsError, match="there is already an index"):
+        zs.build_gallery(photos, gallery, HashingEncoder())
     with pytest.raises(IndexFormatError, match="missing") as caught:
-        api.open_gallery(gallery)
+        zs.open_gallery(gallery)
     assert "index repair" in str(caught.value.hint)
-    api.repair(gallery)
-    assert table(api.open_gallery(gallery, device="cpu")) == before
+    zs.repair(gallery)
+    assert table(zs.open_gallery(gallery, device="cpu")) == before
 
 
 def test_no_index_inside_an_index(photos: Path, gallery: Path) -> None:
-    with pytest.raises(OutputExistsError, match="lies inside the index"):
-        api.build_gallery(photos, gallery / "deep" / "er", HashingEncoder())
+    with pytest.raises(OutputExistsError, match="is inside the index"):
+        zs.build_gallery(photos, gallery / "deep" / "er", HashingEncoder())
     assert not (gallery / "deep").exists()
 
 
 def test_how_to_go_on_is_told(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        api.build_gallery(photos, tmp_path / "out", Counting(16))
+        zs.build_gallery(photos, tmp_path / "out", Counting(16))
     with pytest.raises(IndexFormatError, match="not finished") as caught:
-        api.open_gallery(tmp_path / "out")
-    told = f"Go on with: zsretrieve index gallery '{photos}' '{tmp_path / 'out'}' --model hashing-0"
+        zs.open_gallery(tmp_path / "out")
+    told = f"Continue with: zsretrieve index gallery '{photos}' '{tmp_path / 'out'}' --model hashing-0"
     assert caught.value.hint == told

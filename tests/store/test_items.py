@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zsretrieve.errors import IntegrityError
-from zsretrieve.records import Item
+from zsretrieve.domain.errors import IntegrityError
+from zsretrieve.domain.records import Item
 from zsretrieve.store import items as item_table
 from zsretrieve.store.items import Items
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kits.folders import contents, table
+from kits.hashing_encoder import HashingEncoder
 from kits.pictures import picture, pictures
 from kits.processes import as_nobody, in_process, with_small_files
 
-from zsretrieve import api
-from zsretrieve.encoders.hashing import HashingEncoder
-from zsretrieve.errors import IndexFolderError
+import zsretrieve as zs
+from zsretrieve.domain.errors import IndexFolderError
 from zsretrieve.store import folder
+from zsretrieve.store.folder import staged
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -29,36 +30,36 @@ def test_deaths_lose_nothing() -> None:
         [sys.executable, ROOT / "scripts" / "torture", "18", "--seed", "7"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "18 deaths, nothing lost, nothing twice, no id moved, every end as undisturbed" in done.stdout
+    assert "18 deaths, nothing lost, nothing twice, no ID moved, every end as undisturbed" in done.stdout
 
 
 def _as_nobody(work: Callable[..., None], *args: object) -> None:
-    api.open_gallery(args[-1])  # what is imported on the way may lie where only root may read
+    zs.open_gallery(args[-1])  # what is imported on the way may lie where only root may read
     as_nobody(work, *args)
 
 
 def build(photos: Path, out: Path, force: bool = False) -> None:
-    api.build_gallery(photos, out, HashingEncoder(), force=force)
+    zs.build_gallery(photos, out, HashingEncoder(), force=force)
 
 
 def add(photos: Path, out: Path) -> None:
-    api.add(out, photos, HashingEncoder())
+    zs.add(out, photos, HashingEncoder())
 
 
 def remove(photos: Path, out: Path) -> None:
-    api.remove(out, ["class 0"])
+    zs.remove(out, ["class 0"])
 
 
 def sync(photos: Path, out: Path) -> None:
-    api.sync(out, HashingEncoder())
+    zs.sync(out, HashingEncoder())
 
 
 def compact(photos: Path, out: Path) -> None:
-    api.compact(out)
+    zs.compact(out)
 
 
 def rebuild(photos: Path, out: Path) -> None:
-    api.rebuild(out, HashingEncoder(seed=2))
+    zs.rebuild(out, HashingEncoder(seed=2))
 
 
 def replace(photos: Path, out: Path) -> None:
@@ -85,15 +86,15 @@ def test_a_disk_that_is_full_keeps_the_old_state(photos: Path, gallery: Path, li
         assert "cannot be written" in told, work.__name__
         assert "Check the free space" in told
         assert {n: c for n, c in contents(gallery).items() if not n.startswith(".building")} == before, work.__name__
-        assert api.verify(gallery) == []
+        assert zs.verify(gallery) == []
         before = {n: c for n, c in contents(gallery).items() if not n.startswith(".building")}
     told = in_process(with_small_files, limit, build, photos, gallery.with_name("new"))
     assert "cannot be written" in told
-    assert not api.is_index(gallery.with_name("new")) or api.interrupted_build(gallery.with_name("new"))
+    assert not zs.is_index(gallery.with_name("new")) or staged(gallery.with_name("new"))
     add(photos, gallery)
-    assert len(api.open_gallery(gallery).items) == 120
+    assert len(zs.open_gallery(gallery).items) == 120
     build(photos, gallery.with_name("new"))
-    assert table(api.open_gallery(gallery.with_name("new"), device="cpu")).keys() == set(range(120))
+    assert table(zs.open_gallery(gallery.with_name("new"), device="cpu")).keys() == set(range(120))
 
 
 @pytest.mark.parametrize("work", [add, remove, sync, compact, rebuild, replace], ids=lambda work: work.__name__)
@@ -119,16 +120,16 @@ def test_a_folder_that_may_not_be_written(work: Callable[..., None]) -> None:
 
 
 def _opens(gallery: Path) -> None:
-    assert len(api.open_gallery(gallery).items) == 60
-    assert api.verify(gallery) == []
+    assert len(zs.open_gallery(gallery).items) == 60
+    assert zs.verify(gallery) == []
 
 
 def writer(photos: Path, gallery: Path) -> None:
     for number in range(50):
         picture(photos / "class 7" / f"{number}.png", 5000 + number)
-        api.add(gallery, photos / "class 7", HashingEncoder())
+        zs.add(gallery, photos / "class 7", HashingEncoder())
         if number % 2:
-            api.compact(gallery)
+            zs.compact(gallery)
 
 
 def test_a_reader_sees_the_state_before_or_after_and_never_an_error(tmp_path: Path) -> None:
@@ -138,11 +139,11 @@ def test_a_reader_sees_the_state_before_or_after_and_never_an_error(tmp_path: Pa
     process = multiprocessing.get_context("forkserver").Process(target=writer, args=(photos, gallery))
     process.start()
     query = HashingEncoder().encode_texts(["anything"])
-    kept = api.open_gallery(gallery, device="cpu")
+    kept = zs.open_gallery(gallery, device="cpu")
     first = kept.index.search(query, 5)
     seen: list[int] = []
     while process.is_alive():
-        opened = api.open_gallery(gallery, device="cpu")
+        opened = zs.open_gallery(gallery, device="cpu")
         assert len(opened.items) == len(opened.index) == opened.manifest.count
         assert [item.id for item in opened.items] == list(range(len(opened.items)))
         scores, _ = opened.index.search(query, 5)
@@ -156,8 +157,8 @@ def test_a_reader_sees_the_state_before_or_after_and_never_an_error(tmp_path: Pa
     assert len(set(seen)) > 5, "the reader hardly met the writer"
     np.testing.assert_array_equal(kept.index.search(query, 5)[1], first[1])
     np.testing.assert_array_equal(kept.vectors @ query[0], kept.index.stored(np.arange(30)) @ query[0])
-    assert len(api.open_gallery(gallery).items) == 80
-    assert api.verify(gallery) == []
+    assert len(zs.open_gallery(gallery).items) == 80
+    assert zs.verify(gallery) == []
 
 
 def test_one_writer_at_a_time(photos: Path, gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,4 +171,4 @@ def test_one_writer_at_a_time(photos: Path, gallery: Path, monkeypatch: pytest.M
                     work(photos, gallery)
             return super().encode_prepared(batch)
 
-    assert api.add(gallery, photos, Second()).added == 60
+    assert zs.add(gallery, photos, Second()).added == 60

@@ -1,34 +1,41 @@
-"""Other people's formats: importing vectors, exporting indexes."""
+"""Importing vectors that were computed elsewhere, and exporting indexes for other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from zsretrieve.api.opening import PathLike, cpu_backend, open_gallery, open_prototypes
+from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
+from zsretrieve.domain.arguments import Count
+from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.ports import OnStage, progress_of
+from zsretrieve.domain.records import IndexKind, PathLike
+from zsretrieve.domain.settings import Form
+from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.exchange import opening
-from zsretrieve.exchange.foreign import ForeignVectors, Form
-from zsretrieve.ports import Encoder
-from zsretrieve.records import IndexKind
-from zsretrieve.store import manifest as passport
-from zsretrieve.verbs import exchange as _exchange
-from zsretrieve.verbs.encode import OnProgress
-from zsretrieve.verbs.gallery import BuiltGallery
+from zsretrieve.exchange.foreign import ForeignVectors
+from zsretrieve.gallery import transfer as _transfer
+from zsretrieve.gallery.build import BuiltGallery
+from zsretrieve.gallery.transfer import Import
+from zsretrieve.store import folder as folders
+from zsretrieve.store import manifest as manifests
+from zsretrieve.store.named import folder_of
 
 
 def open_vectors(source: PathLike, *, paths: PathLike | None = None, labels: PathLike | None = None) -> ForeignVectors:
-    """Open vectors that were computed elsewhere. See ``zsretrieve.exchange.opening``.
+    """Open vectors that were computed elsewhere.
 
     Parameters
     ----------
     source : path
-        A folder of clip-retrieval, a ``.npy`` file, an export of ours, or Parquet.
+        A folder of clip-retrieval, a ``.npy`` file, a flat inner-product index of FAISS, a folder with ``vectors.npy``
+        and ``paths.txt``, or Parquet.
     paths, labels : path, optional
-        Lists with one entry a line, for ``.npy``.
+        Lists with one entry per line, for ``.npy`` and FAISS; by default those in the folder.
 
     Raises
     ------
     SourceError
-        If it is none of them, or cannot be read.
+        If the format is unknown, or the vectors cannot be read.
     """
     return opening.open_vectors(Path(source), _path(paths), _path(labels))
 
@@ -36,7 +43,7 @@ def open_vectors(source: PathLike, *, paths: PathLike | None = None, labels: Pat
 def import_gallery(
     source: PathLike | ForeignVectors,
     out: PathLike,
-    encoder: Encoder,
+    model: ModelLike,
     *,
     paths: PathLike | None = None,
     labels: PathLike | None = None,
@@ -44,14 +51,44 @@ def import_gallery(
     normalise: bool = False,
     exif: bool | None = None,
     force: bool = False,
-    on_progress: OnProgress | None = None,
+    on_stage: OnStage | None = None,
 ) -> BuiltGallery:
-    """Write vectors that were computed elsewhere to a gallery. See ``zsretrieve.verbs.exchange.import_gallery``."""
-    found = source if isinstance(source, ForeignVectors) else open_vectors(source, paths=paths, labels=labels)
-    return _exchange.import_gallery(
-        Path(out), found, encoder, cpu_backend(), root=_path(root), normalise=normalise, exif=exif, force=force,
-        on_progress=on_progress,
-    )  # fmt: skip
+    """Write vectors that were computed elsewhere to a gallery in the folder ``out``.
+
+    A vector that is zero or not finite is skipped, and its ID stays unused.
+
+    Parameters
+    ----------
+    source, paths, labels
+        See ``open_vectors``.
+    out : path
+    model : Model, Encoder or str
+        The model that computed the vectors. Only the manifest of an export shows whether that is true; otherwise only
+        the dimensions are compared.
+    root : path, optional
+        What the paths are relative to; by default the current folder, or as in the export.
+    normalise : bool
+        Scale vectors to unit length.
+    exif : bool, optional
+        Whether images were turned upright by their EXIF orientation; by default as in the export, or yes.
+    force : bool
+        Replace an existing index.
+    on_stage : callable, optional
+        Called with (name of the stage, steps done, steps in all).
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the vectors are of another embedding space than the model's, as far as that is known.
+    SourceError
+        If a vector is not a unit vector, unless ``normalise``, or none can be used.
+    OutputExistsError
+        If ``out`` holds something already, unless it is an index and ``force`` is given.
+    """
+    vectors = source if isinstance(source, ForeignVectors) else open_vectors(source, paths=paths, labels=labels)
+    folders.check_output(folder_of(out), force=force)
+    how = Import(_path(root), normalise, exif, force, progress_of(on_stage, "writing vectors"))
+    return _transfer.import_gallery(folder_of(out), vectors, as_model(model).load(), cpu_backend(), how)
 
 
 def export_index(
@@ -61,23 +98,44 @@ def export_index(
     *,
     half: bool = False,
     force: bool = False,
-    part_rows: int | None = None,
+    part_rows: Count | None = None,
 ) -> int:
-    """Write an index in a form that other programs read; returns the number of its vectors.
+    """Export an index for other programs; returns the number of its vectors.
 
     Parameters
     ----------
+    out : path
+        A folder, or for Parquet a file.
     form : str
         ``clip-retrieval``, ``npy`` or ``parquet``; prototypes only as ``npy``.
-    half, force, part_rows
-        See ``zsretrieve.verbs.exchange.export_gallery``.
+    half : bool
+        Write float16, as clip-retrieval's form always does.
+    force : bool
+        Replace an export of the same form.
+    part_rows : int, optional
+        Images per part, in clip-retrieval's form.
+
+    Raises
+    ------
+    UsageError
+        If ``form`` is unknown.
+    OutputExistsError
+        If ``out`` holds something else, or something and ``force`` is not given.
+    SourceError
+        If a path or label does not fit into the form.
+    IndexFolderError
+        If the system refuses to write.
     """
-    if passport.read(Path(index)).kind is IndexKind.PROTOTYPES:
+    try:
+        form = Form(form)
+    except ValueError:
+        raise UsageError(f"'{form}' is not a form of vectors", hint=f"Use {', '.join(Form)}.") from None
+    if manifests.read(folder_of(index)).kind is IndexKind.PROTOTYPES:
         prototypes = open_prototypes(index, device="cpu")
-        _exchange.export_prototypes(prototypes, Path(out), Form(form), half=half, force=force)
+        _transfer.export_prototypes(prototypes, Path(out), form, half=half, force=force)
         return len(prototypes.vectors)
     gallery = open_gallery(index, device="cpu")
-    _exchange.export_gallery(gallery, Path(out), Form(form), half=half, force=force, part_rows=part_rows)
+    _transfer.export_gallery(gallery, Path(out), form, half=half, force=force, part_rows=part_rows)
     return len(gallery.items)
 
 

@@ -1,192 +1,332 @@
-"""Models, and what is known of them before they are loaded."""
+"""Models: what is known about them without loading them, converting and calibrating them, and their cache."""
 
 from __future__ import annotations
 
+import logging
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zsretrieve import wiring
-from zsretrieve.errors import SpaceMismatchError
-from zsretrieve.ports import Encoder, MakeEncoder, PromptMemory
-from zsretrieve.records import Encoding, Space
+import numpy as np
+
+from zsretrieve.domain.errors import ConversionError, SourceError, UsageError
+from zsretrieve.domain.ports import OnStage, one_step
+from zsretrieve.domain.records import PathLike
+from zsretrieve.domain.settings import Compute, Engine, Precision, Reading
+from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, parse_model_name
+from zsretrieve.encoders.loading import Model
+from zsretrieve.encoding.sample import sample
+from zsretrieve.system.atomic import OutputKind, check_output, replacing
 
 if TYPE_CHECKING:
-    from zsretrieve.encoders.converted import CacheEntry
-    from zsretrieve.encoders.published import PublishedModel
+    from zsretrieve.api.sources import SourceLike
+    from zsretrieve.encoders.catalog.published import PublishedModel
+    from zsretrieve.encoders.openvino.int8_cache import Int8Tower
+    from zsretrieve.encoders.openvino.model_cache import CacheEntry, ConvertedModel
+    from zsretrieve.images.sources import Source
 
 
-def load_encoder(
-    model: str = wiring.DEFAULT_MODEL,
+_log = logging.getLogger("zsretrieve")
+
+_CALIBRATED_ON, _MEASURED_ON = 300, 100
+_LEAST_IMAGES = 16
+
+
+def calibrate(
+    model: str,
+    source: SourceLike,
     *,
-    device: str = "auto",
-    precision: str = "auto",
-    engine: str = "auto",
-    batch_size: int | None = None,
-    compiled: bool = False,
-) -> Encoder:
-    """Load a model.
+    reading: Reading | None = None,
+    force: bool = False,
+    again: bool = True,
+    on_stage: OnStage | None = None,
+) -> Int8Tower:
+    """Calibrate a model's int8 image tower on up to 300 images of a source, and measure it on up to 100 others.
+
+    It is stored with the converted model; from then on, ``precision="int8"`` uses it.
 
     Parameters
     ----------
     model : str
-        ``ARCH/TAG``, ``ARCH,TAG``, ``hf-hub:org/repo``, ``local-dir:PATH``, ``ARCH/CHECKPOINT`` or ``demo``.
-    device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, several GPUs (``cuda:0,cuda:1``) or ``cuda:all``.
-    precision : str
-        ``auto`` (bf16 where the hardware has it, else fp32), ``fp32``, ``bf16`` or, once it is calibrated, ``int8``.
-        What is not calibrated encodes texts alone, which ``int8`` leaves as they are.
-    engine : str
-        ``auto`` (torch on a GPU, OpenVINO on the CPU), ``torch`` or ``openvino``. A model is converted for OpenVINO
-        when it is first used, and kept in the user's cache folder.
-    batch_size : int, optional
-        Pictures a batch.
-    compiled : bool
-        Run the picture tower of the torch engine through ``torch.compile``: a minute that pays in long jobs on a GPU.
+    source : path, sequence of path or Source
+    reading : Reading, optional
+        As for ``build_gallery``: calibrate on images as they will be encoded.
+    force : bool
+        Store it even if it loses too much.
+    again : bool
+        Calibrate even if there is a calibration; otherwise return that one.
+    on_stage : callable, optional
+        Called with (name of the stage, steps done, steps in all).
 
     Raises
     ------
-    ModelNameError
-        If there is no such model.
-    WeightsUnavailableError
-        If its weights cannot be had.
-    DeviceError
-        If the device or precision is not there, or the engine does not do what is asked.
-    OptionalDependencyError
-        If the package of the engine cannot be imported.
+    SourceError
+        If too few images can be read.
+    OptionalDependencyError, ConversionError, CacheError
+        See ``zsretrieve.encoders.openvino.int8.calibrate``.
     """
-    return wiring.load_encoder(
-        model, device=device, precision=precision, engine=engine, batch_size=batch_size, compiled=compiled
+    from zsretrieve.api.sources import as_source  # opens indexes too, which a list of models need not wait for
+    from zsretrieve.encoders.openvino import int8
+
+    int8.check_installed()
+    images = as_source(source)
+    _refuse_few(model, len(images.files))
+    with one_step(on_stage, f"calibrating {model} for int8"):
+        encoder = Model(model, Compute("cpu", Precision.FP32, Engine.OPENVINO)).load()
+        prepared = sample(images, encoder, reading or Reading(), _CALIBRATED_ON + _MEASURED_ON)
+        _refuse_few(model, len(prepared))
+        n_measured = max(1, min(_MEASURED_ON, len(prepared) // 4))
+        # Evenly spaced, so that both parts cover the whole source.
+        places = set(np.linspace(0, len(prepared) - 1, n_measured).round().astype(int).tolist())
+        measured_on = [image for place, image in enumerate(prepared) if place in places]
+        calibrated_on = [image for place, image in enumerate(prepared) if place not in places]
+        tower = int8.calibrate(_converted(model), calibrated_on, measured_on, force=force, again=again)
+    _log.info(
+        f"int8 calibrated on {tower.calibrated_on} images; cosine similarity to fp32 on {tower.measured_on} others: "
+        f"mean {tower.mean_cosine:.4f}, least {tower.least_cosine:.4f}"
     )
+    return tower
 
 
-def check_compiling(*, precision: str = "auto", engine: str = "auto") -> None:
-    """Raise DeviceError if ``load_encoder`` with these would not take ``compiled``."""
-    wiring.check_compiling(precision=precision, engine=engine)
+def calibrate_once(model: Model, source: Source, reading: Reading, on_stage: OnStage | None = None) -> None:
+    """Calibrate a model that is to run in int8 on the images it will encode, unless it is calibrated already."""
+    if model.is_given or model.compute.precision is not Precision.INT8:
+        return
+    name = model.name or DEFAULT_MODEL
+    if not is_calibrated(name):
+        calibrate(name, source, reading=reading, again=False, on_stage=on_stage)
 
 
-def export_model(model: str = wiring.DEFAULT_MODEL, *, force: bool = False) -> Path:
+def is_calibrated(model: str) -> bool:
+    """Whether a model has an int8 image tower. Raises ModelNameError if the name cannot be read."""
+    from zsretrieve.encoders.openvino import int8_cache, model_cache
+
+    converted = model_cache.find(parse_model_name(model))
+    return converted is not None and converted.failure is None and int8_cache.find(converted) is not None
+
+
+def export_model(
+    model: str = DEFAULT_MODEL,
+    *,
+    int8: SourceLike | None = None,
+    force: bool = False,
+    trust_remote_code: bool = False,
+    on_stage: OnStage | None = None,
+) -> Path:
     """Convert a model for the CPU engine now, rather than when it is first used; the folder that holds it.
 
-    ``force`` converts it again although it is there; an int8 picture tower that belongs to it is deleted then.
+    Parameters
+    ----------
+    model : str
+    int8 : path, sequence of path or Source, optional
+        Images to calibrate an int8 image tower on, see ``calibrate``.
+    force : bool
+        Convert again; with ``int8``, store the calibration even if it loses too much.
+    trust_remote_code : bool
+        See ``Compute``.
+    on_stage : callable, optional
+        Called with (name of the stage, steps done, steps in all).
 
     Raises
     ------
-    ModelNameError, WeightsUnavailableError
-        See ``load_encoder``.
+    ModelNameError, WeightsUnavailableError, UntrustedCodeError
+        See ``Model``.
+    UsageError
+        If ``force`` would delete an int8 image tower.
     ConversionError
-        If it does not convert; the message says why.
+        If it cannot be converted; the message says why.
     CacheError
         If the cache folder cannot be written.
     """
-    return wiring.export_model(model, force=force).folder
+    from zsretrieve.api.sources import as_source
+
+    # A new conversion has no int8 tower; with images it is the calibration that is forced.
+    convert_again = force and int8 is None
+    if convert_again and is_calibrated(model):
+        raise UsageError(
+            f"converting '{model}' again would delete its int8 image tower",
+            hint=f"Calibrate it again with --int8 SOURCE, or delete both with: zsretrieve models cache clear {model}",
+        )
+    images = None if int8 is None else as_source(int8)
+    with one_step(on_stage, f"converting {model}"):
+        folder = _converted(model, again=convert_again, trusted=trust_remote_code).folder
+    if images is not None:
+        calibrate(model, images, force=force, on_stage=on_stage)
+    return folder
+
+
+def export_pack(
+    model: str,
+    out: PathLike,
+    *,
+    half: bool = False,
+    force: bool = False,
+    trust_remote_code: bool = False,
+    on_stage: OnStage | None = None,
+) -> Path:
+    """Write a model into a pack: one file that ``pack:FILE`` opens on any machine, without torch and without a network.
+
+    Parameters
+    ----------
+    model : str
+        It is converted first if need be.
+    out : path
+        The file to write.
+    half : bool
+        Store the weights in bf16, which halves the size. Such a pack has no fp32.
+    force : bool
+        Replace a pack that is there.
+    trust_remote_code : bool
+        See ``Compute``.
+    on_stage : callable, optional
+        Called with (name of the stage, steps done, steps in all).
+
+    Raises
+    ------
+    ModelNameError, WeightsUnavailableError, UntrustedCodeError, ConversionError, CacheError
+        See ``export_model``.
+    OutputExistsError
+        If ``out`` exists, and is not a pack or ``force`` is not set.
+    IndexFolderError
+        If it cannot be written.
+    """
+    from zsretrieve.encoders.catalog.pack import is_pack
+
+    place = Path(os.path.expanduser(out))
+    kind = OutputKind(is_folder=False, is_ours=is_pack, name="pack")
+    check_output(place, kind, force=force)  # before a conversion, which takes long
+    with one_step(on_stage, f"converting {model}"):
+        converted = _converted(model, trusted=trust_remote_code)
+    from zsretrieve.encoders.openvino import packing
+
+    with one_step(on_stage, f"packing {model}"), replacing(place, kind, force=force) as part:
+        packing.write(converted, packing.origin_of(parse_model_name(model), converted), part, half=half)
+    return place
 
 
 def cached_models() -> list[CacheEntry]:
     """The converted models in the user's cache folder, the oldest first."""
-    return wiring.cached_models()
+    from zsretrieve.encoders.openvino import model_cache
+
+    return model_cache.entries()
 
 
-def remembered_queries() -> tuple[int, int]:
-    """How many vectors of queries are kept in the cache folder, and their bytes on the disk."""
-    return wiring.remembered_queries()
+def cached_queries() -> tuple[int, int]:
+    """The number of cached query vectors, and their bytes on disk."""
+    from zsretrieve.encoders.cache import text_embeddings
+
+    return text_embeddings.QUERIES.size()
 
 
-def remembered_prompts() -> tuple[int, int]:
-    """How many vectors of prompts are kept in the cache folder, and their bytes on the disk."""
-    return wiring.remembered_prompts()
+def cached_prompts() -> tuple[int, int]:
+    """The number of cached prompt vectors, and their bytes on disk."""
+    from zsretrieve.encoders.cache import text_embeddings
+
+    return text_embeddings.PROMPTS.size()
+
+
+def cached_images() -> tuple[int, int]:
+    """The number of cached image vectors, and their bytes on disk."""
+    from zsretrieve.encoders.cache import image_embeddings
+
+    return image_embeddings.IMAGES.size()
 
 
 def clear_cache(model: str | None = None) -> list[CacheEntry]:
-    """Delete the converted models of a name, or all, and with all the vectors of queries and prompts; the models
-    deleted.
+    """Delete the converted models with a name; without a name all of them, and the vectors of queries, prompts and
+    images.
 
-    A model's are those listed under its name, as it is written or as a passport has it, and the one that it would use
-    now, which a copy of it in another folder may have been the first to want.
+    A name means the models that are listed under it, however it is spelled, and the one that it would use now, which
+    may have been converted under the name of a copy in another folder.
+
+    Returns
+    -------
+    list of CacheEntry
+        The models deleted.
 
     Raises
     ------
     ModelNameError
-        If there is none of that name.
+        If there is none with that name.
     CacheError
         If it cannot be deleted.
     """
-    return wiring.clear_cached_models(model)
+    from zsretrieve.encoders.cache import image_embeddings, text_embeddings
+    from zsretrieve.encoders.openvino import model_cache
+
+    if model is None:
+        text_embeddings.QUERIES.clear()
+        text_embeddings.PROMPTS.clear()
+        image_embeddings.IMAGES.clear()
+        text_embeddings.BEST_SCORES.clear()
+    return model_cache.clear(model)
 
 
-def published_models(search: str = "", *, by: str = "gflop") -> list[PublishedModel]:
-    """What is published of the models people use: size, cost, ImageNet zero-shot Prec@1, licence, with sources.
+def published_models(search: str = "", *, by: str | None = None, registry: bool = False) -> list[PublishedModel]:
+    """Published figures of popular models: size, cost, ImageNet zero-shot Prec@1, licence, with sources.
 
-    None of the figures was measured by this project; docs/models.md says what they mean.
+    This project has not measured any of the figures; docs/models.md explains them.
 
     Parameters
     ----------
     search : str
-        Words that the names must hold.
-    by : str
-        ``top1`` (the most accurate first), ``gflop`` (operations of the picture tower), ``params``, image ``size`` (the
-        least first) or ``name``. What is unknown comes last.
+        Words that a name must contain.
+    by : str, optional
+        ``top1`` (most accurate first), ``gflop`` (operations of the image tower), ``params``, image ``size`` (least
+        first) or ``name``. Unknown values come last. By default ``gflop``, and the registry's order with ``registry``.
+    registry : bool
+        All pretrained models of open_clip's registry instead, most of them without figures; ``info`` is what the
+        registry says.
     """
-    return wiring.published_models(search, by=by)
+    from zsretrieve.encoders.catalog import published
+
+    if registry:
+        from zsretrieve.encoders.catalog.registry import known_models
+
+        models = [published.with_figures(info) for info in known_models(search)]
+    else:
+        words = search.lower().split()
+        models = [model for model in published.published_models() if all(word in model.name.lower() for word in words)]
+    by = by or (None if registry else "gflop")
+    return models if by is None else published.ordered(models, by)
 
 
-def check_model(model: str, space: Space) -> bool:
-    """Compare a model's weights with those of a space, before anything is loaded or fetched.
+def describe_model(name: str) -> dict[str, object]:
+    """What is known about a model without loading its weights, and what is published about it.
 
-    Returns
-    -------
-    bool
-        True if they are the same; False for a model of the hub that is not fetched yet, of which loading will tell.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If they are others.
-    ModelNameError, WeightsUnavailableError
-        If the name, or the files of a model on disk, cannot be read.
+    Raises ModelNameError if there is no such model, and WeightsUnavailableError if it is a damaged pack.
     """
-    identity = wiring.known_identity(model)
-    if identity is None:
-        return False
-    if identity != space.weights:
-        raise SpaceMismatchError(
-            f"the index is of the space of '{space.model}', not of '{model}'",
-            hint=f"Leave out --model, or build the index again with --model {model}",
+    from zsretrieve.encoders.catalog import pack, published
+
+    parsed = parse_model_name(name)
+    if parsed.pack is not None:
+        return pack.describe_pack(name, parsed.pack)
+    from zsretrieve.encoders.catalog.describe import describe
+
+    description = describe(name)
+    figures = published.published_model(str(parsed.arch), parsed.rest) if parsed.form is NameForm.TAG else None
+    return description if figures is None else description | figures.facts()
+
+
+def _refuse_few(model: str, count: int) -> None:
+    if count < _LEAST_IMAGES:
+        raise SourceError(
+            f"calibrating for int8 needs {_LEAST_IMAGES} images, and only {count} can be read",
+            hint=f"Calibrate on more: zsretrieve models export {model} --int8 FOLDER; or use --precision bf16.",
         )
-    return True
 
 
-def precision_of_queries(encoding: Encoding) -> str:
-    """The precision of a query where none is asked for: fp32 among vectors of fp32, so that scores are exact; else
-    ``auto``.
-    """
-    return "fp32" if encoding.precision in ("fp32", "float32") else "auto"
+def _converted(model: str, *, again: bool = False, trusted: bool = False) -> ConvertedModel:
+    from zsretrieve.encoders.openvino import conversion, model_cache
 
-
-def remembering(
-    space: Space, load: MakeEncoder, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
-) -> Encoder:
-    """An encoder for searches that keeps the vectors of texts in the user's cache folder.
-
-    Parameters
-    ----------
-    space : Space
-        That of the gallery to search.
-    load : callable
-        Gives the encoder itself, by ``load_encoder`` with these same arguments; called when a text is not there.
-    device, precision, engine : str
-    """
-    return wiring.remembering(space, load, device=device, precision=precision, engine=engine)
-
-
-def prompt_memory(
-    space: Space, *, device: str = "auto", precision: str = "auto", engine: str = "auto"
-) -> PromptMemory | None:
-    """What the user's cache folder keeps of prompts that ``load_encoder`` with these arguments encoded.
-
-    Parameters
-    ----------
-    space : Space
-        That of the gallery.
-    device, precision, engine : str
-    """
-    return wiring.prompt_memory(space, device=device, precision=precision, engine=engine)
+    name = replace(parse_model_name(model), trusted=trusted)
+    if again:
+        conversion.check_installed(name, again=True)
+        model_cache.forget(name)
+    converted = conversion.find_or_convert(name)
+    if converted.failure is not None:
+        raise ConversionError(
+            f"'{name.written}' cannot be converted: {converted.failure}", hint="Run it with --engine torch."
+        )
+    return converted

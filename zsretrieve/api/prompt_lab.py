@@ -1,245 +1,304 @@
-"""The prompt lab: which templates serve a labelled gallery, and which classes are near each other."""
+"""The prompt lab: which templates work best on a labelled gallery, and which classes are close to each other."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 
-from zsretrieve import prompts as _prompts
-from zsretrieve import wiring
-from zsretrieve.api.lab_inputs import Classes, lab_classes, lab_gallery
-from zsretrieve.api.models import load_encoder
-from zsretrieve.api.opening import PathLike, cpu_backend
-from zsretrieve.errors import PromptError, SourceError
-from zsretrieve.ports import Encoder, PromptMemory
-from zsretrieve.prompts import ClassList
-from zsretrieve.records import PromptSet
+from zsretrieve.api.indexes import cpu_backend, is_index, open_gallery, open_prototypes
+from zsretrieve.api.prompts import Prompts, names_of_labels, read_classes, read_templates
+from zsretrieve.api.prototypes import make_prototypes
+from zsretrieve.domain import prompts as _prompts
+from zsretrieve.domain.arguments import Count, Seed
+from zsretrieve.domain.errors import PromptError, SourceError, UsageError
+from zsretrieve.domain.ports import OnStage, progress_of
+from zsretrieve.domain.prompts import ClassList
+from zsretrieve.domain.records import PathLike, PromptSet
+from zsretrieve.domain.wording import counted
+from zsretrieve.encoders.loading import ModelLike, as_model
+from zsretrieve.evaluation.labelled import Labelled, class_ids, labelled_gallery
+from zsretrieve.evaluation.report import take_labelled
+from zsretrieve.evaluation.splits import halves
+from zsretrieve.prompt_lab import compare as _compare
+from zsretrieve.prompt_lab import select as _select
+from zsretrieve.prompt_lab import similar as _similar
+from zsretrieve.prompt_lab.compare import Ranking, Sensitivity, TemplateComparison
+from zsretrieve.prompt_lab.prompt_vectors import encode_prompts
+from zsretrieve.prompt_lab.select import Selection
+from zsretrieve.prompt_lab.similar import Similar
+from zsretrieve.prompt_lab.top1 import Scorer
 from zsretrieve.store.indexes import Gallery, Prototypes
-from zsretrieve.verbs import prompt_lab as _lab
-from zsretrieve.verbs import prompt_select as _select
-from zsretrieve.verbs import similar as _similar
-from zsretrieve.verbs.evaluate import take_labelled
-from zsretrieve.verbs.halves import halves
-from zsretrieve.verbs.labelled import Labelled, labelled_gallery
-from zsretrieve.verbs.prompt_lab import Comparison, Ranking, Sensitivity
-from zsretrieve.verbs.prompt_select import Selection
-from zsretrieve.verbs.prompt_vectors import PromptVectors, encode_prompts
-from zsretrieve.verbs.similar import Similar
 
-Templates = PathLike | Sequence[str]
-MakesEncoder = Encoder | Callable[[], Encoder] | None
-# Called with (what is done, steps done, steps in all).
-OnStage = Callable[[str, int, int], None]
+Classes = Prompts | ClassList | Prototypes
 
 _log = logging.getLogger("zsretrieve")
 
 COMPARED = ("raw", "standard", "openai7", "openai80")
 CANDIDATES = "openai80"
 
-
-@dataclass(frozen=True)
-class _Prompting:
-    """How prompts become vectors, and who is told of the progress."""
-
-    encoder: MakesEncoder
-    memory: PromptMemory | None
-    on_stage: OnStage | None
-
-    def encode(self, labelled: Labelled, sets: Sequence[PromptSet]) -> PromptVectors:
-        def make() -> Encoder:
-            if self.encoder is None:
-                return load_encoder(labelled.space.model)
-            return self.encoder() if callable(self.encoder) else self.encoder
-
-        memory = self.memory
-        if memory is None and self.encoder is None:
-            memory = wiring.prompt_memory(labelled.space)
-        texts = encode_prompts(sets, labelled.space, make, memory=memory, on_progress=self.stage("encoding prompts"))
-        if texts.cut:
-            are = "1 prompt is" if len(texts.cut) == 1 else f"{len(texts.cut)} prompts are"
-            room = labelled.space.text.context_length
-            _log.warning(f"{are} longer than the model's {room} tokens and cut, first '{texts.cut[0]}'")
-        return texts
-
-    def stage(self, what: str) -> Callable[[int, int], None] | None:
-        return None if self.on_stage is None else partial(self.on_stage, what)
+_SCORING = "scoring templates"
 
 
 def compare_templates(
     gallery: Gallery | PathLike,
-    templates: Sequence[Templates] = COMPARED,
-    encoder: MakesEncoder = None,
+    templates: Sequence[Prompts] = COMPARED,
+    model: ModelLike | None = None,
     *,
-    classes: Classes = None,
+    classes: Classes | None = None,
     against: str | None = None,
+    probabilities: bool = False,
     where: str | None = None,
-    memory: PromptMemory | None = None,
+    cached: bool = True,
     on_stage: OnStage | None = None,
-) -> Comparison:
-    """Template sets side by side on a labelled gallery: Prec@1 of each, and how it differs on the same pictures.
+) -> TemplateComparison:
+    """Template sets side by side on a labelled gallery: Prec@1 of each, and the differences on the same images.
 
     Parameters
     ----------
     gallery : Gallery or path
     templates : sequence
-        Each as ``read_prompts`` takes it. Prompts that the classes bring with them are compared, too.
-    encoder : Encoder, or a function that gives one, optional
-        By default the gallery's model, which is loaded if a prompt is not in the cache folder.
-    classes : ClassList, str, path or sequence of str, optional
-        By default what the labels of the gallery say, see ``lab_classes``.
+        Each as ``read_prompts`` takes it. Prompts that come with the classes are compared, too.
+    model : Model, Encoder or str, optional
+        By default the one that the gallery names; it is loaded only if a prompt is not cached.
+    classes : optional
+        As ``read_prompts`` takes them, or prototypes, whose classes are used; by default the labels of the gallery, see
+        ``lab_classes``.
     against : str, optional
         The set that the others are compared with; by default the first.
+    probabilities : bool
+        Also score sets of several templates by averaging the probabilities that each template gives.
     where : str, optional
-        Keep to the pictures that pass this filter, see ``zsretrieve.filters``.
-    memory : PromptMemory, optional
-        Where vectors of prompts are looked for, and kept; without it an ``encoder`` that is given is always asked.
+        Only the images that pass this filter, see ``zsretrieve.domain.filters``.
+    cached : bool
+        Use the cache of prompts, and keep these there.
     on_stage : callable, optional
-        Called with (what is done, steps done, steps in all).
+        Called with (name of the stage, steps done, steps in all).
 
     Raises
     ------
     PromptError
-        If classes or templates cannot be read, two sets have one name, or ``against`` is none of them.
+        If classes or templates cannot be read, two sets have one name, or ``against`` is not one of them.
     SourceError, ClassMappingError, FilterError
-        If the gallery is empty, without labels, or of other classes; or by the filter.
+        If the gallery is empty, has no labels, or other classes; or by the filter.
     SpaceMismatchError
-        If the encoder is not that of the gallery.
+        If the model has another embedding space than the gallery.
     """
-    opened = lab_gallery(gallery)
+    opened = _lab_gallery(gallery)
     class_list = lab_classes(opened, classes)
-    sets = [_set(class_list, spec) for spec in templates]
+    sets = [_expanded(class_list, spec) for spec in templates]
     if class_list.prompts:
         sets.insert(0, _prompts.expand(class_list, None))
     names = [prompts.templates_source for prompts in sets]
-    twice = [name for name in names if names.count(name) > 1]
-    if not sets or twice:
-        raise PromptError(
-            f"the template set '{twice[0]}' is given twice" if twice else "there is no template set to compare",
-            hint="Give each set once.",
-        )
+    if not names:
+        raise PromptError("there is no template set to compare", hint="Give one or more sets.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PromptError(f"the template set '{twice}' is given twice", hint="Give each set once.")
     if against is not None and against not in names:
-        raise PromptError(f"'{against}' is none of the sets that are compared", hint=f"Use one of: {', '.join(names)}.")
-    labelled = labelled_gallery(opened, sets[0], where=where)
-    prompting = _Prompting(encoder, memory, on_stage)
-    return _lab.compare(
-        labelled, sets, prompting.encode(labelled, sets), cpu_backend(),
-        against=0 if against is None else names.index(against), on_progress=prompting.stage("scoring template sets"),
-    )  # fmt: skip
+        raise PromptError(f"'{against}' is not one of the compared sets", hint=f"Use one of: {', '.join(names)}.")
+    scorer = _scorer(labelled_gallery(opened, sets[0], where=where), sets, model, cached, on_stage)
+    number = 0 if against is None else names.index(against)
+    head = opened.manifest.head if probabilities else None
+    on_progress = progress_of(on_stage, "scoring template sets")
+    return _compare.compare(scorer, sets, against=number, head=head, on_progress=on_progress)
 
 
 def rank_templates(
     gallery: Gallery | PathLike,
-    templates: Templates = CANDIDATES,
-    encoder: MakesEncoder = None,
+    templates: Prompts = CANDIDATES,
+    model: ModelLike | None = None,
     *,
-    classes: Classes = None,
+    classes: Classes | None = None,
     where: str | None = None,
-    memory: PromptMemory | None = None,
+    cached: bool = True,
     on_stage: OnStage | None = None,
 ) -> Ranking:
     """Each template of a set alone, and the set without it. Parameters and errors: see ``compare_templates``."""
-    labelled, prompts = _one_set(gallery, templates, classes, where)
-    prompting = _Prompting(encoder, memory, on_stage)
-    texts = prompting.encode(labelled, [prompts])
-    return _lab.rank(labelled, prompts, texts, cpu_backend(), on_progress=prompting.stage("scoring templates"))
+    labelled = _labelled(gallery, templates, classes, where)
+    scorer = _scorer(labelled, [labelled.prompts], model, cached, on_stage)
+    return _compare.rank(scorer, labelled.prompts, on_progress=progress_of(on_stage, _SCORING))
 
 
 def template_sensitivity(
     gallery: Gallery | PathLike,
-    templates: Templates = CANDIDATES,
-    encoder: MakesEncoder = None,
+    templates: Prompts = CANDIDATES,
+    model: ModelLike | None = None,
     *,
-    classes: Classes = None,
+    classes: Classes | None = None,
     where: str | None = None,
-    memory: PromptMemory | None = None,
+    cached: bool = True,
     on_stage: OnStage | None = None,
 ) -> Sensitivity:
     """The spread of Prec@1 over the single templates of a set. Parameters and errors: see ``compare_templates``."""
-    labelled, prompts = _one_set(gallery, templates, classes, where)
-    prompting = _Prompting(encoder, memory, on_stage)
-    texts = prompting.encode(labelled, [prompts])
-    return _lab.sensitivity(labelled, prompts, texts, cpu_backend(), on_progress=prompting.stage("scoring templates"))
+    labelled = _labelled(gallery, templates, classes, where)
+    scorer = _scorer(labelled, [labelled.prompts], model, cached, on_stage)
+    return _compare.sensitivity(scorer, labelled.prompts, on_progress=progress_of(on_stage, _SCORING))
 
 
 def select_templates(
     gallery: Gallery | PathLike,
-    templates: Templates = CANDIDATES,
-    encoder: MakesEncoder = None,
+    templates: Prompts = CANDIDATES,
+    model: ModelLike | None = None,
     *,
-    classes: Classes = None,
+    classes: Classes | None = None,
     where: str | None = None,
-    most: int = _select.MAX_TEMPLATES,
-    images: int = _select.IMAGES,
-    seed: int = 0,
-    memory: PromptMemory | None = None,
+    most: Count = _select.MAX_TEMPLATES,
+    images: Count = _select.IMAGES,
+    seed: Seed = 0,
+    cached: bool = True,
     on_stage: OnStage | None = None,
 ) -> Selection:
-    """Choose up to ``most`` templates of a set on one half of the pictures, and score them on the other.
+    """Choose up to ``most`` templates of a set on one half of the images, and score them on the other.
 
-    At most ``images`` pictures of the selecting half are looked at; ``seed`` deals the halves and draws these. The
-    other parameters, and the errors, are those of ``compare_templates``; PromptError and SourceError also if nothing
-    may be chosen, or there are too few pictures to halve. See ``zsretrieve.verbs.prompt_select``.
+    At most ``images`` images of the selecting half are used; ``seed`` divides the images and draws these. The other
+    parameters, and the errors, are those of ``compare_templates``; PromptError and SourceError also if nothing may be
+    chosen, or there are too few images to divide. See ``zsretrieve.prompt_lab.select``.
     """
     _select.check_limits(most, images)
-    labelled, prompts = _one_set(gallery, templates, classes, where)
+    labelled = _labelled(gallery, templates, classes, where)
     split = halves(labelled, seed)
-    prompting = _Prompting(encoder, memory, on_stage)
-    texts = prompting.encode(labelled, [prompts])
+    scorer = _scorer(labelled, [labelled.prompts], model, cached, on_stage)
     return _select.select(
-        labelled, prompts, texts, cpu_backend(), split,
-        most=most, images=images, on_progress=prompting.stage("trying templates"),
-    )  # fmt: skip
-
-
-def similar_classes(
-    prototypes: Prototypes,
-    *,
-    pairs: int = _similar.PAIRS,
-    gallery: Gallery | PathLike | None = None,
-    where: str | None = None,
-) -> Similar:
-    """The most similar pairs of prototypes, and the nearest class of each class.
-
-    With a labelled gallery, also how many of its pictures are taken for the other class; ``where`` filters them, and
-    those that the prototypes were made from are left out.
-
-    Raises
-    ------
-    RankError
-        If there are fewer than two classes, or no pair is asked for.
-    SpaceMismatchError, SourceError, ClassMappingError, FilterError
-        If the gallery is of another space, empty, without labels, or of other classes; or by the filter; or if the
-        prototypes are a probe, whose rows have a bias and no cosine similarity.
-    """
-    if prototypes.manifest.lifted:
-        raise SourceError(
-            "these prototypes are a probe, whose rows have a bias, so that they have no cosine similarity",
-            hint="Give prototypes of text, or means of images.",
-        )
-    labelled = None
-    if gallery is not None:
-        opened = lab_gallery(gallery)
-        labelled = take_labelled(opened, prototypes, where=where)
-    return _similar.similar(
-        prototypes.vectors, prototypes.prompts.class_names, pairs=pairs, labelled=labelled, index=prototypes.index
+        scorer, labelled.prompts, split, most=most, images=images, on_progress=progress_of(on_stage, "trying templates")
     )
 
 
-def _one_set(
-    gallery: Gallery | PathLike, templates: Templates, classes: Classes, where: str | None
-) -> tuple[Labelled, PromptSet]:
-    opened = lab_gallery(gallery)
-    prompts = _set(lab_classes(opened, classes), templates)
-    return labelled_gallery(opened, prompts, where=where), prompts
+def similar_classes(
+    prototypes: Prototypes | PathLike | PromptSet,
+    model: ModelLike | None = None,
+    *,
+    pairs: Count = _similar.PAIRS,
+    gallery: Gallery | PathLike | None = None,
+    where: str | None = None,
+    on_stage: OnStage | None = None,
+) -> Similar:
+    """The most similar pairs of prototypes, and the nearest class of each class.
+
+    Parameters
+    ----------
+    prototypes : Prototypes, path or PromptSet
+        Prompts become prototypes in memory.
+    model : Model, Encoder or str, optional
+        For prompts only; by default the gallery's model, or the default model where there is no gallery.
+    pairs : int
+        How many pairs to list, at most.
+    gallery : Gallery or path, optional
+        Labelled images, to count how many are mistaken for the other class. Those that the prototypes were made from
+        are left out.
+    where : str, optional
+        Only the gallery's images that pass this filter, see ``zsretrieve.domain.filters``.
+    on_stage : callable, optional
+        Called with (name of the stage, steps done, steps in all).
+
+    Raises
+    ------
+    UsageError
+        If there is a filter without a gallery, or a model without prompts.
+    RankError
+        If there are fewer than two classes, or no pair is asked for.
+    SpaceMismatchError, SourceError, ClassMappingError, FilterError
+        If the gallery has another embedding space, is empty, has no labels or other classes; or by the filter; or if
+        the prototypes are a probe, whose rows have a bias and no cosine similarity.
+    """
+    if where is not None and gallery is None:
+        raise UsageError("--where works only on a gallery", hint="Give --gallery, or leave --where out.")
+    images = None if gallery is None else _lab_gallery(gallery)
+    if isinstance(prototypes, PromptSet):
+        chosen = as_model(model)
+        if images is not None:
+            class_ids([item.label for item in images.items], prototypes)
+            chosen = chosen.named(images.space.model)
+        built = make_prototypes(prototypes, chosen, device="cpu", on_stage=on_stage)
+        for line in built.notes():
+            _log.info(line)
+        opened = built.prototypes
+    elif model is not None:
+        raise UsageError("a prototype index has its own model", hint="Leave --model out.")
+    else:
+        opened = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
+    if opened.manifest.lifted:
+        raise SourceError(
+            "these prototypes are a probe, whose rows have a bias and no cosine similarity",
+            hint="Give prototypes from text, or means of images.",
+        )
+    labelled = None if images is None else take_labelled(images, opened, where=where)
+    return _similar.similar(opened, pairs=pairs, labelled=labelled)
 
 
-def _set(class_list: ClassList, spec: Templates) -> PromptSet:
-    """Classes in the templates of a set, whatever prompts they bring with them; a single template is its own name."""
-    read = _prompts.read_templates(Path(spec) if isinstance(spec, os.PathLike) else spec, wiring.provide)
-    if read.source == "given template":
+def lab_classes(gallery: Gallery, classes: Classes | None = None) -> ClassList:
+    """The classes that images are scored on.
+
+    Parameters
+    ----------
+    gallery : Gallery
+    classes : optional
+        A list as ``read_prompts`` takes it, or prototypes, whose classes are used. By default the labels of the gallery
+        are the names, underscores read as spaces; if all labels are synset ids of ImageNet-1k, its classes are.
+
+    Raises
+    ------
+    PromptError
+        If the list cannot be read.
+    SourceError
+        If no image has a label.
+    ClassMappingError
+        If the labels are not names.
+    """
+    if isinstance(classes, ClassList):
+        return classes
+    if isinstance(classes, Prototypes):
+        prompts = classes.prompts
+        return ClassList(prompts.class_names, prompts.class_keys, prompts.classes_source)
+    if classes is not None:
+        return read_classes(classes)
+    labels = sorted({item.label for item in gallery.items if item.label is not None})
+    if not labels:
+        raise SourceError(
+            "none of the images of the gallery has a label",
+            hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
+        )
+    class_list = names_of_labels(labels)
+    _log.info(f"classes: {len(class_list.names)}, from {class_list.source}; choose others with --classes")
+    return class_list
+
+
+def _lab_gallery(gallery: Gallery | PathLike) -> Gallery:
+    if isinstance(gallery, Gallery):
+        return gallery
+    if not is_index(gallery):
+        raise SourceError(
+            f"'{os.fspath(gallery)}' is not a gallery, and the prompt lab needs images that are encoded already",
+            hint=f"Build one first: zsretrieve index gallery '{os.fspath(gallery)}' indexes/labelled",
+        )
+    return open_gallery(gallery, device="cpu")
+
+
+def _labelled(gallery: Gallery | PathLike, templates: Prompts, classes: Classes | None, where: str | None) -> Labelled:
+    """The labelled images of a gallery, with the prompts of one set."""
+    opened = _lab_gallery(gallery)
+    return labelled_gallery(opened, _expanded(lab_classes(opened, classes), templates), where=where)
+
+
+def _expanded(class_list: ClassList, templates: Prompts) -> PromptSet:
+    """Classes in the templates of a set, whatever prompts come with them; a single template is named by itself."""
+    read = read_templates(templates)
+    if read.source == _prompts.GIVEN_TEMPLATE:
         read = replace(read, source=read.templates[0])
     return _prompts.expand(replace(class_list, prompts=()), read)
+
+
+def _scorer(
+    labelled: Labelled, sets: Sequence[PromptSet], model: ModelLike | None, cached: bool, on_stage: OnStage | None
+) -> Scorer:
+    space = labelled.space
+    chosen = as_model(model).named(space.model)
+    chosen.check(space)
+    texts = encode_prompts(sets, space, chosen, cached=cached, on_progress=progress_of(on_stage, "encoding prompts"))
+    if texts.cut:
+        are = counted(len(texts.cut), "prompt is", "prompts are")
+        _log.warning(
+            f"{are} longer than the model's {space.text.context_length} tokens and cut, first '{texts.cut[0]}'"
+        )
+    return Scorer(labelled, texts, cpu_backend())

@@ -1,0 +1,1 @@
+"""Vector indexes: FAISS, and numpy's products."""

@@ -6,16 +6,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from zsretrieve.devices import gpu_numbers
+from zsretrieve.system.devices import gpu_numbers
 
 _log = logging.getLogger("zsretrieve")
 
 
-def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
-    """The device on which indexes are searched where ``device`` is asked for.
-
-    Parameters and errors are those of ``FaissBackend``.
-    """
+def usable(device: str, cache: Callable[[], Path] | None = None) -> str:
+    """The device that indexes are searched on. Parameters and errors: see ``FaissBackend``."""
     if device == "cpu":
         return "cpu"
     from zsretrieve.backends import faiss_gpu, gpu_probe
@@ -26,20 +23,20 @@ def usable(device: str, memory: Callable[[], Path] | None = None) -> str:
             return "cpu"
         device = "cuda"
     for number in gpu_numbers(device, count, "FAISS"):
-        failure = gpu_probe.failure(number, None if memory is None else memory())
+        failure = gpu_probe.failure(number, None if cache is None else cache())
         if failure is not None:
             _log.warning(
-                f"FAISS cannot search on GPU {number} ({failure}), so the index stays on the CPU; {_mend(failure)}"
+                f"FAISS cannot search on GPU {number}: its test {failure}. The index stays on the CPU. {_fix(failure)}"
             )
             return "cpu"
     return device
 
 
-def _mend(failure: str) -> str:
-    """Not every build of FAISS has kernels for every GPU, and ours may not be the one that is installed."""
-    from zsretrieve import mending
+def _fix(failure: str) -> str:
+    """Not every build of FAISS has kernels for every GPU, and another than the required one may be installed."""
+    from zsretrieve.system import requirements
 
-    command = mending.other_faiss() if "no kernel image" in failure else None
+    command = requirements.other_faiss() if "no kernel image" in failure else None
     if command is not None:
-        return f"the FAISS that zsretrieve asks for is installed by: {command}"
-    return "what mends it is told by: zsretrieve doctor"
+        return f"Install the FAISS that zsretrieve requires: {command}"
+    return "For a fix, run: zsretrieve doctor"

@@ -1,8 +1,8 @@
 """A flat inner-product index in FAISS's format: searched by numpy on the CPU, mirrored in FAISS on GPUs.
 
-The float32 rows always stay on this side: they are what is saved, what near-equal scores are settled from, and what
-answers a k beyond the GPU's limit, a search among selected rows and a range search, none of which FAISS does on a GPU.
-The GPU holds a copy, in half precision if asked. Without a GPU, FAISS itself is not even imported.
+The float32 rows always stay in main memory. They are saved, settle near-equal scores, and answer what FAISS does not do
+on a GPU: a k beyond its limit, searches among selected rows and range searches. The GPU holds a copy, in half precision
+on request. Without a GPU, FAISS is not even imported.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from zsretrieve.backends import flat_file, products
 from zsretrieve.backends.devices import usable
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.devices import gpu_numbers
-from zsretrieve.ranking import (
+from zsretrieve.domain.ranking import (
     check_held,
     check_k,
     check_rows,
@@ -29,12 +28,13 @@ from zsretrieve.ranking import (
     settle,
     settle_range,
 )
-from zsretrieve.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
+from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
+from zsretrieve.system.devices import gpu_numbers
 
 if TYPE_CHECKING:
     from zsretrieve.backends.faiss_gpu import Mirror
 
-# Arrays that were added are joined into one before there are more to go through.
+# More added arrays than this are joined into one.
 _PARTS = 16
 
 
@@ -45,16 +45,16 @@ class FaissFlatIndex:
     ----------
     dim : int
     file : FlatFile, optional
-        The rows it begins with.
+        The initial rows.
     aligned : sequence of float32 arrays of shape (n_i, dim)
-        The rows of ``file`` once more, one array after the other, where they lie as the matrix product wants them.
-        Without these the first search copies them out of the file.
+        The same rows, one array after the other, aligned in memory as the matrix product needs them. Without these the
+        first search copies them out of the file.
     device : str
         ``cpu``, ``cuda``, ``cuda:N``, ``cuda:all`` or several like ``cuda:0,cuda:1``.
     half : bool
-        Keep the GPU's copy in float16: half the memory; results stay exact.
+        Keep the GPU's copy in float16: half the memory, and results stay exact.
     sharded : bool
-        Lay a part of the copy on each of several GPUs, rather than all of it: for indexes larger than a GPU.
+        Split the copy over several GPUs instead of repeating it: for indexes larger than a GPU.
     """
 
     factory = "Flat"
@@ -82,13 +82,13 @@ class FaissFlatIndex:
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         rows = check_unit_rows(vectors, self.dim)
-        # What cannot be written to, such as a mapped file, needs no copy to stay as it is.
+        # Read-only rows, such as a mapped file, cannot change under us and are not copied.
         self._append(rows.copy() if rows.flags.writeable else rows)
         if self._copy is not None:
             self._copy.add(rows)
 
     def add_tensor(self, vectors: Any) -> None:
-        """Append rows that a torch encoder made, on a GPU perhaps: the copy there gets them without a way round.
+        """Append rows from a torch encoder; on a GPU they go into its copy directly.
 
         Parameters
         ----------
@@ -105,10 +105,10 @@ class FaissFlatIndex:
         among = None if rows is None else check_rows(rows, len(self))
         size = len(self) if among is None else len(among)
         check_k(k, size)
-        asked = check_unit_rows(queries, self.dim, "queries")
+        queries = check_unit_rows(queries, self.dim, "queries")
         half = self._half and among is None
         return settle(
-            asked,
+            queries,
             k,
             size,
             search=self._search if among is None else functools.partial(self._search_among, among),
@@ -122,18 +122,18 @@ class FaissFlatIndex:
     ) -> tuple[Limits, Scores, Rows]:
         among = None if rows is None else check_rows(rows, len(self))
         least = check_threshold(threshold)
-        asked = check_unit_rows(queries, self.dim, "queries")
+        queries = check_unit_rows(queries, self.dim, "queries")
         error = float32_score_error(self.dim)
-        # What rounds to just below the threshold must not be lost.
+        # Rounding must not lose a score at the threshold.
         radius = float(np.nextafter(np.float32(float(least) - error), np.float32(-np.inf)))
-        found = products.reached(asked, self._aligned(), radius, among)
-        return settle_range(asked, least, found, fetch=self.stored, score_error=error)
+        pairs = products.reached(queries, self._aligned(), radius, among)
+        return settle_range(queries, least, pairs, fetch=self.stored, score_error=error)
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
         check_held(rows, len(self))
         flat = rows.ravel()
-        found = products.gathered(self._parts, flat, self.dim) if self._file is None else self._file.take(flat)
-        return found.reshape(*rows.shape, self.dim)
+        vectors = products.gathered(self._parts, flat, self.dim) if self._file is None else self._file.take(flat)
+        return vectors.reshape(*rows.shape, self.dim)
 
     def save(self, path: Path) -> None:
         flat_file.write(path, self._parts if self._file is None else [self._file.read()], self.dim)
@@ -155,7 +155,7 @@ class FaissFlatIndex:
         self._parts.append(rows)
 
     def _aligned(self) -> list[Vectors]:
-        """All rows, in arrays that the matrix product takes as they are."""
+        """All rows, in arrays that need no copy for the matrix product."""
         if self._file is not None and not self._parts:
             self._parts = [self._file.read()]
         elif len(self._parts) > _PARTS:
@@ -167,8 +167,10 @@ class FaissFlatIndex:
             from zsretrieve.backends import faiss_gpu
 
             numbers = gpu_numbers(self.device, faiss_gpu.count(), "FAISS")
-            makers = [functools.partial(faiss_gpu.empty_index, self.dim, number, half=self._half) for number in numbers]
-            self._copy = faiss_gpu.Mirror(makers, self._aligned(), sharded=self._sharded)
+            factories = [
+                functools.partial(faiss_gpu.empty_index, self.dim, number, half=self._half) for number in numbers
+            ]
+            self._copy = faiss_gpu.Mirror(factories, self._aligned(), sharded=self._sharded)
         return self._copy
 
 
@@ -183,15 +185,15 @@ class FaissBackend:
     half : bool
         Keep GPU copies in float16.
     sharded : bool
-        On several GPUs, lay a part of a copy on each. Otherwise each holds all of it and answers a part of the queries.
-    memory : callable, optional
-        Gives the folder in which it is remembered how a GPU did when it was tried.
+        Split copies over several GPUs. Otherwise each GPU holds a whole copy and answers a part of the queries.
+    cache : callable, optional
+        Returns the folder in which the outcome of testing a GPU is cached.
 
     Raises
     ------
     DeviceError
-        If FAISS does not see the GPU asked for. If it sees it but cannot search there, that is logged, and indexes stay
-        on the CPU.
+        If FAISS does not see the requested GPU. If it sees it but cannot search on it, that is logged, and indexes
+        stay on the CPU.
     """
 
     def __init__(
@@ -200,9 +202,9 @@ class FaissBackend:
         *,
         half: bool = False,
         sharded: bool = False,
-        memory: Callable[[], Path] | None = None,
+        cache: Callable[[], Path] | None = None,
     ) -> None:
-        self.device = usable(device, memory)
+        self.device = usable(device, cache)
         self._half = half
         self._sharded = sharded
 
@@ -211,7 +213,7 @@ class FaissBackend:
 
     def load(self, path: Path, aligned: Sequence[Vectors] = ()) -> FaissFlatIndex:
         file = FlatFile(path)
-        fit = sum(map(len, aligned)) == len(file) and all(_multiplied_as_it_is(part, file.dim) for part in aligned)
+        fit = sum(map(len, aligned)) == len(file) and all(_is_aligned(part, file.dim) for part in aligned)
         return self._index(file.dim, file, aligned if fit else [])
 
     def _index(self, dim: int, file: FlatFile | None, aligned: Sequence[Vectors]) -> FaissFlatIndex:
@@ -219,12 +221,12 @@ class FaissBackend:
 
 
 def half_score_error(dim: int) -> float:
-    """How far the product of two unit vectors in float16, summed in float32, may be from their score.
+    """The largest error of the inner product of two unit vectors in float16, summed in float32.
 
     Rounding moves each factor by at most 2^-11 of itself, or 2^-25 where it underflows.
     """
     return float32_score_error(dim) + 2.01 * 2.0**-11 + math.sqrt(dim) * 2.0**-23
 
 
-def _multiplied_as_it_is(part: Vectors, dim: int) -> bool:
+def _is_aligned(part: Vectors, dim: int) -> bool:
     return part.dtype == np.float32 and part.shape[1] == dim and part.flags.aligned and part.flags.c_contiguous

@@ -1,8 +1,7 @@
 """The file of a flat inner-product FAISS index, read and written without FAISS.
 
-Such a file is a header of 45 bytes and the rows (docs/formats.md). It is mapped, so opening it reads next to nothing.
-The rows begin at an odd place, though, where numpy's matrix product does not take them: it wants a copy of them, or the
-same rows from a file in which they lie aligned.
+The file is a header of 45 bytes and the rows (docs/formats.md). It is mapped, so opening it reads almost nothing. But
+its rows are not aligned as numpy's matrix product needs them: that takes a copy, or the same rows from an aligned file.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zsretrieve.errors import IntegrityError
-from zsretrieve.vectors import Rows, Vectors
+from zsretrieve.domain.errors import IntegrityError
+from zsretrieve.domain.vectors import Rows, Vectors
 
-# Name, dim, rows, two numbers without a meaning, trained, metric, floats.
+# Name, dim, rows, two meaningless numbers, trained, metric, floats.
 _HEADER = struct.Struct("<4siqqqBiQ")
 _FLAT_INNER_PRODUCT, _MEANINGLESS, _TRAINED, _INNER_PRODUCT = b"IxFI", 1 << 20, 1, 0
 
@@ -31,7 +30,7 @@ class FlatFile:
     Raises
     ------
     IntegrityError
-        If it is anything but a whole file of a flat inner-product index.
+        If it is not a complete file of a flat inner-product index.
     OSError
         If it cannot be read.
     """
@@ -39,26 +38,31 @@ class FlatFile:
     def __init__(self, path: Path) -> None:
         size = path.stat().st_size
         if size < _HEADER.size:
-            raise _refused(path, "is not a FAISS index", f"it has {size} bytes")
+            raise _invalid(path, "is not a FAISS index", f"it has {size} bytes")
         mapped = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
         name, dim, rows, _, _, trained, metric, floats = _HEADER.unpack(mapped[: _HEADER.size].tobytes())
         if name[:2] != b"Ix":
-            raise _refused(path, "is not a FAISS index", f"it begins with {name!r}")
+            raise _invalid(path, "is not a FAISS index", f"it begins with {name!r}")
         if name != _FLAT_INNER_PRODUCT or metric != _INNER_PRODUCT:
-            raise _refused(path, "is not a flat inner-product index", f"it begins with {name!r}")
+            raise _invalid(path, "is not a flat inner-product index", f"it begins with {name!r}")
         if dim < 1 or rows < 0 or trained != _TRAINED or floats != rows * dim:
-            raise _refused(path, "is damaged", f"its header tells of {rows} rows of {dim} in {floats} numbers")
-        # Files of an index never change, so after this no access can go beyond the end.
+            raise _invalid(path, "is damaged", f"its header gives {rows} rows of {dim} in {floats} numbers")
+        # The files of an index never change, so from here on no access can go beyond the end.
         if len(mapped) != _HEADER.size + 4 * floats:
-            raise _refused(path, "is damaged", f"it has {size} bytes instead of {_HEADER.size + 4 * floats}")
+            raise _invalid(path, "is damaged", f"it has {size} bytes instead of {_HEADER.size + 4 * floats}")
         self.dim, self._rows = int(dim), mapped[_HEADER.size :].reshape(rows, 4 * dim)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def take(self, rows: Rows) -> Vectors:
-        """The rows of these numbers, float32 of shape (len(rows), dim)."""
+        """The rows with these numbers, float32 of shape (len(rows), dim)."""
         return self._rows[rows].view(np.dtype("<f4"))
+
+    @property
+    def mapped(self) -> Vectors:
+        """All rows as they are in the file, float32 of shape (n, dim), not aligned."""
+        return np.ndarray((len(self._rows), self.dim), np.dtype("<f4"), self._rows.reshape(-1).data)
 
     def read(self) -> Vectors:
         """A copy of all rows, float32 of shape (n, dim)."""
@@ -75,5 +79,5 @@ def write(path: Path, parts: Sequence[Vectors], dim: int) -> None:
             file.write(np.ascontiguousarray(part, dtype=np.dtype("<f4")).data)
 
 
-def _refused(path: Path, what: str, why: str) -> IntegrityError:
-    return IntegrityError(f"'{path}' {what}: {why}", hint="Build the index again.")
+def _invalid(path: Path, problem: str, reason: str) -> IntegrityError:
+    return IntegrityError(f"'{path}' {problem}: {reason}", hint="Build the index again.")

@@ -1,1 +1,1 @@
-"""The command line: the only place that prints, draws progress or sets an exit code."""
+"""The command line: the only place that prints or exits."""

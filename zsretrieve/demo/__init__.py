@@ -1,1 +1,1 @@
-"""The bundled world: generated scenes, a small model trained on them, and the main job run on both."""
+"""Generated scenes, the bundled model, and the main job run on both."""

@@ -1,4 +1,4 @@
-"""The demo's findings as one self-contained HTML page."""
+"""The demo's results as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def write_report(story: Story) -> Path:
-    """Write the page beside the indexes; pictures are embedded, so it can be sent as it is."""
-    made = environment()
-    made.filters["picture"] = _data_uri
-    template = made.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    """Write the page beside the indexes. Images are embedded, so it can be sent as it is."""
+    templates = environment()
+    templates.filters["data_uri"] = _data_uri
+    template = templates.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     page = template.render(_content(story), style=markup(STYLE))
     story.report_path.write_text(page, encoding="utf-8")
     return story.report_path

@@ -1,8 +1,7 @@
-"""Labelled pictures made from a seed: shapes, colours, fills, sizes, backgrounds and relations.
+"""Labelled images generated from a seed: shapes, colours, fills, sizes, backgrounds and relations.
 
-A scene is drawn from its description alone, so the same seed gives the same pictures on every run. A fifth
-of the colour-shape compositions is held out: the bundled model never sees them in training, which makes
-classifying them zero-shot in the strict sense.
+A scene is drawn from its description alone, so the same seed gives the same images on every run. A fifth of the
+colour-shape compositions is held out of the bundled model's training, so classifying them is truly zero-shot.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. ``relation`` is None for a single object; ``seed`` fixes every remaining detail."""
+    """What an image shows. ``relation`` is None for a single object; ``seed`` fixes every remaining detail."""
 
     things: tuple[Thing, ...]
     background: str
@@ -129,7 +128,7 @@ def pair(first: str, second: str, rng: random.Random) -> Scene:
 
 
 def draw(scene: Scene, size: int = 128) -> Image.Image:
-    """The picture of a scene.
+    """Draw the image of a scene.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The whole main job on the bundled model and generated scenes, offline."""
+"""The end-to-end demo: every main feature on the bundled model and generated scenes, offline."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import random
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zsretrieve import api
+import zsretrieve as zs
 from zsretrieve.demo import scenes
 from zsretrieve.demo.scenes import Scene
-from zsretrieve.errors import OutputExistsError
+from zsretrieve.domain.errors import OutputExistsError
+from zsretrieve.domain.ports import OnProgress, OnStage
+from zsretrieve.domain.records import Classified, Hit
+from zsretrieve.domain.results import EvalReport
+from zsretrieve.evaluation.labelled import labelled_gallery
+from zsretrieve.evaluation.report import evaluate_labelled
+from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.metrics import r_precision
-from zsretrieve.records import Classified, Hit
-from zsretrieve.results import EvalReport
-from zsretrieve.sources import Source, SourceFile
 from zsretrieve.store.indexes import Gallery, Prototypes
-from zsretrieve.verbs.evaluate import evaluate_labelled
-from zsretrieve.verbs.labelled import labelled_gallery
 
 TEMPLATES = {"raw": "raw labels", "standard": '"a photo of a {}."', "scenes": "ensemble of 7"}
 TEXT_QUERIES = ("a photo of a purple star.", "a striped green heart", "a white crescent on a night background")
@@ -37,12 +38,10 @@ _HITS = 8
 _SHOWN_MISTAKES = 8
 _SHOWN_CLASSIFIED = 8
 
-OnStage = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that was given another class, and a picture of that class."""
+    """A misclassified image, and an image of the class that was predicted."""
 
     path: str
     true_class: str
@@ -52,7 +51,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Story:
-    """Everything the demo found. Prec@1 reports are keyed by template set, then ``seen`` or ``unseen``."""
+    """The results of the demo. Prec@1 reports are keyed by template set, then ``seen`` or ``unseen``."""
 
     out: Path
     n_images: int
@@ -82,27 +81,28 @@ class Story:
                 for templates, groups in self.reports.items()
             },
             "searches": {
-                query: [{"rank": h.rank, "id": h.id, "path": h.path, "score": round(h.score, 7)} for h in hits]
+                query: [{"rank": h.rank, "id": h.id, "path": h.path, "score": h.to_dict()["score"]} for h in hits]
                 for query, hits in {**self.text_hits, self.image_query: self.image_hits}.items()
             },
             "report": str(self.report_path),
         }
 
     def next_commands(self) -> list[str]:
-        """What to try next, on the indexes just built, as a shell takes it."""
-        gallery, pictures = str(self.out / _GALLERY), str(self.out / _SCENES)
+        """What to try next on the indexes just built, quoted for a shell."""
+        gallery, images = str(self.out / _GALLERY), str(self.out / _SCENES)
         heart = self.out / _SCENES / "red heart" / "1.jpg"
         commands = [
             ["search", gallery, f"{heart} - a red heart + a green heart"],
-            ["classify", pictures, "--labels", "star,heart,circle,arrow", "--model", "demo", "-k", "2"],
+            ["classify", images, "--labels", "star,heart,circle,arrow", "--model", "demo", "-k", "2"],
             ["evaluate", gallery, "--prototypes", str(self.out / "prototypes-standard")],
             ["index", "info", gallery],
+            ["serve", gallery, "--prototypes", str(self.out / "prototypes-standard")],
         ]
         return [shlex.join([_program(), *words]) for words in commands]
 
 
 def _program() -> str:
-    """``zsretrieve``, or where this very one lies when the shell would not find it."""
+    """``zsretrieve``, or the path of this one if it is not on PATH."""
     if shutil.which("zsretrieve"):
         return "zsretrieve"
     here = Path(sys.prefix) / "bin" / "zsretrieve"
@@ -110,61 +110,56 @@ def _program() -> str:
 
 
 def run(out: Path, on_stage: OnStage) -> Story:
-    """Draw the scenes, build all indexes, classify, search both ways and score.
+    """Draw the scenes, build all indexes, classify, search by text and by image, and evaluate.
 
     Parameters
     ----------
     out : Path
-        Folder for everything; an earlier demo there is replaced.
+        Folder for everything; an earlier demo in it is replaced.
     on_stage : callable
-        Called with (what is being done, steps done, steps in all).
+        Called with (name of the stage, steps done, steps in all).
 
     Raises
     ------
     OutputExistsError
         If ``out`` holds something that no demo wrote.
     """
-    drawn = draw_gallery(out, lambda done, total: on_stage("drawing scenes", done, total))
-    on_stage("loading the model", 0, 1)
     # In fp32 the figures are the same on every machine.
-    encoder = api.load_encoder("demo", precision="fp32")
-    gallery = api.build_gallery(
-        _source(out, drawn), out / _GALLERY, encoder, force=True,
-        on_progress=lambda done, total: on_stage("encoding scenes", done, total),
-    )  # fmt: skip
-    prototypes = {
-        templates: api.build_prototypes(
-            out / f"prototypes-{templates}", "scenes", encoder, templates=templates, force=True,
-            on_progress=lambda done, total: on_stage("encoding prompts", done, total),
-        ).prototypes
-        for templates in TEMPLATES
-    }  # fmt: skip
-    on_stage("searching", 0, 1)
-    classified = api.classify(gallery, prototypes["scenes"], k=3).results
+    model = zs.Model("demo", zs.Compute(precision=zs.Precision.FP32), on_stage=on_stage)
+    model.check_installed()
+    drawn = draw_gallery(out, partial(on_stage, "drawing scenes"))
+    zs.build_gallery(_source(out, drawn), out / _GALLERY, model, force=True, on_stage=on_stage)
+    for templates in TEMPLATES:
+        folder = out / f"prototypes-{templates}"
+        zs.build_prototypes(folder, "scenes", model, templates=templates, force=True, on_stage=on_stage)
+    # What is built is in main memory; opened, it is searched on a GPU if there is one.
+    gallery = zs.open_gallery(out / _GALLERY)
+    prototypes = {templates: zs.open_prototypes(out / f"prototypes-{templates}") for templates in TEMPLATES}
+    classified = zs.classify(gallery, prototypes["scenes"], k=3).results
     labelled = [row for row in classified if row.label is not None]
-    asked = str(out / _SCENES / "blue arrow" / "1.jpg")
+    image_query = str(out / _SCENES / "blue arrow" / "1.jpg")
     return Story(
         out=out,
         n_images=len(gallery.items),
-        reports={name: _seen_and_unseen(gallery, made) for name, made in prototypes.items()},
+        reports={name: _seen_and_unseen(gallery, index) for name, index in prototypes.items()},
         r_precision=_mean_r_precision(gallery, prototypes["scenes"], drawn),
         classified=tuple(random.Random(_SEED).sample(labelled, _SHOWN_CLASSIFIED)),
-        text_hits={query: api.search(gallery, query, encoder, k=_HITS) for query in TEXT_QUERIES},
-        image_query=asked,
-        image_hits=api.search(gallery, asked, encoder, k=_HITS),
+        text_hits={query: zs.search(gallery, query, model, k=_HITS) for query in TEXT_QUERIES},
+        image_query=image_query,
+        image_hits=zs.search(gallery, image_query, model, k=_HITS),
         mistakes=_mistakes(labelled),
         scenes=drawn,
     )
 
 
-def draw_gallery(out: Path, on_progress: Callable[[int, int], None]) -> dict[str, Scene]:
-    """Draw the demo's scenes below ``out``, one folder a class, two-object scenes beside them.
+def draw_gallery(out: Path, on_progress: OnProgress) -> dict[str, Scene]:
+    """Draw the demo's scenes below ``out``, one folder per class, two-object scenes beside them.
 
     Returns
     -------
     dict of path relative to the scenes' folder to scene
     """
-    _make_room(out)
+    _prepare_folder(out)
     rng = random.Random(_SEED)
     names = scenes.class_names()
     folder = out / _SCENES
@@ -182,18 +177,18 @@ def draw_gallery(out: Path, on_progress: Callable[[int, int], None]) -> dict[str
 
 
 def _source(out: Path, drawn: dict[str, Scene]) -> Source:
-    """The scenes drawn and nothing that was put beside them; two-object scenes have no label."""
+    """The scenes just drawn and no other file of the folder; two-object scenes have no label."""
     files = [SourceFile(path, scene.class_name if scene.relation is None else None) for path, scene in drawn.items()]
     return Source(str((out / _SCENES).absolute()), tuple(sorted(files, key=lambda file: file.path.split("/"))))
 
 
-def _make_room(out: Path) -> None:
-    """Nothing is ever deleted: an earlier demo draws the same files, and these are written over."""
+def _prepare_folder(out: Path) -> None:
+    """Raise unless ``out`` is empty or an earlier demo, which drew the same files; nothing is ever deleted."""
     if out.exists() and not out.is_dir():
         raise OutputExistsError(f"'{out}' is not a folder", hint="Give another folder with --out.")
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
         raise OutputExistsError(
-            f"'{out}' holds something that no demo wrote, so it is left alone", hint="Give another folder with --out."
+            f"'{out}' holds files that no demo wrote, so it is left alone", hint="Give another folder with --out."
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / _MARK).write_text("Written by `zsretrieve demo`, which may write over this folder.\n", encoding="utf-8")
@@ -211,7 +206,7 @@ def _seen_and_unseen(gallery: Gallery, prototypes: Prototypes) -> dict[str, Eval
 
 
 def _mean_r_precision(gallery: Gallery, prototypes: Prototypes, drawn: dict[str, Scene]) -> float:
-    """Each class as a query over the whole gallery; relevant is every scene that shows it, alone or beside another."""
+    """Each class as a query over the whole gallery; every scene that shows it is relevant, alone or not."""
     _, ranked = gallery.index.search(prototypes.class_queries, len(gallery.items))
     values = []
     for class_name, rows in zip(prototypes.prompts.class_names, ranked, strict=True):

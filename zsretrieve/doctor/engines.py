@@ -1,6 +1,6 @@
 """Do torch and FAISS work, on the CPU and on the GPU, and do they see the same GPUs?
 
-Everything here judges what the probes told.
+The functions judge what the probes reported.
 """
 
 from __future__ import annotations
@@ -11,138 +11,143 @@ from importlib import metadata
 
 from packaging.requirements import Requirement
 
-from zsretrieve import mending
 from zsretrieve.doctor.finding import Finding, Status
-from zsretrieve.doctor.probes import ASKED, ONES
-from zsretrieve.doctor.running import Outcome, Told
+from zsretrieve.doctor.outcomes import Outcome, Outcomes
+from zsretrieve.doctor.probes import ONES, QUERY_ROW
+from zsretrieve.system import extras, install_hints, requirements
 
 _HIDING = "CUDA_VISIBLE_DEVICES"
 _ON_CPU = "add --device cpu to the commands"
 _SCORE_ERROR = 1e-3
 
 
-def torch(told: Told) -> Iterator[Finding]:
-    facts = told.torch.facts
+def torch(probed: Outcomes) -> Iterator[Finding]:
+    facts = probed.torch.facts
     if "torch" not in facts:
-        yield _untold("torch", told.torch, "torch", _torch_again())
+        if requirements.version_of("torch") is not None:
+            yield _failed("torch", probed.torch, "torch", _reinstall_torch())
         return
     build = f"built for CUDA {facts['cuda']}" if facts["cuda"] else "built without CUDA"
     kernels = f"; CPU kernels {facts['cpu_kernels']}" if "cpu_kernels" in facts else ""
     yield Finding("torch", Status.OK, f"{facts['torch']}, {build}{kernels}")
 
 
-def torchvision(told: Told) -> Iterator[Finding]:
-    """Its operators are compiled against one version and build of torch."""
-    facts, name = told.torch.facts, "torchvision"
+def torchvision(probed: Outcomes) -> Iterator[Finding]:
+    """Its operators are compiled for one version and build of torch."""
+    facts, name = probed.torch.facts, "torchvision"
     if "torch" not in facts:
         return
     if name not in facts:
-        yield _untold(name, told.torch, name, _torch_again(), before=f"failed beside torch {facts['torch']}")
+        yield _failed(name, probed.torch, name, _reinstall_torch(), before=f"failed with torch {facts['torch']}")
         return
-    asked = [r for r in map(Requirement, metadata.requires(name) or ()) if r.name == "torch"]
-    if all(r.specifier.contains(facts["torch"], prereleases=True) for r in asked):
-        yield Finding(name, Status.OK, f"{facts[name]}, imports beside torch {facts['torch']}")
+    required = [r for r in map(Requirement, metadata.requires(name) or ()) if r.name == "torch"]
+    if all(r.specifier.contains(facts["torch"], prereleases=True) for r in required):
+        yield Finding(name, Status.OK, f"{facts[name]}, works with torch {facts['torch']}")
     else:
-        found = f"{facts[name]} asks for {', '.join(map(str, asked))}, but torch is {facts['torch']}"
-        yield Finding(name, Status.WARNING, found, _torch_again())
+        found = f"{facts[name]} requires {', '.join(map(str, required))}, but torch is {facts['torch']}"
+        yield Finding(name, Status.WARNING, found, _reinstall_torch())
 
 
-def faiss(told: Told) -> Iterator[Finding]:
-    """Imports, and searches on the CPU."""
-    facts = told.faiss.facts
+def faiss(probed: Outcomes) -> Iterator[Finding]:
+    """Whether it can be imported, and searches on the CPU."""
+    facts = probed.faiss.facts
     if "faiss" not in facts:
-        yield _untold("FAISS", told.faiss, "faiss", mending.faiss_again())
+        if requirements.faiss_distributions():
+            yield _failed("FAISS", probed.faiss, "faiss", requirements.reinstall_faiss())
         return
     kernels = facts.get("kernels", "unknown")
     yield Finding(
         "FAISS", Status.OK, f"{facts['faiss']}; CPU kernels {kernels}; built with {' '.join(facts['options'])}"
     )
-    yield _searched("FAISS search on the CPU", told.faiss, "cpu_search", mending.faiss_again())
+    yield _searched("FAISS search on the CPU", probed.faiss, "cpu_search", requirements.reinstall_faiss())
 
 
-def driver(told: Told) -> Iterator[Finding]:
+def driver(probed: Outcomes) -> Iterator[Finding]:
     name = "NVIDIA driver"
-    if told.driver is None:
-        yield Finding(name, Status.OK, "no nvidia-smi, so no GPU for CUDA is expected")
-    elif told.driver.failure is not None:
-        yield Finding(name, Status.WARNING, f"nvidia-smi: {told.driver.failure}", mending.UPDATE_DRIVER)
+    if probed.driver is None:
+        yield Finding(name, Status.OK, "no nvidia-smi, so no CUDA GPU is expected")
+    elif probed.driver.failure is not None:
+        yield Finding(name, Status.WARNING, f"nvidia-smi {probed.driver.failure}", install_hints.UPDATE_DRIVER)
     else:
-        yield Finding(name, Status.OK, "; ".join(told.driver.lines) or "nvidia-smi shows no GPU")
+        yield Finding(name, Status.OK, "; ".join(probed.driver.lines) or "nvidia-smi shows no GPU")
 
 
-def torch_gpu(told: Told) -> Iterator[Finding]:
-    """Torch computes on the GPU, or has a reason not to."""
-    facts, name = told.torch.facts, "GPU of torch"
+def torch_gpu(probed: Outcomes) -> Iterator[Finding]:
+    """Whether torch computes on the GPU, or why not."""
+    facts, name = probed.torch.facts, "GPU of torch"
     if "torch" not in facts:
+        if _seen_by_driver(probed) and requirements.version_of("torch") is None:
+            found = "a GPU is present; without the extra models, models run on the CPU"
+            yield Finding(name, Status.OK, found, extras.how_to_add("gpu", "models"))
         return
     if "gpus" not in facts:
-        yield _untold(name, told.torch, "gpu", _torch_again())
+        yield _failed(name, probed.torch, "gpu", _reinstall_torch())
     elif facts["gpus"]:
-        yield _summed(name, told.torch)
-    elif not _seen_by_driver(told) and not told.faiss.facts.get("gpus"):
-        yield Finding(name, Status.OK, "none seen; torch computes on the CPU")
+        yield _summed(name, probed.torch)
+    elif not _seen_by_driver(probed) and not probed.faiss.facts.get("gpus"):
+        yield Finding(name, Status.OK, "none; torch computes on the CPU")
     elif _HIDING in os.environ:
         yield _hidden(name)
     elif not facts["cuda"]:
-        found = f"there is one, but torch {facts['torch']} is built without CUDA"
-        yield Finding(name, Status.WARNING, found, _torch_again())
+        found = f"a GPU is present, but torch {facts['torch']} is built without CUDA"
+        yield Finding(name, Status.WARNING, found, _reinstall_torch())
     else:
-        said = "".join(f"; {sentence}" for sentence in facts.get("gpu_said", ()))
-        found = f"there is one, but torch, built for CUDA {facts['cuda']}, sees none{said}"
-        yield Finding(name, Status.WARNING, found, mending.UPDATE_DRIVER)
+        warned = "".join(f"; {warning}" for warning in facts.get("gpu_warnings", ()))
+        found = f"a GPU is present, but torch, built for CUDA {facts['cuda']}, sees none{warned}"
+        yield Finding(name, Status.WARNING, found, install_hints.UPDATE_DRIVER)
 
 
-def faiss_gpu(told: Told) -> Iterator[Finding]:
-    """FAISS searches on the GPU, or has a reason not to."""
-    facts, name = told.faiss.facts, "GPU of FAISS"
+def faiss_gpu(probed: Outcomes) -> Iterator[Finding]:
+    """Whether FAISS searches on the GPU, or why not."""
+    facts, name = probed.faiss.facts, "GPU of FAISS"
     if "faiss" not in facts:
         return
-    torch_sees = bool(told.torch.facts.get("gpus"))
+    torch_sees = bool(probed.torch.facts.get("gpus"))
     if "gpus" not in facts:
-        yield _untold(name, told.faiss, "gpu", mending.faiss_again())
+        yield _failed(name, probed.faiss, "gpu", requirements.reinstall_faiss())
     elif facts["gpus"]:
-        yield Finding(name, Status.OK, f"{facts['gpus']} seen")
-        yield _searched("FAISS search on the GPU", told.faiss, "gpu_search", _ON_CPU)
-    elif not _seen_by_driver(told) and not torch_sees:
-        yield Finding(name, Status.OK, "none seen; indexes are searched on the CPU")
+        yield Finding(name, Status.OK, f"FAISS sees {facts['gpus']}")
+        yield _searched("FAISS search on the GPU", probed.faiss, "gpu_search", _ON_CPU)
+    elif not _seen_by_driver(probed) and not torch_sees:
+        yield Finding(name, Status.OK, "none; indexes are searched on the CPU")
     elif _HIDING in os.environ and not torch_sees:
         yield _hidden(name)
     elif "GPU" in facts["options"]:
-        found = "there is one, but FAISS sees none; its CUDA may be newer than what the driver serves"
-        yield Finding(name, Status.WARNING, found, mending.UPDATE_DRIVER)
+        found = "a GPU is present, but FAISS sees none; its CUDA may be newer than the driver supports"
+        yield Finding(name, Status.WARNING, found, install_hints.UPDATE_DRIVER)
     else:
-        found = f"there is one, but FAISS is built for CPUs only ({', '.join(mending.faiss_distributions())})"
-        fix = mending.faiss_again()
+        found = f"a GPU is present, but FAISS is built for CPUs only ({', '.join(requirements.faiss_distributions())})"
+        fix = requirements.reinstall_faiss()
         # Not every platform has a distribution for GPUs.
         yield Finding(name, Status.WARNING, found, fix if fix is not None and "faiss-gpu>" in fix else None)
 
 
-def automatic(told: Told) -> Iterator[Finding]:
-    """What ``--device auto --precision auto`` chooses, told by the code that chooses."""
-    chosen, index = told.torch.facts.get("engine"), told.faiss.facts.get("index_device")
+def automatic(probed: Outcomes) -> Iterator[Finding]:
+    """What ``--device auto --precision auto`` selects, according to the code that selects."""
+    chosen, index = probed.torch.facts.get("engine"), probed.faiss.facts.get("index_device")
     if chosen is None:
-        yield _untold("engine for models", told.torch, "engine", None)
+        yield _failed("engine for models", probed.torch, "engine", None)
     else:
         found = f"auto is {chosen['engine']} in {chosen['precision']} on {chosen['device']}"
         yield Finding("engine for models", Status.OK, found)
     if index is None:
-        yield _untold("engine for indexes", told.faiss, "index_device", None)
+        yield _failed("engine for indexes", probed.faiss, "index_device", None)
     else:
         yield Finding("engine for indexes", Status.OK, f"auto is {'numpy' if index == 'cpu' else 'FAISS'} on {index}")
 
 
 def _hidden(name: str) -> Finding:
     value = os.environ[_HIDING].strip()
-    status = Status.OK if value in ("", "-1") else Status.WARNING  # else it names a GPU that is not there
-    return Finding(name, status, f"none seen while {_HIDING} is '{value}'", f"unset {_HIDING}")
+    status = Status.OK if value in ("", "-1") else Status.WARNING  # else it names a GPU that does not exist
+    return Finding(name, status, f"none visible while {_HIDING} is '{value}'", f"unset {_HIDING}")
 
 
 def _summed(name: str, outcome: Outcome) -> Finding:
     listed, total = ", ".join(outcome.facts["gpus"]), outcome.facts.get("gpu_sum")
     if total is None:
-        return _untold(name, outcome, "gpu_sum", _ON_CPU, before=f"{listed} is seen, but computing on it failed")
+        return _failed(name, outcome, "gpu_sum", _ON_CPU, before=f"torch sees {listed}, but computing on it failed")
     if total != ONES:
-        found = f"wrong answer: on {listed} the sum of {ONES} ones is {total:g}"
+        found = f"wrong answer: on {listed}, the sum of {ONES} ones is {total:g}"
         return Finding(name, Status.PROBLEM, found, _ON_CPU)
     return Finding(name, Status.OK, f"torch computes on {listed}")
 
@@ -150,29 +155,29 @@ def _summed(name: str, outcome: Outcome) -> Finding:
 def _searched(name: str, outcome: Outcome, step: str, fix: str | None) -> Finding:
     answer = outcome.facts.get(step)
     if answer is None:
-        return _untold(name, outcome, step, fix)
+        return _failed(name, outcome, step, fix)
     row, score = answer
-    if row != ASKED or not abs(score - 1) <= _SCORE_ERROR:  # of NaN, too
-        found = f"wrong answer: row {row} at score {score:g}, where row {ASKED} at score 1 is right"
+    if row != QUERY_ROW or not abs(score - 1) <= _SCORE_ERROR:  # also if NaN
+        found = f"wrong answer: row {row} at score {score:g}, expected row {QUERY_ROW} at score 1"
         return Finding(name, Status.PROBLEM, found, fix)
-    return Finding(name, Status.OK, "the answer is right")
+    return Finding(name, Status.OK, "correct")
 
 
-def _untold(name: str, outcome: Outcome, step: str, fix: str | None, *, before: str = "failed") -> Finding:
-    """A probe did not tell what a step was to find: the step raised, crashed or hung, or was not reached."""
-    failure = outcome.failure or "ended without a word"
+def _failed(name: str, outcome: Outcome, step: str, fix: str | None, *, before: str = "failed") -> Finding:
+    """A probe did not report a step: the step raised, crashed or hung, or was not reached."""
+    failure = outcome.failure or "exited without output"
     if f"{step}_error" in outcome.facts:
         return Finding(name, Status.PROBLEM, f"{before}: {outcome.facts[f'{step}_error']}", fix)
     last = outcome.facts.get("step", step)
     if last != step:
-        return Finding(name, Status.UNKNOWN, f"not tried, since the probe {failure} in its step '{last}'")
+        return Finding(name, Status.UNKNOWN, f"not checked: the probe {failure} in its step '{last}'")
     return Finding(name, Status.PROBLEM, f"{before}: the probe {failure}", fix)
 
 
-def _seen_by_driver(told: Told) -> bool:
-    return told.driver is not None and told.driver.failure is None and bool(told.driver.lines)
+def _seen_by_driver(probed: Outcomes) -> bool:
+    return probed.driver is not None and probed.driver.failure is None and bool(probed.driver.lines)
 
 
-def _torch_again() -> str:
-    """Both at once, so that the installer takes them from one place."""
-    return mending.install("torch", "torchvision", again=True)
+def _reinstall_torch() -> str:
+    """Both at once, so that the installer picks builds that match."""
+    return install_hints.install("torch", "torchvision", again=True)

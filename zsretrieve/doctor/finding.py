@@ -1,4 +1,4 @@
-"""What a check found, told without names of people."""
+"""The findings of checks, without personal data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """``warning``: works, but less well than it could. ``problem``: does not work. ``unknown``: not found out."""
+    """``warning``: works, but not as well as it could. ``problem``: does not work. ``unknown``: not checked."""
 
     OK = "ok"
     WARNING = "warning"
@@ -23,17 +23,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One thing that was checked.
 
     Parameters
     ----------
     name : str
-        What was looked at.
+        What was checked.
     status : Status
     found : str
-        What was found, in one line.
+        The result, in one line.
     fix : str, optional
-        The command that mends it; of a finding that is ``ok``, the one that adds what is optional.
+        The command that fixes it; for a finding that is ``ok``, one that adds something optional.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Diagnosis:
         return all(finding.status is not Status.PROBLEM for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For bug reports."""
+        """The form for bug reports."""
         counts = Counter(finding.status.value for finding in self.findings)
         return {
             "zsretrieve": self.version,
@@ -67,11 +67,11 @@ Check = Callable[[], Iterable[Finding]]
 
 
 def guarded(name: str, check: Check) -> list[Finding]:
-    """The findings of a check, without names of people; what it raises becomes one more, of status ``unknown``."""
+    """The findings of a check, without personal data; an error becomes one more, of status ``unknown``."""
     findings: list[Finding] = []
     try:
         findings.extend(check())
-    except Exception as error:  # noqa: BLE001  (one check must not end the others, whatever it meets)
+    except Exception as error:  # noqa: BLE001  (one check must not end the others)
         findings.append(Finding(name, Status.UNKNOWN, f"the check failed: {reason(error)}"))
     return [
         Finding(f.name, f.status, anonymous(f.found), None if f.fix is None else anonymous(f.fix)) for f in findings
@@ -85,11 +85,11 @@ def reason(error: BaseException) -> str:
 
 
 def anonymous(text: str) -> str:
-    """A text without the home folder, the user's name in paths, and passwords in addresses; shells still read it."""
+    """Hide the home folder, the user's name in paths and passwords in URLs; shells still understand the result."""
     text = re.sub(r"://[^/@\s]+@", "://", text)
     for home in sorted({str(Path.home()), os.path.realpath(Path.home())}, key=len, reverse=True):
         if len(Path(home).parts) > 1:  # the home folder of a service may be /
-            # A ~ within quotes would not be expanded.
+            # Shells do not expand a ~ in quotes.
             text = re.sub(rf"'{re.escape(home)}/", "~/'", text)
             text = re.sub(rf"(?<![\w.~-]){re.escape(home)}(?![\w.-])", "~", text)
     user = os.environ.get("USER") or os.environ.get("LOGNAME")

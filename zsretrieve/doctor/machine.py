@@ -1,4 +1,4 @@
-"""What the processor and the memory are, and how much of them this process may use."""
+"""The processor and the memory, and how much of them this process may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zsretrieve.doctor.finding import Finding, Status
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
-# What torch and FAISS have kernels for.
+# Those that torch and FAISS have kernels for.
 _FEATURES = ("fma", "avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
 _THREADS = "OMP_NUM_THREADS"
 _GB = 1e9
@@ -27,18 +27,18 @@ def processor(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Iterator[Finding]
     if limit is None or limit >= usable:
         yield Finding("CPU", Status.OK, found)
     else:
-        found += f", and the cgroup grants the time of {limit:g}"
-        # As many threads as cores would then be halted again and again.
+        found += f", of which the cgroup grants the time of {limit:g}"
+        # One thread per core would then be throttled again and again.
         fix = None if _THREADS in os.environ else f"export {_THREADS}={max(1, int(limit))}"
         yield Finding("CPU", Status.OK if fix is None else Status.WARNING, found, fix)
     flags = described.get("flags", "").split()
     if not flags:
-        yield Finding("CPU features", Status.UNKNOWN, "only read on Linux x86-64")
+        yield Finding("CPU features", Status.UNKNOWN, "can only be read on Linux x86-64")
         return
     missing = [feature for feature in _FEATURES if feature not in flags]
     found = " ".join(feature for feature in _FEATURES if feature in flags) or "none"
     if missing:
-        found += f"; not there: {' '.join(missing)}"
+        found += f"; missing: {' '.join(missing)}"
     if "avx2" in missing:
         yield Finding("CPU features", Status.WARNING, f"{found}; without avx2 torch and FAISS are slow")
     else:
@@ -58,7 +58,7 @@ def memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Iterator[Finding]:
 
 
 def cgroup_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:
-    """The processor time granted, in cores; None without a limit. Both versions of cgroups are read."""
+    """The processor time granted, in cores; None without a limit. Reads both versions of cgroups."""
     limits = []
     for folder in _cgroup_folders("cpu", proc, cgroups):
         quota, _, period = _read(folder / "cpu.max").partition(" ")
@@ -70,7 +70,7 @@ def cgroup_cores(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:
 
 
 def cgroup_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
-    """The bytes granted; None without a limit. Version 1 writes a number beyond all memory for none."""
+    """The bytes granted; None without a limit, for which version 1 has a number beyond all memory."""
     limits = []
     for folder in _cgroup_folders("memory", proc, cgroups):
         written = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
@@ -80,7 +80,7 @@ def cgroup_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
 
 
 def _cgroup_folders(controller: str, proc: Path, cgroups: Path) -> Iterator[Path]:
-    """The cgroup of this process and those above it: each may limit. Within a container the lower ones are not seen."""
+    """The cgroup of this process and its parents, each of which may set a limit. Containers do not see all of them."""
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -1,6 +1,6 @@
-"""Is what zsretrieve needs installed, in the versions it needs, once, and does its command belong to this Python?
+"""Are the required packages installed, in the required versions, and does the command belong to this Python?
 
-Versions are read from the packages' metadata; nothing heavy is imported.
+Versions are read from metadata; nothing heavy is imported.
 """
 
 from __future__ import annotations
@@ -9,23 +9,28 @@ import platform
 import shlex
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from zsretrieve import mending
-from zsretrieve.doctor.finding import Finding, Status, guarded
-from zsretrieve.mending import faiss_distributions, faiss_wanted, is_faiss, requirements, written
-from zsretrieve.version import tool_version
+from zsretrieve.doctor.finding import Finding, Status
+from zsretrieve.system import extras, hardware, install_hints
+from zsretrieve.system.requirements import (
+    faiss_choices,
+    faiss_distributions,
+    is_faiss,
+    requirements,
+    version_of,
+    written,
+)
+from zsretrieve.system.version import tool_version
 
 _TOOL = "zsretrieve"
-# What the dependencies bring along and a bug report should tell.
+# Dependencies of dependencies that a bug report should show.
 _ALSO = ("torchvision", "tokenizers", "safetensors")
-# Tools of those who work on zsretrieve itself.
-_DEVELOPERS = "dev"
+_DEVELOPERS = ("dev", "docs")
 
 
 def python() -> Iterator[Finding]:
@@ -38,87 +43,89 @@ def program() -> Iterator[Finding]:
         metadata.distribution(_TOOL)
     except metadata.PackageNotFoundError:
         source = Path(__file__).parent.parent.parent
-        found = "run from a folder of sources that was never installed; what it needs is not known"
-        yield Finding(_TOOL, Status.WARNING, found, mending.install("--editable", str(source)))
+        found = "run from a source folder that was never installed, so its requirements are not known"
+        yield Finding(_TOOL, Status.WARNING, found, install_hints.install("--editable", str(source)))
     else:
         yield Finding(_TOOL, Status.OK, tool_version())
 
 
-def needed() -> Iterator[Finding]:
-    """One finding a package: those needed, those of the extras, those that come along."""
-    extras = metadata.metadata(_TOOL).get_all("Provides-Extra") or []
-    told = set()
-    for extra in ("", *(e for e in extras if e != _DEVELOPERS)):
+def required() -> Iterator[Finding]:
+    """One finding for each package that is required, by zsretrieve, its extras, or its dependencies."""
+    optional = metadata.metadata(_TOOL).get_all("Provides-Extra") or []
+    seen = set()
+    for extra in ("", *(name for name in optional if name not in _DEVELOPERS)):
         for wanted in requirements(extra):
             name = canonicalize_name(wanted.name)
-            if name in told or name == _TOOL or is_faiss(name):
+            if name in seen or name == _TOOL or is_faiss(name):
                 continue
-            told.add(name)
-            yield from guarded(f"package {name}", partial(_package, wanted, extra))
+            seen.add(name)
+            yield _package(wanted, extra)
     for also in _ALSO:
-        if also not in told and (version := _version(also)) is not None:
+        if also not in seen and (version := version_of(also)) is not None:
             yield Finding(f"package {also}", Status.OK, version)
 
 
-def faiss() -> Iterator[Finding]:
-    """Distributions of FAISS own the same module: two of them overwrite each other's files."""
-    name = "FAISS distribution"
-    wanted = faiss_wanted()
-    right, requirement = canonicalize_name(wanted.name), written(wanted)
-    there = faiss_distributions()
-    listed = ", ".join(f"{owner} {version}" for owner, version in there.items())
-    if not there:
-        yield Finding(name, Status.PROBLEM, f"none is installed; this platform takes {right}", _add(wanted))
-    elif len(there) > 1:
-        found = f"{listed} are installed together and overwrite each other's files; this platform takes {right}"
-        yield Finding(name, Status.PROBLEM, found, mending.replace(list(there), requirement))
-    elif not wanted.specifier.contains(next(iter(there.values())), prereleases=True):
-        found = f"{listed}, but needed is {requirement}"
-        yield Finding(name, Status.PROBLEM, found, mending.replace(list(there), requirement))
-    elif right not in there:
-        found = f"{listed}; this platform takes {right}"
-        yield Finding(name, Status.WARNING, found, mending.replace(list(there), requirement))
+def models() -> Iterator[Finding]:
+    """The extra ``models`` is a choice; a part of it is of no use here."""
+    name, fix = "extra models", extras.how_to_add("models")
+    wanted = [canonicalize_name(wanted.name) for wanted in requirements("models")]
+    missing = [package for package in wanted if version_of(package) is None]
+    if not missing:
+        yield Finding(name, Status.OK, f"{', '.join(wanted)} are installed")
+    elif missing == wanted:
+        found = "not installed, by choice: converted models run, and nothing is converted, trained or run in torch"
+        yield Finding(name, Status.OK, found, fix)
     else:
-        yield Finding(name, Status.OK, f"{listed}, the only one")
+        yield Finding(name, Status.WARNING, f"incomplete, and so of no use: without {', '.join(missing)}", fix)
+
+
+def faiss() -> Iterator[Finding]:
+    """FAISS may be installed once: its distributions share a module and overwrite each other's files."""
+    name = "FAISS distribution"
+    choices = {canonicalize_name(wanted.name): wanted for wanted in faiss_choices()}
+    right, wanted = next(iter(choices.items()))
+    requirement = written(wanted)
+    installed = faiss_distributions()
+    listed = ", ".join(f"{owner} {version}" for owner, version in installed.items())
+    fix = install_hints.replace(list(installed), requirement)
+    if not installed:
+        # Only a search on a GPU needs it.
+        add = extras.how_to_add("gpu") if hardware.may_have_gpu() and right == "faiss-gpu" else None
+        yield Finding(name, Status.OK, "none, by choice: indexes are searched by numpy on the CPU", add)
+    elif len(installed) > 1:
+        found = f"{listed} are installed together and overwrite each other's files; this machine takes {right}"
+        yield Finding(name, Status.PROBLEM, found, fix)
+    elif not wanted.specifier.contains(next(iter(installed.values())), prereleases=True):
+        yield Finding(name, Status.PROBLEM, f"{listed}, but {requirement} is required", fix)
+    elif not choices.keys() & installed.keys():
+        yield Finding(name, Status.WARNING, f"{listed}; this machine takes {right}", fix)
+    else:
+        yield Finding(name, Status.OK, listed)
 
 
 def console_script() -> Iterator[Finding]:
-    """Does ``zsretrieve``, typed in a shell, start this installation?"""
+    """Whether ``zsretrieve``, typed in a shell, starts this installation."""
     name = "console script"
     own = [Path(str(file.locate())) for file in metadata.files(_TOOL) or () if file.name == _TOOL]
-    mine = next((path.resolve() for path in own if path.is_file()), None)
+    script = next((path.resolve() for path in own if path.is_file()), None)
     typed = shutil.which(_TOOL)
-    if mine is None:
-        found = f"this environment has no script {_TOOL}; python -m {_TOOL} does the same"
+    if script is None:
+        found = f"this environment has no script {_TOOL}; use python -m {_TOOL}"
         yield Finding(name, Status.WARNING, found)
-    elif typed is not None and Path(typed).resolve() == mine:
+    elif typed is not None and Path(typed).resolve() == script:
         yield Finding(name, Status.OK, f"{typed} belongs to this environment")
     else:
-        found = f"{_TOOL} on PATH is {typed}, of another environment" if typed else f"{mine} is not on PATH"
-        fix = f'export PATH={shlex.quote(str(mine.parent))}:"$PATH"'
+        found = f"{typed}, the {_TOOL} on PATH, belongs to another environment" if typed else f"{script} is not on PATH"
+        fix = f'export PATH={shlex.quote(str(script.parent))}:"$PATH"'
         yield Finding(name, Status.WARNING, found, fix)
 
 
-def _package(wanted: Requirement, extra: str) -> Iterator[Finding]:
-    name = f"package {canonicalize_name(wanted.name)}"
-    there = _version(wanted.name)
-    if there is None and extra:
-        yield Finding(name, Status.OK, f"not installed; only the extra '{extra}' needs it", _add(wanted))
-    elif there is None:
-        yield Finding(name, Status.PROBLEM, f"not installed; needed is {written(wanted)}", _add(wanted))
-    elif not wanted.specifier.contains(there, prereleases=True):
-        status = Status.WARNING if extra else Status.PROBLEM
-        yield Finding(name, status, f"{there}, but needed is {written(wanted)}", _add(wanted))
-    else:
-        yield Finding(name, Status.OK, there)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _add(wanted: Requirement) -> str:
-    return mending.install(written(wanted))
+def _package(wanted: Requirement, extra: str) -> Finding:
+    name, fix = f"package {canonicalize_name(wanted.name)}", install_hints.install(written(wanted))
+    installed = version_of(wanted.name)
+    if installed is not None and wanted.specifier.contains(installed, prereleases=True):
+        return Finding(name, Status.OK, installed)
+    if installed is None and extra:
+        return Finding(name, Status.OK, f"not installed; optional, for the extra '{extra}'", extras.how_to_add(extra))
+    status = Status.WARNING if extra else Status.PROBLEM
+    return Finding(name, status, f"{installed or 'not installed'}, but {written(wanted)} is required", fix)

@@ -1,0 +1,1 @@
+"""Models by name, loaded when needed, by the engine that suits."""

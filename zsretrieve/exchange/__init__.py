@@ -1,1 +1,1 @@
-"""Other people's formats: opening vectors that came from elsewhere, and writing indexes and evaluations for others."""
+"""Other programs' formats: vectors read, indexes written."""

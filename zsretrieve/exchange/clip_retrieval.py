@@ -1,6 +1,6 @@
 """Folders as ``clip-retrieval inference`` writes them: parts of vectors and of metadata with the same numbers.
 
-Numbers may be padded with zeros, and missing where a part came out empty. clip-retrieval itself reads the parts in
+Numbers may be padded with zeros, and a part that came out empty is missing. clip-retrieval itself reads the parts in
 the order of their names.
 """
 
@@ -17,10 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zsretrieve.errors import SourceError
+from zsretrieve.domain.errors import SourceError
+from zsretrieve.domain.records import Item, Manifest
+from zsretrieve.domain.settings import Form
+from zsretrieve.domain.wording import one_line
 from zsretrieve.exchange import parquet, plain
-from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, Form, checked, item
-from zsretrieve.records import Item, Manifest
+from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, checked, item
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.rows import write_npy
 
@@ -33,7 +35,7 @@ _COLUMNS = pa.schema(
     [
         pa.field("image_path", pa.string(), nullable=False),
         pa.field("caption", pa.string()),
-        # What follows is for those who read the folder back: exact where the names are no UTF-8.
+        # For reading the folder back: exact even if the names are not UTF-8.
         pa.field("id", pa.int64(), nullable=False),
         pa.field("path", pa.binary(), nullable=False),
         pa.field("label", pa.binary()),
@@ -42,20 +44,20 @@ _COLUMNS = pa.schema(
 
 
 def is_folder_of_parts(folder: Path) -> bool:
-    """Whether a folder is laid out as clip-retrieval does it."""
+    """Whether a folder has the layout of clip-retrieval."""
     return (folder / VECTORS).is_dir()
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds an export of ours and nothing else."""
+    """Whether a folder holds an export of this program and nothing else."""
     try:
-        found = {path.relative_to(folder).parts for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+        every = {path.relative_to(folder).parts for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
     except OSError:
         return False
-    parts = [names for names in found if len(names) == 2]
+    parts = [names for names in every if len(names) == 2]
     tables = [names for names in parts if names[0] == METADATA and _METADATA_PART.fullmatch(names[1])]
     arrays = [names for names in parts if names[0] == VECTORS and _VECTOR_PART.fullmatch(names[1])]
-    return 0 < len(tables) == len(arrays) == len(found) / 2 and all(
+    return 0 < len(tables) == len(arrays) == len(every) / 2 and all(
         parquet.is_ours(folder.joinpath(*names)) for names in tables
     )
 
@@ -66,7 +68,7 @@ def open_vectors(folder: Path) -> ForeignVectors:
     Raises
     ------
     SourceError
-        If a part lacks its twin, cannot be read, or has another number of rows or another dim.
+        If a part has no counterpart, cannot be read, or has another number of rows or another dimension.
     """
     arrays = _parts(folder / VECTORS, _VECTOR_PART)
     tables = _parts(folder / METADATA, _METADATA_PART)
@@ -78,7 +80,7 @@ def open_vectors(folder: Path) -> ForeignVectors:
         raise SourceError(
             f"'{there[number]}' has no {lacking} of the same number: {len(arrays)} parts of vectors, {len(tables)} of "
             "metadata",
-            hint="Was clip-retrieval interrupted? Run it again, or take the part out.",
+            hint="Was clip-retrieval interrupted? Run it again, or remove the part.",
         )
     vectors = [plain.map_matrix(path) for path in arrays.values()]
     first, dim = next(iter(arrays.values())), vectors[0].shape[1]
@@ -90,31 +92,31 @@ def open_vectors(folder: Path) -> ForeignVectors:
                 f"'{path}' holds vectors of {mapped.shape[1]} numbers and '{first}' of {dim}",
                 hint="Parts of two models cannot be one gallery.",
             )
-        found, its_manifest = _read_items(table_path, len(items))
-        if items and its_manifest != manifest:
+        part, of_part = _read_items(table_path, len(items))
+        if items and of_part != manifest:
             raise SourceError(
                 f"'{table_path}' and the parts before it are of two exports", hint="Import them one by one."
             )
-        manifest = its_manifest
-        if len(found) != len(mapped):
+        manifest = of_part
+        if len(part) != len(mapped):
             raise SourceError(
-                f"'{path}' holds {len(mapped)} vectors, but '{table_path}' holds {len(found)} rows",
+                f"'{path}' holds {len(mapped)} vectors, but '{table_path}' holds {len(part)} rows",
                 hint="Was clip-retrieval interrupted? Run it again.",
             )
-        items += found
-    notes = (f"{TEXTS}/ is passed over: a gallery holds images",) if (folder / TEXTS).is_dir() else ()
+        items += part
+    notes = (f"{TEXTS}/ is ignored: a gallery holds images",) if (folder / TEXTS).is_dir() else ()
+    dtype = np.result_type(*vectors)
     return ForeignVectors(
-        Form.CLIP_RETRIEVAL, folder, checked(items, folder), dim, np.result_type(*vectors), lambda: _blocks(vectors),
-        manifest, notes,
-    )  # fmt: skip
+        Form.CLIP_RETRIEVAL, folder, checked(items, folder), dim, dtype, lambda: _blocks(vectors), manifest, notes
+    )
 
 
 def write_gallery(folder: Path, gallery: Gallery, part_rows: int = PART_ROWS) -> None:
-    """Write a gallery in float16, ``part_rows`` images a part."""
+    """Write a gallery in float16, ``part_rows`` images per part."""
     (folder / VECTORS).mkdir(parents=True)
     (folder / METADATA).mkdir()
-    # The skipped files would stand in every part.
-    passport = parquet.passport_metadata(replace(gallery.manifest, skipped=()), half=True)
+    # Without the skipped files, which every part would repeat.
+    metadata = parquet.manifest_metadata(replace(gallery.manifest, skipped=()), half=True)
     count = len(gallery.items)
     starts = range(0, max(count, 1), part_rows)
     width = len(str(len(starts)))
@@ -125,7 +127,7 @@ def write_gallery(folder: Path, gallery: Gallery, part_rows: int = PART_ROWS) ->
         blocks = (gallery.live.take(np.arange(first, min(first + BLOCK_ROWS, stop))) for first in firsts)
         shape = (stop - start, gallery.space.dim)
         write_npy(folder / VECTORS / f"img_emb_{name}.npy", blocks, shape, np.dtype(np.float16))
-        table = _table(gallery, gallery.items[start:stop]).replace_schema_metadata(passport)
+        table = _table(gallery, gallery.items[start:stop]).replace_schema_metadata(metadata)
         pq.write_table(table, folder / METADATA / f"metadata_{name}.parquet")
 
 
@@ -142,14 +144,14 @@ def _table(gallery: Gallery, items: Sequence[Item]) -> pa.Table:
 
 def _read_items(path: Path, before: int) -> tuple[list[Item], Manifest | None]:
     table = parquet.read_table(path, ("image_path", "id", "path", "label"))
-    manifest = parquet.read_passport(table.schema, path)
+    manifest = parquet.read_manifest(table.schema, path)
     if manifest is not None:
         return list(parquet.read_items(table, path)), manifest
     if "image_path" not in table.column_names:
         raise SourceError(
-            f"'{path}' has no column 'image_path'", hint="It stands there where clip-retrieval encoded images."
+            f"'{path}' has no column 'image_path'", hint="clip-retrieval writes it when it encodes images."
         )
-    # Without our passport, `id` and `path` may come from anybody's metadata and mean anything.
+    # Without our manifest, `id` and `path` may be anyone's metadata and mean anything.
     paths = parquet.read_column(table, "image_path", pa.binary(), path)
     labels = [None] * len(paths)
     if "label" in table.column_names:
@@ -161,23 +163,23 @@ def _read_items(path: Path, before: int) -> tuple[list[Item], Manifest | None]:
 
 
 def _parts(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
-    found: dict[int, Path] = {}
+    parts: dict[int, Path] = {}
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
-        raise SourceError(f"'{folder}' cannot be read: {error.strerror}", hint="Check the folder.") from error
+        raise SourceError(f"'{folder}' cannot be read: {one_line(error)}", hint="Check the folder.") from error
     for name in names:
         match = pattern.fullmatch(name)
         if match is None:
             continue
         number = int(match[1])
-        if number in found:
+        if number in parts:
             raise SourceError(
-                f"'{folder}' holds two parts of the number {number}: '{found[number].name}' and '{name}'",
-                hint="Two runs are mixed there; take one of them out.",
+                f"'{folder}' holds two parts with the number {number}: '{parts[number].name}' and '{name}'",
+                hint="Two runs are mixed there; remove one of them.",
             )
-        found[number] = folder / name
-    return dict(sorted(found.items()))
+        parts[number] = folder / name
+    return dict(sorted(parts.items()))
 
 
 def _blocks(vectors: list[Any]) -> Iterator[Block]:

@@ -1,13 +1,13 @@
-"""Galleries as one Parquet file: the columns of our items and the vectors.
+"""Galleries as one Parquet file: the columns of the items, and the vectors.
 
-The passport of the gallery travels in the metadata of the schema; such a file is known as an export of ours by it.
+The metadata of the schema hold the gallery's manifest, by which an export of this program is recognised.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,27 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from zsretrieve.errors import SourceError
-from zsretrieve.exchange.foreign import BLOCK_ROWS, IDS_END, Block, ForeignVectors, Form, checked, one_line
-from zsretrieve.records import Encoding, Item, Manifest
+from zsretrieve.domain.errors import SourceError
+from zsretrieve.domain.records import Encoding, Item, Manifest
+from zsretrieve.domain.settings import Form
+from zsretrieve.domain.wording import one_line
+from zsretrieve.exchange.foreign import BLOCK_ROWS, IDS_END, Block, ForeignVectors, checked
 from zsretrieve.store import items as item_table
-from zsretrieve.store import manifest as passport
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 
 VECTOR = "vector"
-PASSPORT = b"zsretrieve.passport"
+MANIFEST = b"zsretrieve.passport"
 
 _MAGIC = b"PAR1"
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 _GROUP_ROWS = 2 * BLOCK_ROWS
-# The list of skipped files in a passport may be long.
+# The list of skipped files in a manifest may be long.
 _LONGEST_TEXT = 2**31 - 1
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is, or at least calls itself, Parquet."""
+    """Whether a file is Parquet, or at least named so."""
     try:
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC or path.suffix == ".parquet"
@@ -44,23 +47,23 @@ def is_parquet(path: Path) -> bool:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is Parquet that an export of ours has written."""
+    """Whether a file is an export of this program."""
     try:
         with _opened(path) as file:
-            return PASSPORT in (file.schema_arrow.metadata or {})
+            return MANIFEST in (file.schema_arrow.metadata or {})
     except SourceError:
         return False
 
 
 def open_vectors(path: Path) -> ForeignVectors:
-    """Open a Parquet file with the columns ``path`` and ``vector`` and, where they are, those of our items.
+    """Open a Parquet file with the columns ``path`` and ``vector`` and, optionally, those of items.
 
     Raises
     ------
     SourceError
-        If it cannot be read, or a column is not what it must be.
+        If it cannot be read, or a column is missing or has a wrong type.
     IndexFormatError
-        If it holds a passport of ours that is damaged or of a newer version.
+        If it holds a manifest that is damaged or of a newer version.
     """
     with _opened(path) as file:
         schema = file.schema_arrow
@@ -73,18 +76,18 @@ def open_vectors(path: Path) -> ForeignVectors:
         dim, dtype = _shape(file, path)
         table = file.read(columns=[name for name in item_table.SCHEMA.names if name in schema.names])
         items = read_items(table, path)
-        manifest = read_passport(schema, path)
+        manifest = read_manifest(schema, path)
     return ForeignVectors(Form.PARQUET, path, items, dim, dtype, lambda: _blocks(path, dim), manifest)
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    """Those of the columns that a file has, with the metadata of its schema. Raises SourceError."""
+    """Columns of a file, as far as it has them, with the metadata of its schema. Raises SourceError."""
     with _opened(path) as file:
         return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
 
 def read_items(table: pa.Table, where: Path) -> tuple[Item, ...]:
-    """The items in a table with the column ``path`` and any others of our items. Raises SourceError."""
+    """The items in a table with the column ``path`` and any other columns of items. Raises SourceError."""
     columns: list[list[Any]] = []
     for field in item_table.SCHEMA:
         if field.name in table.column_names:
@@ -92,18 +95,18 @@ def read_items(table: pa.Table, where: Path) -> tuple[Item, ...]:
         else:
             column = list(range(len(table))) if field.name == "id" else [None] * len(table)
         if field.name == "id" and None in column:
-            raise SourceError(f"row {column.index(None)} of '{where}' has no id", hint="Leave the column out.")
+            raise SourceError(f"row {column.index(None)} of '{where}' has no ID", hint="Leave the column out.")
         columns.append(column)
     return checked([_item(*values) for values in zip(*columns, strict=True)], where)
 
 
 def read_column(table: pa.Table, name: str, kind: pa.DataType, where: Path) -> list[Any]:
-    """The values of a column, brought to a type. Raises SourceError if that cannot be done."""
+    """The values of a column, cast to a type. Raises SourceError if that is impossible."""
     try:
         column = table.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if kind == pa.binary() and not _is_text(column.type):
+        if kind == pa.binary() and not _is_any(column.type, *_TEXTS):
             column = column.cast(pa.string())
         values: list[Any] = column.cast(kind).to_pylist()
     except (ValueError, KeyError, pa.ArrowException) as error:
@@ -119,41 +122,41 @@ def text(raw: bytes | None) -> str | None:
     return None if raw is None else os.fsdecode(raw)
 
 
-def read_passport(schema: pa.Schema, where: Path) -> Manifest | None:
-    """The passport of the gallery that was exported; None in a file of somebody else.
+def read_manifest(schema: pa.Schema, where: Path) -> Manifest | None:
+    """The manifest of the exported gallery; None in a file of another program.
 
     Raises
     ------
     IndexFormatError
         If it is damaged or of a newer version.
     SourceError
-        If its next id is too great.
+        If its next ID is too high.
     """
-    raw = (schema.metadata or {}).get(PASSPORT)
-    manifest = None if raw is None else passport.from_bytes(raw, where)
+    raw = (schema.metadata or {}).get(MANIFEST)
+    manifest = None if raw is None else manifests.from_bytes(raw, where)
     if manifest is not None and manifest.next_id > IDS_END:
         raise SourceError(
-            f"'{where}' says that the next id is {manifest.next_id}; ids must be below {IDS_END}",
+            f"'{where}' has the next ID {manifest.next_id}; IDs must be below {IDS_END}",
             hint="Export the gallery again.",
         )
     return manifest
 
 
-def passport_metadata(manifest: Manifest, *, half: bool) -> dict[bytes, bytes]:
-    """The passport for the metadata of a schema, without what is said of files."""
+def manifest_metadata(manifest: Manifest, *, half: bool) -> dict[bytes, bytes]:
+    """The manifest for the metadata of a schema, without its files."""
     encoding = manifest.encoding
     if half:
         encoding = Encoding("imported", "float16", "unknown", encoding.exif)
     kept = replace(manifest, encoding=encoding, files={}, segments=(), index=None, building=None)
-    return {PASSPORT: passport.to_bytes(kept)}
+    return {MANIFEST: manifests.to_bytes(kept)}
 
 
 def write_gallery(path: Path, gallery: Gallery, dtype: np.dtype[Any]) -> None:
-    """Write everything that a gallery holds."""
+    """Write everything in a gallery."""
     dim = gallery.space.dim
     vectors = pa.list_(pa.from_numpy_dtype(dtype), dim)
     schema = item_table.SCHEMA.append(pa.field(VECTOR, vectors, nullable=False))
-    schema = schema.with_metadata(passport_metadata(gallery.manifest, half=dtype == np.float16))
+    schema = schema.with_metadata(manifest_metadata(gallery.manifest, half=dtype == np.float16))
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["label"]) as writer:
         for start in range(0, len(gallery.items), _GROUP_ROWS):
             items = gallery.items[start : start + _GROUP_ROWS]
@@ -168,6 +171,8 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, thrift_string_size_limit=_LONGEST_TEXT) as file:
             yield file
+    except FileNotFoundError as error:
+        raise SourceError(f"there is no file '{path}'", hint="Check the path.") from error
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise SourceError(
             f"'{path}' cannot be read as Parquet: {one_line(error)}", hint="Check the file, or write it again."
@@ -176,10 +181,10 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 def _shape(file: pq.ParquetFile, path: Path) -> tuple[int, np.dtype[Any]]:
     kind = file.schema_arrow.field(VECTOR).type
-    lists = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    lists = _is_any(kind, pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
     if not lists or not pa.types.is_floating(kind.value_type):
         raise SourceError(
-            f"the column '{VECTOR}' of '{path}' holds {kind}, not lists of floating numbers",
+            f"the column '{VECTOR}' of '{path}' holds {kind}, not lists of floating-point numbers",
             hint="A vector is a list of float32, of the same length in every row.",
         )
     dtype = np.dtype(kind.value_type.to_pandas_dtype())
@@ -206,7 +211,7 @@ def _matrix(column: pa.Array, dim: int, start: int, path: Path) -> NDArray[Any]:
     flat = column.flatten()
     if flat.null_count:
         row = int(np.argmax(flat.is_null().to_numpy(zero_copy_only=False))) // dim
-        raise SourceError(f"row {start + row} of '{path}' has a vector with empty places", hint="Leave such rows out.")
+        raise SourceError(f"row {start + row} of '{path}' has a vector with nulls", hint="Leave such rows out.")
     matrix: NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(len(column), dim)
     return matrix
 
@@ -217,6 +222,5 @@ def _item(number: int, path: bytes | None, label: bytes | None, *sizes_and_diges
     return Item(number, text(path) or "", text(label) or None, width, height, size, mtime_ns, digest or "")
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+def _is_any(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:
     return any(test(kind) for test in tests)

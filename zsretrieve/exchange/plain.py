@@ -1,4 +1,4 @@
-"""Arrays as ``.npy`` files, beside lists of paths and labels with one entry a line."""
+"""Arrays as ``.npy`` files, with lists of paths and labels, one entry per line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import SourceError
-from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, Form, checked, item, one_line
+from zsretrieve.backends.flat_file import FlatFile
+from zsretrieve.domain.errors import IntegrityError, SourceError
+from zsretrieve.domain.settings import Form
+from zsretrieve.domain.text_files import entries_of
+from zsretrieve.domain.wording import one_line
+from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, checked, item
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.store.rows import write_npy
 
@@ -23,15 +27,26 @@ CLASS_NAMES = "class_names.txt"
 NAMES = frozenset({VECTORS, PATHS, LABELS, IDS, CLASS_NAMES})
 
 _MAGIC = b"\x93NUMPY"
+_FAISS = b"Ix"
+_FAISS_SUFFIXES = (".faiss", ".index")
 
 
 def is_npy(path: Path) -> bool:
-    """Whether a file is, or at least calls itself, an array of numpy."""
+    """Whether a file is a NumPy array, or at least named so."""
     try:
         with open(path, "rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC or path.suffix == ".npy"
     except OSError:
         return path.suffix == ".npy"
+
+
+def is_faiss(path: Path) -> bool:
+    """Whether a file is an index of FAISS, or at least named so."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_FAISS)) == _FAISS or path.suffix in _FAISS_SUFFIXES
+    except OSError:
+        return path.suffix in _FAISS_SUFFIXES
 
 
 def is_export(folder: Path) -> bool:
@@ -40,7 +55,7 @@ def is_export(folder: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds what an export of ours writes and nothing else."""
+    """Whether a folder holds an export of this program and nothing else."""
     try:
         names = {path.name for path in folder.iterdir() if path.is_file() and not path.is_symlink()}
         return VECTORS in names and names <= NAMES and len(names) == len(list(folder.iterdir()))
@@ -49,23 +64,23 @@ def is_ours(folder: Path) -> bool:
 
 
 def open_vectors(where: Path, paths: Path, labels: Path | None = None, ids: Path | None = None) -> ForeignVectors:
-    """Open vectors with the list of their pictures.
+    """Open vectors with the list of their images.
 
     Parameters
     ----------
     where : Path
-        ``.npy``, floating of shape (n, dim).
+        ``.npy``, floating of shape (n, dim), or a flat inner-product index of FAISS.
     paths, labels : Path
-        Text with one entry a line; an empty label is none.
+        Text with one entry per line; an empty line in ``labels`` stands for none.
     ids : Path, optional
         ``.npy``, integer of shape (n,), ascending. By default rows are numbered from 0.
 
     Raises
     ------
     SourceError
-        If a file cannot be read, or they are not of one length.
+        If a file cannot be read, or their lengths differ.
     """
-    vectors = map_matrix(where)
+    vectors = _map_faiss(where) if is_faiss(where) else map_matrix(where)
     names = read_lines(paths)
     _same_length(len(names), "paths", paths, len(vectors), where)
     of_class: Sequence[str] = [""] * len(names)
@@ -84,31 +99,41 @@ def open_vectors(where: Path, paths: Path, labels: Path | None = None, ids: Path
 
 def map_matrix(path: Path) -> Block:
     """Map the vectors of a ``.npy`` file, floating of shape (n, dim). Raises SourceError."""
-    found = _load(path)
-    if found.ndim != 2 or found.dtype.kind != "f":
+    array = _load(path)
+    if array.ndim != 2 or array.dtype.kind != "f":
         raise SourceError(
-            f"'{path}' holds {found.dtype} of shape {found.shape}, not floating numbers of shape (n, dim)",
-            hint="One row for each image is needed.",
+            f"'{path}' holds {array.dtype} of shape {array.shape}, not floating-point numbers of shape (n, dim)",
+            hint="Give one row per image.",
         )
-    return found
+    return array
+
+
+def _map_faiss(path: Path) -> Block:
+    """Map the rows of a flat inner-product index, float32 of shape (n, dim). Raises SourceError."""
+    try:
+        return FlatFile(path).mapped
+    except (IntegrityError, OSError) as error:
+        reason = error.message if isinstance(error, IntegrityError) else f"'{path}' cannot be read: {one_line(error)}"
+        raise SourceError(
+            reason,
+            hint="Only flat inner-product indexes (IndexFlatIP) can be imported; from another, save the vectors with "
+            "index.reconstruct_n and numpy.save.",
+        ) from error
 
 
 def slices(vectors: Block) -> Iterator[Block]:
-    """A mapped array, some thousand rows at a time."""
+    """A mapped array, a few thousand rows at a time."""
     for start in range(0, len(vectors), BLOCK_ROWS):
         yield vectors[start : start + BLOCK_ROWS]
 
 
 def read_lines(path: Path) -> list[str]:
-    """The entries of a text file; bytes that are no UTF-8 are kept as file names keep them. Raises SourceError."""
+    """The entries of a text file, see ``zsretrieve.domain.text_files.entries_of``. Raises SourceError."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SourceError(f"the list '{path}' cannot be read: {error.strerror}", hint="Check the path.") from error
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return [os.fsdecode(line.removesuffix(b"\r")) for line in lines]
+        raise SourceError(f"the list '{path}' cannot be read: {one_line(error)}", hint="Check the path.") from error
+    return entries_of(content, str(path), SourceError)
 
 
 def write_gallery(folder: Path, gallery: Gallery, dtype: np.dtype[Any]) -> None:
@@ -131,38 +156,37 @@ def _write_lines(path: Path, entries: Sequence[str], what: str) -> None:
     for entry in entries:
         if "\n" in entry or entry.endswith("\r"):
             raise SourceError(
-                f"the {what} {entry!r} holds a line break, which a list with one entry a line cannot hold",
+                f"the {what} {entry!r} holds a line break, so it does not fit in one line of a list",
                 hint="Export with --as parquet." if what != "class name" else "Build the index with other class names.",
             )
     path.write_bytes(b"".join(os.fsencode(entry) + b"\n" for entry in entries))
 
 
 def _read_ids(path: Path) -> list[int]:
-    found = _load(path)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
+    array = _load(path)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
         raise SourceError(
-            f"'{path}' holds {found.dtype} of shape {found.shape}, not integers of shape (n,)", hint="Leave it out."
+            f"'{path}' holds {array.dtype} of shape {array.shape}, not integers of shape (n,)", hint="Leave it out."
         )
-    ids: list[int] = found.tolist()
+    ids: list[int] = array.tolist()
     return ids
 
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy hands a damaged header to Python's own parser, which raises anything
-        said = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy parses a damaged header with Python's own parser, which raises anything
         raise SourceError(
-            f"'{path}' cannot be read as an array: {said}", hint="A .npy file without pickled objects is needed."
+            f"'{path}' cannot be read as an array: {one_line(error)}", hint="Give a .npy file without pickled objects."
         ) from error
-    if not isinstance(found, np.ndarray):
+    if not isinstance(array, np.ndarray):
         raise SourceError(f"'{path}' is an archive of arrays, not one array", hint="Save the vectors with numpy.save.")
-    return found
+    return array
 
 
 def _same_length(count: int, what: str, where: Path, n_vectors: int, vectors: Path) -> None:
     if count != n_vectors:
         raise SourceError(
             f"'{vectors}' holds {n_vectors} vectors, but '{where}' holds {count} {what}",
-            hint=f"One of the {what} is needed for each vector, in the same order.",
+            hint=f"Give the {what} of all vectors, in the same order.",
         )

@@ -1,7 +1,6 @@
-"""Scores to figures: pure functions over arrays."""
+"""Figures and their intervals: pure functions over arrays."""
 
 from zsretrieve.metrics.calibration import (
-    end_met,
     expected_calibration_error,
     fit_sigmoid_scale,
     fit_softmax_scale,
@@ -10,9 +9,9 @@ from zsretrieve.metrics.calibration import (
     softmax_loss,
 )
 from zsretrieve.metrics.coverage import coverage_curve, rejection, threshold_for
-from zsretrieve.metrics.front import front
 from zsretrieve.metrics.heads import log_normaliser, probabilities
 from zsretrieve.metrics.intervals import bootstrap_mean, paired_difference, wilson
+from zsretrieve.metrics.pareto import pareto_front
 from zsretrieve.metrics.ranked import hits_at, mean_per_class_recall, r_precision
 from zsretrieve.metrics.retrieval import average_precision, places_of, precision_at, recall_at
 
@@ -20,15 +19,14 @@ __all__ = [
     "average_precision",
     "bootstrap_mean",
     "coverage_curve",
-    "end_met",
     "expected_calibration_error",
     "fit_sigmoid_scale",
     "fit_softmax_scale",
-    "front",
     "hits_at",
     "log_normaliser",
     "mean_per_class_recall",
     "paired_difference",
+    "pareto_front",
     "places_of",
     "precision_at",
     "probabilities",

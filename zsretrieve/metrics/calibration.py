@@ -1,4 +1,4 @@
-"""How far probabilities can be believed, and the scale at which they can be believed most."""
+"""How well calibrated probabilities are, and the scale at which they are calibrated best."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import ShapeError
-from zsretrieve.results import Bin, Calibration
-from zsretrieve.vectors import Scores
+from zsretrieve.domain.errors import ShapeError
+from zsretrieve.domain.results import FARTHEST, Bin
+from zsretrieve.domain.vectors import Scores
 
 N_BINS = 15
-# A fitted scale is looked for from a hundredth of the model's own to a hundred times it.
-FARTHEST = 100.0
-
-# From so near an end of that range on, the end was met rather than a minimum found.
-_NEARLY = 0.99
 _CHUNK_ELEMENTS = 1 << 20
 
 
 def reliability(probability: NDArray[np.float64], correct: NDArray[np.bool_], n_bins: int = N_BINS) -> tuple[Bin, ...]:
-    """The reliability diagram: bins of equal width, each with its mean probability and the share that is right.
+    """The reliability diagram: bins of equal width, each with its mean probability and the fraction that is right.
 
-    A bin is open on its left and closed on its right, but for the first, which holds 0 (Guo et al. 2017, On Calibration
-    of Modern Neural Networks, section 2, with 15 bins).
+    A bin is open on its left and closed on its right, except for the first, which includes 0 (Guo et al. 2017, On
+    Calibration of Modern Neural Networks, section 2, with 15 bins).
 
     Parameters
     ----------
     probability : float64 of shape (n,), values in [0, 1]
-        What the model thought of its answer.
+        Of the model's answer.
     correct : bool of shape (n,)
         Whether the answer was right.
     n_bins : int
@@ -38,29 +33,22 @@ def reliability(probability: NDArray[np.float64], correct: NDArray[np.bool_], n_
     Returns
     -------
     tuple of Bin
-        Those that hold an image, lowest first.
+        Those with images, lowest first.
     """
     if probability.ndim != 1 or probability.shape != correct.shape or not len(probability) or n_bins < 1:
         raise ShapeError(f"{probability.shape} probabilities of {correct.shape} answers do not make {n_bins} bins")
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     which = np.searchsorted(edges[1:-1], probability, side="left")
     counts = np.bincount(which, minlength=n_bins)
-    sums = np.bincount(which, weights=probability, minlength=n_bins)
-    right = np.bincount(which, weights=correct.astype(np.float64), minlength=n_bins)
-    return tuple(
-        Bin(
-            float(edges[i]),
-            float(edges[i + 1]),
-            int(counts[i]),
-            float(sums[i] / counts[i]),
-            float(right[i] / counts[i]),
-        )
-        for i in np.flatnonzero(counts)
-    )
+    used = np.flatnonzero(counts)
+    means = np.bincount(which, weights=probability, minlength=n_bins)[used] / counts[used]
+    accuracies = np.bincount(which, weights=correct.astype(np.float64), minlength=n_bins)[used] / counts[used]
+    columns = (edges[used], edges[used + 1], counts[used], means, accuracies)
+    return tuple(Bin(*values) for values in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
-    """The mean over the images of the distance, bin by bin, between mean probability and accuracy (Guo et al. 2017,
+    """The mean over the images of the distance between their bin's mean probability and accuracy (Guo et al. 2017,
     equation 3; Naeini et al. 2015).
     """
     n = sum(one.n for one in bins)
@@ -82,7 +70,7 @@ def softmax_loss(scores: Scores, truth: NDArray[np.int64], scale: float) -> floa
     step = max(1, _CHUNK_ELEMENTS // scores.shape[1])
     for start in range(0, len(scores), step):
         part = scores[start : start + step]
-        # What is left of float32 behind the greatest score is exact enough: what matters is near it.
+        # float32 is exact enough near the largest score, which is what matters.
         below = part - part.max(axis=1, keepdims=True)
         of_true = np.take_along_axis(below, truth[start : start + step, None], axis=1)[:, 0].astype(np.float64)
         total += float((np.log(np.exp(scale * below).sum(axis=1, dtype=np.float64)) - scale * of_true).sum())
@@ -103,12 +91,12 @@ def sigmoid_loss(logits: NDArray[np.float64], correct: NDArray[np.bool_]) -> flo
 
 
 def fit_softmax_scale(scores: Scores, truth: NDArray[np.int64], scale: float) -> float:
-    """The scale of least ``softmax_loss``: temperature scaling (Guo et al. 2017, section 4.2), temperature being
-    ``scale`` over what is returned.
+    """The scale that minimises ``softmax_loss``: temperature scaling (Guo et al. 2017, section 4.2). The temperature is
+    ``scale`` divided by it.
 
-    The loss is convex in the scale, so there is one minimum; it is searched for on the logarithm, from a hundredth
-    of ``scale`` to a hundred times it. Where every image is right the loss falls for ever, and the end of that range
-    is returned, or ``scale`` itself if nothing is left to gain.
+    The loss is convex in the scale, so it has one minimum; it is searched on the logarithm, from a hundredth of
+    ``scale`` to a hundred times it. If every image is right, the loss keeps falling, and the end of that range is
+    returned, or ``scale`` itself if there is nothing to gain.
     """
     return scale * _best_factor(lambda factor: softmax_loss(scores, truth, factor * scale))
 
@@ -119,30 +107,22 @@ def fit_sigmoid_scale(logits: NDArray[np.float64], correct: NDArray[np.bool_], s
     Parameters
     ----------
     logits : float64 of shape (n,)
-        Of the best class of each image, at ``scale`` and with its bias.
+        Of the best class of each image, at ``scale`` and with the bias.
     correct : bool of shape (n,)
     scale : float
     """
     return scale * _best_factor(lambda factor: sigmoid_loss(factor * logits, correct))
 
 
-def end_met(found: Calibration) -> int:
-    """1 where the loss still falls at the greatest scale that is looked at, -1 at the least, 0 at a minimum between."""
-    factor = found.fitted_scale / found.scale
-    if factor >= _NEARLY * FARTHEST:
-        return 1
-    return -1 if factor <= 1 / (_NEARLY * FARTHEST) else 0
-
-
 def _best_factor(loss: Callable[[float], float]) -> float:
     from scipy.optimize import minimize_scalar
 
     reach = math.log(FARTHEST)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda power: loss(math.exp(power)), bounds=(-reach, reach), method="bounded", options={"xatol": 1e-5}
     )
-    # The search never looks at the ends themselves, and knows nothing of flat losses, as of a single class.
+    # The search never tries the ends themselves, and goes astray on flat losses, as with a single class.
     for factor in (1.0, FARTHEST, 1 / FARTHEST):
-        if loss(factor) <= found.fun:
+        if loss(factor) <= best.fun:
             return factor
-    return math.exp(found.x)
+    return math.exp(best.x)

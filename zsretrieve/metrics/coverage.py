@@ -1,6 +1,7 @@
-"""Answering only where one is sure: how many answers that leaves, and how many of these are right.
+"""Selective answers: the fraction of images answered above a threshold, and how many of the answers are right.
 
-An image is answered if its confidence is at least the threshold; images of equal confidence stand or fall together.
+An image is answered if its confidence is at least the threshold; images of equal confidence are answered or rejected
+together.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import ShapeError
+from zsretrieve.domain.errors import ShapeError
+from zsretrieve.domain.results import CoveragePoint, Rejection
 from zsretrieve.metrics.intervals import wilson
-from zsretrieve.results import CoveragePoint, Rejection
 
 MAX_POINTS = 200
 
@@ -20,7 +21,7 @@ _Steps = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 def coverage_curve(
     confidence: NDArray[np.float64], correct: NDArray[np.bool_], max_points: int = MAX_POINTS
 ) -> tuple[CoveragePoint, ...]:
-    """Accuracy of what is answered as the threshold falls (El-Yaniv and Wiener 2010, the risk-coverage curve).
+    """Accuracy of the answers as the threshold falls (El-Yaniv and Wiener 2010, the risk-coverage curve).
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def coverage_curve(
         Probability or margin of the best class.
     correct : bool of shape (n,)
     max_points : int
-        Of more thresholds than these so many are taken, evenly by their rank; the first and the last are among them.
+        With more thresholds, this many are chosen, evenly by rank, including the first and the last.
 
     Returns
     -------
@@ -39,18 +40,15 @@ def coverage_curve(
     chosen = np.arange(len(thresholds))
     if len(chosen) > max_points:
         chosen = np.unique(np.linspace(0, len(chosen) - 1, max(2, max_points)).round().astype(np.int64))
-    return tuple(
-        CoveragePoint(
-            float(thresholds[i]), float(answered[i] / len(correct)), float(right[i] / answered[i]), int(answered[i])
-        )
-        for i in chosen
-    )
+    n_answered, n_right = answered[chosen], right[chosen]
+    columns = (thresholds[chosen], n_answered / len(correct), n_right / n_answered, n_answered)
+    return tuple(CoveragePoint(*values) for values in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def threshold_for(confidence: NDArray[np.float64], correct: NDArray[np.bool_], wanted: float) -> float | None:
-    """The lowest threshold at which at least the share ``wanted`` of the answers is right; None if there is none.
+    """The lowest threshold at which at least the fraction ``wanted`` of the answers is right; None if there is none.
 
-    The lowest answers most. Chosen and judged on the same images it flatters: other images will do a little worse.
+    The lowest answers the most images. It is chosen and judged on the same images: others will do slightly worse.
     """
     thresholds, answered, right = _steps(confidence, correct)
     enough = np.flatnonzero(right / answered >= wanted)
@@ -65,18 +63,17 @@ def rejection(
     by: str,
     wanted: float | None = None,
 ) -> Rejection:
-    """What is answered, and right, from a threshold on, with a Wilson interval of the precision."""
+    """The answers at a threshold, with a Wilson interval of their precision."""
     _check(confidence, correct)
     answered = confidence >= threshold
     n_answered, n_correct = int(answered.sum()), int((answered & correct).sum())
-    return Rejection(
-        by, threshold, wanted, n_answered, n_correct, n_answered / len(correct),
-        n_correct / n_answered if n_answered else None, wilson(n_correct, n_answered) if n_answered else None,
-    )  # fmt: skip
+    precision = n_correct / n_answered if n_answered else None
+    interval = wilson(n_correct, n_answered) if n_answered else None
+    return Rejection(by, threshold, wanted, n_answered, n_correct, n_answered / len(correct), precision, interval)
 
 
 def _steps(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> _Steps:
-    """Every threshold that makes a difference, falling; how many are answered at it, and how many of them right."""
+    """Every threshold that makes a difference, falling; how many are answered at it, and how many of them are right."""
     _check(confidence, correct)
     by = np.argsort(-confidence, kind="stable")
     falling = confidence[by]

@@ -1,4 +1,4 @@
-"""What a model itself makes of its scores."""
+"""Probabilities, by the model's own scale and bias."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import ShapeError
-from zsretrieve.records import Head, ScoreHead
-from zsretrieve.vectors import Scores, Vectors
+from zsretrieve.domain.errors import ShapeError
+from zsretrieve.domain.records import Head, ScoreHead
+from zsretrieve.domain.vectors import Scores, Vectors
 
 _CHUNK_ELEMENTS = 1 << 24
 
 
 def probabilities(scores: Scores, head: Head, log_normaliser: NDArray[Any] | None = None) -> NDArray[np.float64]:
-    """What the model itself makes of its scores.
+    """The model's probabilities of scores.
 
     Softmax over the classes for CLIP (Radford et al. 2021, section 3.1.1), an independent sigmoid with bias for
     SigLIP (Zhai et al. 2023, section 3.2).
@@ -45,8 +45,8 @@ def probabilities(scores: Scores, head: Head, log_normaliser: NDArray[Any] | Non
 def log_normaliser(queries: Vectors, prototypes: Vectors, head: Head, best: Scores) -> NDArray[np.float64]:
     """Log of the softmax denominator over all classes, in bounded memory.
 
-    Products in float32 are off by some 1e-7, which a scale of thousands makes large. So they tell only how far each
-    class is behind the best, whose own score is known; near it, where it matters, they are off together.
+    Products in float32 are off by some 1e-7, which a scale of thousands makes large. So they only give the distance of
+    each class to the best, whose exact score is known; near it, where it matters, they are off by the same amount.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def log_normaliser(queries: Vectors, prototypes: Vectors, head: Head, best: Scor
     prototypes : float32 of shape (n_classes, dim), unit rows
     head : Head
     best : float32 of shape (n,)
-        The greatest score of each query, as a search gives it.
+        The largest score of each query, as found by a search.
 
     Returns
     -------
@@ -68,5 +68,4 @@ def log_normaliser(queries: Vectors, prototypes: Vectors, head: Head, best: Scor
         products = (queries[start : start + step] @ prototypes.T).astype(np.float64)
         products -= products.max(axis=1, keepdims=True)
         behind[start : start + step] = np.log(np.exp(head.scale * products).sum(axis=1))
-    found: NDArray[np.float64] = head.scale * best.astype(np.float64) + head.bias + behind
-    return found
+    return np.asarray(head.scale * best.astype(np.float64) + head.bias + behind)

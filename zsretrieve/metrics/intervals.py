@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals of 95 % unless told otherwise."""
+"""Confidence intervals, 95 % by default."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import ShapeError
-from zsretrieve.results import Interval, PairedDifference
+from zsretrieve.domain.errors import ShapeError
+from zsretrieve.domain.results import Interval, PairedDifference
 
 CONFIDENCE = 0.95
 _RESAMPLES = 10_000
-# Resampled means are drawn so many classes at a time.
+# The largest number of values resampled at once.
 _CHUNK_ELEMENTS = 1 << 22
 
 
@@ -22,15 +22,15 @@ def wilson(n_correct: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     Raises ShapeError unless 0 <= n_correct <= n and n >= 1.
     """
     if not 0 <= n_correct <= n or n < 1:
-        raise ShapeError(f"{n_correct} of {n} is no rate")
+        raise ShapeError(f"{n_correct} of {n} is not a rate")
     z = _two_sided(confidence)
     rate = n_correct / n
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    # At the ends the formula gives 0 and 1 but for rounding.
+    # At the ends, the formula gives 0 and 1 except for rounding.
     low = 0.0 if n_correct == 0 else max(0.0, middle - half)
     high = 1.0 if n_correct == n else min(1.0, middle + half)
-    return Interval(low, high)
+    return Interval(low, high, confidence)
 
 
 def bootstrap_mean(values: NDArray[np.float64], confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
@@ -56,7 +56,7 @@ def bootstrap_mean(values: NDArray[np.float64], confidence: float = CONFIDENCE, 
         ]
     )
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    return Interval(float(low), float(high), confidence)
 
 
 def paired_difference(
@@ -65,7 +65,7 @@ def paired_difference(
     """How much more often the second of two ways is right than the first, on the same images.
 
     The interval is that of Newcombe for paired proportions (1998, Statistics in Medicine 17, 2635-2650, method 10),
-    the p-value that of McNemar's test in its exact form: the images on which only one is right, as a fair coin.
+    the p-value that of McNemar's exact test: the images on which only one is right, as tosses of a fair coin.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def paired_difference(
         Whether each is right about an image.
     """
     if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise ShapeError(f"{first.shape} and {second.shape} are no pairs of the same images")
+        raise ShapeError(f"{first.shape} and {second.shape} are not pairs of the same images")
     n = len(first)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
@@ -86,26 +86,22 @@ def paired_difference(
     low = difference - math.sqrt(max(0.0, down * down - 2 * correlation * down * up + up * up))
     down, up = p1 - a.low, b.high - p2
     high = difference + math.sqrt(max(0.0, down * down - 2 * correlation * down * up + up * up))
-    return PairedDifference(
-        difference, Interval(max(-1.0, low), min(1.0, high)), only_first, only_second, n, _coin(only_first, only_second)
-    )
+    interval = Interval(max(-1.0, low), min(1.0, high), confidence)
+    return PairedDifference(difference, interval, only_first, only_second, n, _coin(only_first, only_second))
 
 
 def _correlation(both: int, only_first: int, only_second: int, neither: int, n: int) -> float:
-    """Newcombe's corrected correlation of the two ways."""
+    """Newcombe's corrected correlation of the two."""
     product = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     if not product:
         return 0.0
     excess = both * neither - only_first * only_second
-    if excess > n / 2:
-        excess_corrected = excess - n / 2
-    else:
-        excess_corrected = 0.0 if excess >= 0 else float(excess)
-    return excess_corrected / math.sqrt(product)
+    corrected = max(0.0, excess - n / 2) if excess > 0 else excess
+    return corrected / math.sqrt(product)
 
 
 def _coin(heads: int, tails: int) -> float:
-    """The two-sided p-value of so many heads and tails of a fair coin."""
+    """The two-sided p-value of these counts with a fair coin."""
     from scipy.stats import binomtest
 
     return float(binomtest(heads, heads + tails).pvalue) if heads + tails else 1.0
@@ -115,3 +111,43 @@ def _two_sided(confidence: float) -> float:
     from statistics import NormalDist
 
     return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def mean_over_draws(
+    n_correct: NDArray[np.int64], n: int, confidence: float = CONFIDENCE
+) -> tuple[float, float, Interval]:
+    """The mean rate of several draws that are scored on the same images, its spread and its interval.
+
+    Chance enters twice: by the images that are scored (Wilson's interval of the mean rate), and by those that were
+    drawn for training (Student's interval of the mean over the draws). The squared distances from the mean are added
+    (as Newcombe 1998, Statistics in Medicine 17, 873-890, does for two rates). With one draw, only the first counts.
+
+    Parameters
+    ----------
+    n_correct : int64 of shape (n_draws,)
+        Of ``n`` images each.
+    n : int
+    confidence : float
+
+    Returns
+    -------
+    mean : float
+        A fraction of n.
+    spread : float
+        The standard deviation of the draws' rates; 0 for one draw.
+    interval : Interval
+    """
+    if n_correct.ndim != 1 or not len(n_correct):
+        raise ShapeError(f"{n_correct.shape} counts come from no draw")
+    rates = n_correct / n
+    mean = float(rates.mean())
+    of_images = wilson(round(mean * n), n, confidence)
+    if len(rates) == 1:
+        return mean, 0.0, of_images
+    from scipy.stats import t
+
+    spread = float(rates.std(ddof=1))
+    half = float(t.ppf((1 + confidence) / 2, len(rates) - 1)) * spread / math.sqrt(len(rates))
+    low = mean - math.hypot(mean - of_images.low, half)
+    high = mean + math.hypot(of_images.high - mean, half)
+    return mean, spread, Interval(max(0.0, low), min(1.0, high), confidence)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.errors import ShapeError
-from zsretrieve.vectors import Rows
+from zsretrieve.domain.errors import ShapeError
+from zsretrieve.domain.vectors import Rows
 
 
 def hits_at(ranked: Rows, truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
@@ -25,12 +25,11 @@ def hits_at(ranked: Rows, truth: NDArray[np.int64], k: int) -> NDArray[np.bool_]
     """
     if ranked.ndim != 2 or truth.shape != ranked.shape[:1] or not 1 <= k <= ranked.shape[1]:
         raise ShapeError(f"ranked {ranked.shape}, truth {truth.shape} and k {k} do not fit together")
-    found: NDArray[np.bool_] = (ranked[:, :k] == truth[:, None]).any(axis=1)
-    return found
+    return np.asarray((ranked[:, :k] == truth[:, None]).any(axis=1))
 
 
 def mean_per_class_recall(correct: NDArray[np.bool_], truth: NDArray[np.int64]) -> float:
-    """Mean over the classes that occur in ``truth`` of the share of their images that are correct."""
+    """The recall of each class that occurs in ``truth``, averaged over these classes."""
     classes, which = np.unique(truth, return_inverse=True)
     if len(classes) == 0:
         raise ShapeError("no image was scored, so there is no recall")

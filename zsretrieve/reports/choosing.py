@@ -1,4 +1,4 @@
-"""Which pictures of a run are worth looking at."""
+"""Which images of a run are worth looking at."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.results import Confusion, EvalReport, Run
+from zsretrieve.domain.results import Confusion, EvalReport, Run
 
 # On each side of a confusion.
 _SIDE = 3
@@ -37,31 +37,29 @@ class Choice:
         return tuple(dict.fromkeys([*of_pairs, *self.mistakes, *self.hits]))
 
 
-def choose(run: Run, report: EvalReport, pictures: int) -> Choice:
+def choose(report: EvalReport, images: int) -> Choice:
     """The most frequent confusions, the most confident mistakes and the least confident hits.
 
-    Confidence is the probability of the best class, then its margin, then the lower row. The pictures of the other
-    class are those that were rightly given it, the most confident first; where there are none, any of that class.
+    Confidence is the probability of the best class, then its margin, then the lower row. The images of the other class
+    are the ones classified correctly, the most confident first; if there are none, any of that class.
 
     Parameters
     ----------
-    run : Run
     report : EvalReport
-        Of that run.
-    pictures : int
-        At most so many pictures: three tenths for mistakes, two for hits, and half for both sides of the confusions.
+    images : int
+        At most this many images: three tenths for mistakes, two for hits, and half for both sides of the confusions.
     """
-    n_mistakes, n_hits = pictures * 3 // 10, pictures * 2 // 10
+    run, n_mistakes, n_hits = report.run, images * 3 // 10, images * 2 // 10
     order = _by_confidence(run)
     correct = run.correct[order]
     wrong, right = order[~correct], order[correct]
-    n_pairs = (pictures - n_mistakes - n_hits) // (2 * _SIDE)
+    n_pairs = (images - n_mistakes - n_hits) // (2 * _SIDE)
     pairs = tuple(_pair(run, confusion, wrong, right) for confusion in report.confusions[:n_pairs])
     return Choice(pairs, _rows(wrong[:n_mistakes]), _rows(right[::-1][:n_hits]))
 
 
 def most_confused(report: EvalReport, most: int) -> tuple[int, ...]:
-    """The classes of the most frequent confusions, at most so many, those of one pair beside each other."""
+    """The classes of the most frequent confusions, at most ``most``; those of a pair are next to each other."""
     chosen: dict[int, None] = {}
     for confusion in report.confusions:
         new = [c for c in (confusion.true_id, confusion.predicted_id) if c not in chosen]
@@ -72,7 +70,7 @@ def most_confused(report: EvalReport, most: int) -> tuple[int, ...]:
 
 
 def confusion_matrix(run: Run, classes: tuple[int, ...]) -> NDArray[np.int64]:
-    """How often images of a class (row) are given a class (column), of shape (n, n + 1).
+    """How many images of a class (row) are classified as another (column), of shape (n, n + 1).
 
     The last column is all other classes.
     """

@@ -1,4 +1,4 @@
-"""What the project's pages share: the style, and how numbers and paths are written."""
+"""What the pages share: the style, and how numbers and paths are written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ STYLE = file_text("style.css")
 
 
 def environment() -> jinja2.Environment:
-    """Templates that escape what they are given, with the filters of this module."""
-    made = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    made.filters |= {"percent": percent, "interval": interval, "number": number, "width": width, "short": short}
-    return made
+    """Templates that escape their values, with the filters of this module."""
+    templates = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    templates.filters |= {"percent": percent, "interval": interval, "number": number, "width": width, "short": short}
+    return templates
 
 
 def markup(text: str) -> str:
-    """A text of the project's own, which is not escaped."""
+    """A text of our own, which is not escaped."""
     return Markup(text)
 
 
@@ -36,20 +36,20 @@ def percent(share: float) -> str:
 
 
 def interval(ends: dict[str, float]) -> str:
-    """The ``low`` and ``high`` end, in percent."""
+    """``low`` to ``high``, in percent."""
     return f"{100 * ends['low']:.1f} to {percent(ends['high'])}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def number(value: float | None) -> str:
-    """To four digits; a dash for what is no number."""
+    """To four digits; a dash for None."""
     return "\N{EN DASH}" if value is None else f"{value:.4g}"
 
 
 def width(share: float) -> str:
-    """A part of a bar, in percent."""
+    """A length in percent, for a style."""
     return f"{100 * min(max(share, 0.0), 1.0):.2f}"
 
 
 def short(path: str) -> str:
-    """The end of a path, which tells pictures of one folder apart."""
+    """The end of a path, enough to distinguish images."""
     return "/".join(path.rstrip("/").rsplit("/", _SHOWN_PARTS)[-_SHOWN_PARTS:])

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an evaluation: what is right, what is wrong, and pictures of both."""
+"""One self-contained HTML page about an evaluation: figures, plots and examples of mistakes."""
 
 from __future__ import annotations
 
@@ -10,95 +10,86 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zsretrieve import mending
-from zsretrieve.errors import OptionalDependencyError, OutputExistsError, ReportError
-from zsretrieve.exchange.output import Kind, replacing
-from zsretrieve.reports import plots as drawing
+from zsretrieve.domain.errors import OutputExistsError, ReportError
+from zsretrieve.domain.records import PathLike
+from zsretrieve.domain.results import EvalReport
+from zsretrieve.domain.settings import Reading
 from zsretrieve.reports.advice import Asked
 from zsretrieve.reports.choosing import choose
 from zsretrieve.reports.content import FEW_CLASSES, as_content
 from zsretrieve.reports.look import STYLE, environment, file_text, markup
-from zsretrieve.reports.plots import Plot
-from zsretrieve.reports.thumbnails import thumbnails
-from zsretrieve.results import EvalReport, Run
+from zsretrieve.reports.plots import MANY_CLASSES, plots
+from zsretrieve.reports.thumbnails import Thumbnail, link, thumbnails
+from zsretrieve.system.atomic import OutputKind, replacing
 
-PICTURES = 120
+IMAGES = 120
 
 _GENERATOR = "zsretrieve evaluate --report"
-_MARK = f'<meta name="generator" content="{_GENERATOR}">'
+_MARK = '<meta name="generator" content="zsretrieve '
 _MARK_WITHIN = 1024
 _POINTS = 20
 
 
-def check_report(path: str | Path, *, force: bool = False) -> None:
+def check_report(
+    path: PathLike, *, force: bool = False, hint: str = "Give another path, or replace it with --force."
+) -> None:
     """Raise, before anything is computed, if ``write_report`` could not write there.
 
-    A report that is already there is replaced; any other file only with ``force``.
+    An earlier page of zsretrieve is replaced; any other file only with ``force``, which ``hint`` may name.
 
     Raises
     ------
     ReportError
-        If the folder does not exist or cannot be written to, or there is a folder at the path.
+        If the folder does not exist or is not writable, or the path is a folder.
     OutputExistsError
         If there is another file.
     """
     path = Path(path)
+    reason, remedy = None, ""
     if not path.parent.is_dir():
-        raise ReportError(
-            f"the report cannot be written to '{path}': there is no folder '{path.parent}'",
-            hint="Make the folder first, or give another path.",
-        )
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ReportError(
-            f"the report cannot be written to '{path}': no permission to write in '{path.parent}'",
-            hint="Give a path in a folder of yours.",
-        )
-    if path.is_dir():
-        raise ReportError(
-            f"the report cannot be written to '{path}': it is a folder", hint=f"Give a file: {path / 'report.html'}"
-        )
+        reason, remedy = f"there is no folder '{path.parent}'", "Make the folder first, or give another path."
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        reason, remedy = f"no permission to write in '{path.parent}'", "Give a path in a folder of yours."
+    elif path.is_dir():
+        reason, remedy = "it is a folder", f"Give a file: {path / 'report.html'}"
+    if reason is not None:
+        raise ReportError(f"the report cannot be written to '{path}': {reason}", hint=remedy)
     if os.path.lexists(path) and not _is_ours(path) and not (force and path.is_file()):
         raise OutputExistsError(
-            f"'{path}' exists and is no report of zsretrieve, so it is left alone",
-            hint="Give another path, or replace it with --force.",
+            f"'{path}' exists and is not a report of zsretrieve, so it is left alone",
+            hint=hint,
         )
 
 
 def write_report(
-    path: str | Path,
-    run: Run,
+    path: PathLike,
     report: EvalReport,
     *,
     asked: Asked | None = None,
-    pictures: int = PICTURES,
-    exif: bool = True,
-    max_pixels: int | None = None,
+    images: int = IMAGES,
+    reading: Reading | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Write the page of an evaluation. It needs no network and no other file.
 
     Parameters
     ----------
-    path : str or Path
-        It is written beside and renamed; an earlier report there is replaced.
-    run : Run
+    path : path
+        Written beside and renamed; an earlier report there is replaced.
     report : EvalReport
-        The figures of that run.
     asked : Asked, optional
         The names of source and prototypes, for the commands that the page proposes.
-    pictures : int
-        At most so many are shown, as JPEG of at most 192 x 192 pixels: 5 to 25 kB each in the page.
-    exif : bool
-        Turn pictures upright, as they were when they were encoded.
-    max_pixels : int, optional
-        Larger pictures are not decoded; see ``zsretrieve.images.decode``.
+    images : int
+        At most this many are shown, as JPEG of at most 192 x 192 pixels: 5 to 25 kB each in the page.
+    reading : Reading, optional
+        How the images were read when they were encoded.
     force : bool
-        Replace a file that is no report.
+        Replace a file that is not a report.
 
     Returns
     -------
     dict
-        What the page holds but for the pictures; it stands in the page as JSON too.
+        The content of the page except for the images; it is in the page as JSON too.
 
     Raises
     ------
@@ -109,35 +100,42 @@ def write_report(
     """
     path = Path(path)
     check_report(path, force=force)
-    choice = choose(run, report, pictures)
-    shown = thumbnails(
-        [(run.paths[row], run.digests[row]) for row in choice.rows], exif=exif, max_pixels=max_pixels
-    )  # fmt: skip
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    content = as_content(run, report, choice, shown, asked or Asked(), made)
-    try:
-        drawn = drawing.plots(run, report)
-    except OptionalDependencyError:
-        drawn = None
-    page = _render(content, shown, drawn)
-    kind = Kind(is_folder=False, is_ours=lambda there: _is_ours(there) or (force and there.is_file()), name="report")
-    with replacing(path, kind, force=True) as beside:
-        # Paths may hold bytes that are no UTF-8.
-        beside.write_text(page, encoding="utf-8", errors="backslashreplace")
+    choice, run = choose(report, images), report.run
+    shown = thumbnails([(run.paths[row], run.digests[row]) for row in choice.rows], reading or Reading())
+    content = as_content(report, choice, shown, asked or Asked(), datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    links = {address: link(address, path.parent) for address in shown}
+    page = _render(content, sorted(report.prec_at), shown, links, plots(report))
+    write_page(path, page, force=force)
     return content
 
 
-def _render(content: dict[str, Any], shown: dict[str, Any], drawn: dict[str, Plot] | None) -> str:
+def write_page(path: Path, page: str, *, force: bool = False) -> None:
+    """Write a page beside its place and rename it, where ``check_report`` allows that."""
+    kind = OutputKind(
+        is_folder=False, is_ours=lambda there: _is_ours(there) or (force and there.is_file()), name="report"
+    )
+    with replacing(path, kind, force=True) as beside:
+        # Paths may hold bytes that are not UTF-8.
+        beside.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _render(
+    content: dict[str, Any],
+    ranks: list[int],
+    shown: dict[str, Thumbnail],
+    links: dict[str, str | None],
+    drawn: dict[str, str],
+) -> str:
     script = file_text("sorting.js")
-    made = environment()
-    made.filters["some"] = _some
-    return made.from_string(file_text("page.html.j2")).render(
+    templates = environment()
+    templates.filters["some"] = _some
+    return templates.from_string(file_text("page.html.j2")).render(
         report=content,
-        figures=content["figures"],
+        ranks=ranks,
         thumbnails=shown,
-        plots=drawn or {},
-        plots_missing=mending.install("matplotlib") if drawn is None else None,
-        many=drawing.MANY_CLASSES,
+        links=links,
+        plots={name: markup(plot) for name, plot in drawn.items()},
+        many=MANY_CLASSES,
         few=FEW_CLASSES,
         generator=_GENERATOR,
         style=markup(f"{STYLE}{file_text('page.css')}"),
@@ -148,13 +146,13 @@ def _render(content: dict[str, Any], shown: dict[str, Any], drawn: dict[str, Plo
 
 
 def _embedded(content: dict[str, Any]) -> str:
-    """JSON that no parser of HTML takes for tags; ASCII, so that bytes which are no UTF-8 come back as they were."""
+    """JSON that no HTML parser takes for tags; ASCII, so that bytes that are not UTF-8 survive."""
     text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _some(curve: list[Any]) -> list[Any]:
-    """Some points of a curve, the first and the last among them, for a table."""
+    """Some points of a curve for a table, including the first and the last."""
     if len(curve) <= _POINTS:
         return curve
     return [curve[round(at * (len(curve) - 1) / (_POINTS - 1))] for at in range(_POINTS)]

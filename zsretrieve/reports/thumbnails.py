@@ -1,31 +1,35 @@
-"""Small copies of pictures, as texts that stand in a page."""
+"""Small copies of images, embedded in a page."""
 
 from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
-from zsretrieve import addresses
-from zsretrieve.errors import ImageError
-from zsretrieve.images import decode, own_pixel_limit
-from zsretrieve.records import Preprocessing
+from zsretrieve.domain.errors import ImageError
+from zsretrieve.domain.records import Preprocessing
+from zsretrieve.domain.settings import Reading
+from zsretrieve.images import opening
+from zsretrieve.images.decoding import decode, own_pixel_limit
 
 SIDE = 192
 _QUALITY = 80
-# Few, since each may hold a decoded picture.
+# Few, since each may hold a decoded image.
 _THREADS = 4
-# What decoders of JPEG take as the size that is needed.
+# The size that JPEG decoders need to aim for.
 _SMALL = Preprocessing((SIDE, SIDE), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic", "longest")
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture of at most 192 x 192 pixels as a data URI, or None; ``problem`` says what is wrong with its file."""
+    """An image of at most 192 x 192 pixels as a data URI, or None; ``problem`` is what is wrong with its file."""
 
     uri: str | None
     width: int = 0
@@ -33,42 +37,52 @@ class Thumbnail:
     problem: str | None = None
 
 
-def thumbnails(
-    pictures: Sequence[tuple[str, str]], *, exif: bool = True, max_pixels: int | None = None
-) -> dict[str, Thumbnail]:
-    """Read pictures again and make them small.
+def thumbnails(images: Sequence[tuple[str, str]], reading: Reading) -> dict[str, Thumbnail]:
+    """Read images again and make them small.
 
     Parameters
     ----------
-    pictures : sequence of (address, digest)
-        The digest that the file had when it was encoded; empty where it is not known. A file that has another now is
-        shown and said to have changed.
-    exif, max_pixels
-        See ``zsretrieve.images.decode``.
+    images : sequence of (address, digest)
+        The digest that the file had when it was encoded; empty if unknown. A file with another digest now is shown and
+        marked as changed.
+    reading : Reading
+        ``exif`` and ``max_pixels`` count.
 
     Returns
     -------
     dict of address to Thumbnail
     """
-    wanted = dict(pictures)
+    digests = dict(images)
 
-    def made(address: str) -> Thumbnail:
-        return _thumbnail(address, wanted[address], exif, max_pixels)
+    def thumbnail(address: str) -> Thumbnail:
+        return _thumbnail(address, digests[address], reading)
 
     with own_pixel_limit(), ThreadPoolExecutor(_THREADS, thread_name_prefix="thumbnail") as pool:
-        return dict(zip(wanted, pool.map(made, wanted), strict=True))
+        return dict(zip(digests, pool.map(thumbnail, digests), strict=True))
 
 
-def _thumbnail(address: str, digest: str, exif: bool, max_pixels: int | None) -> Thumbnail:
+def link(address: str, folder: Path) -> str | None:
+    """What opens an image from a page in ``folder``: a relative path or a URL; None for what no
+    browser opens, such as a member of an archive.
+    """
+    if opening.split(address) is not None:
+        return None
+    if opening.is_url(address):
+        return address if address.startswith(("https://", "http://")) else None
+    return quote(os.fsencode(os.path.relpath(address, folder)))
+
+
+def _thumbnail(address: str, digest: str, reading: Reading) -> Thumbnail:
     try:
-        content = addresses.read(address)
-        # As the model sees it: without transparency, whatever lies below it.
-        image = decode(content, exif=exif, max_pixels=max_pixels, fast_for=_SMALL).image.convert("RGB")
+        content = opening.read(address)
+        # As the model sees it: without transparency, whatever is below it.
+        decoded = decode(content, replace(reading, fast=True), _SMALL)
     except ImageError as error:
         return Thumbnail(None, problem=error.message)
+    image = decoded.image.convert("RGB")
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    # A fresh image: colour profiles and comments of the original are not for the page.
+    # Without the colour profile and the comments of the original.
     Image.frombytes("RGB", image.size, image.tobytes()).save(data, "JPEG", quality=_QUALITY)
     uri = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
     changed = "changed since it was encoded" if digest and content.digest != digest else None

@@ -1,9 +1,9 @@
-"""Writing an index folder so that a reader sees the old index or the new one, never a half.
+"""Writing an index folder so that a reader sees the old index or the new one, never half of either.
 
-Files are written into fresh segment folders beside the old ones and never change afterwards; then ``manifest.json``
-is replaced by a rename, which is the commit; then what the new passport does not name is deleted. One writer at a
-time holds a lock on the folder itself, which goes with its process. A new index grows in a staging folder inside,
-an index of its own, until it is complete; so an interrupted build can go on, and the old index stands meanwhile.
+Files go into fresh segment folders and never change afterwards; renaming ``manifest.json`` into place is the commit;
+then whatever the new manifest does not name is deleted. The single writer holds a lock on the folder, which ends with
+its process. A new index grows in a staging folder inside, an index of its own, so that an interrupted build can
+continue while the old index stays in use.
 """
 
 from __future__ import annotations
@@ -15,184 +15,177 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from zsretrieve.errors import IndexFolderError, IndexFormatError, OutputExistsError
-from zsretrieve.records import FileEntry, IndexKind, Manifest
-from zsretrieve.store import files
-from zsretrieve.store import manifest as passport
+from zsretrieve.domain.errors import IndexBusyError, IndexFolderError, IndexFormatError, OutputExistsError
+from zsretrieve.domain.records import FileEntry, IndexKind, Manifest
+from zsretrieve.store import files, moving
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.manifest import STAGING
+from zsretrieve.system import atomic
 
 SEGMENTS = "segments"
 _SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
 _LOCK_S = 1.0
-_BESIDE = f".{passport.NAME}."
+_BESIDE = (manifests.NAME, manifests.COPY, manifests.MAP, manifests.SEARCHES)
+# What a process that died leaves of those that the writer of the folder writes, and of a map, begins like this.
+_PARTS = (".manifest.", f".{manifests.SEARCHES}.")
+_PARTS_OF_MAP = f".{manifests.MAP}."
 
 
 class Writer:
-    """The one writer of an index folder. ``manifest`` is its passport as it stands; None while there is none."""
+    """The writer of an index folder. ``manifest`` is the current one; None as long as there is none."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.manifest = _sound_passport(out)
-        self._sealed: dict[str, dict[str, FileEntry]] = {}
-        self._made: set[str] = set()
+        self.manifest = current(out)
+        self._sealed: dict[str, FileEntry] = {}
+        self._new: set[str] = set()
 
-    def new_segment(self) -> Path:
-        """A fresh folder for files. It is deleted again unless a commit names it."""
-        path = self.out / SEGMENTS / secrets.token_hex(6)
-        self._made.add(path.name)
-        with files.written(self.out):
-            path.mkdir(parents=True)
-        return path
+    @contextlib.contextmanager
+    def new_segment(self) -> Iterator[Path]:
+        """A fresh folder for the files that the block writes; afterwards they are synced, and do not change any more.
 
-    def seal(self, segment: Path) -> None:
-        """Digest and sync the files of a segment; from now on they do not change."""
-        with files.written(self.out):
-            entries = {}
+        It is deleted again unless a commit names it. Raises IndexFolderError if the system refuses to write.
+        """
+        segment = self.out / SEGMENTS / secrets.token_hex(6)
+        self._new.add(segment.name)
+        with files.writing_to(self.out):
+            segment.mkdir(parents=True)
+            yield segment
+            atomic.sync_tree(segment)
+            atomic.sync(segment.parent)
             for path in sorted(segment.iterdir()):
-                files.sync(path)
-                entries[path.relative_to(self.out).as_posix()] = files.entry_of(path)
-            files.sync(segment)
-            files.sync(segment.parent)
-        self._sealed[segment.name] = entries
+                self._sealed[path.relative_to(self.out).as_posix()] = files.entry_of(path)
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Make a passport the current one; its ``files`` are those of the segments and the index that it names."""
-        known = {**(self.manifest.files if self.manifest else {}), **_joined(self._sealed.values())}
-        names = _folders_named(manifest)
+        """Make a manifest the current one; its ``files`` become those of the segments and the index that it names."""
+        known = {**(self.manifest.files if self.manifest else {}), **self._sealed}
+        named = {path: entry for path, entry in known.items() if _segment_of(path) in _segments(manifest)}
+        manifest = moving.followed(self.out, manifest)
         complete = replace(
             manifest,
-            files={path: entry for path, entry in known.items() if path.split("/")[1] in names},
+            files=named,
+            home=moving.home_of(self.out, manifest),
             generation=self.manifest.generation + 1 if self.manifest else 1,
-            verified=now() if names <= self._sealed.keys() else manifest.verified,
+            verified=now() if named.keys() <= self._sealed.keys() else manifest.verified,
         )
-        with files.written(self.out):
-            content = passport.to_bytes(complete)
-            self._replace(passport.NAME, content)
+        content = manifests.to_bytes(complete)
+        with files.writing_to(self.out):
+            atomic.write_file(self.out / manifests.NAME, content)
         self.manifest = complete
         self._sealed.clear()
-        # Should the passport ever be damaged, `index repair` finds it here. The commit stands without it.
+        # Only `index repair` needs the copy. The commit stands without it.
         with contextlib.suppress(OSError):
-            self._replace(passport.COPY, content)
+            atomic.write_file(self.out / manifests.COPY, content)
         return complete
 
     def adopt(self, staging: Writer) -> Manifest:
         """Make a finished staging index the current one, then delete the staging folder."""
         assert staging.manifest is not None
-        with files.written(self.out):
-            for name in sorted(_folders_named(staging.manifest)):
-                files.link_folder(staging.out / SEGMENTS / name, self.out / SEGMENTS / name)
-                self._sealed[name] = {
-                    path: entry for path, entry in staging.manifest.files.items() if path.split("/")[1] == name
-                }
+        with files.writing_to(self.out):
+            for name in sorted(_segments(staging.manifest)):
+                atomic.link_folder(staging.out / SEGMENTS / name, self.out / SEGMENTS / name)
+        self._sealed.update(staging.manifest.files)
         adopted = self.commit(replace(staging.manifest, building=None))
         self.clean()
         return adopted
 
     def clean(self) -> None:
-        """Delete the segments that the passport does not name, and a staging index that was adopted. Beside a damaged
-        passport only what this writer made is deleted.
+        """Delete segments that the manifest does not name, and a staging index that was adopted.
+
+        If the manifest is damaged, only what this writer made is deleted.
         """
-        damaged = self.manifest is None and passport.is_there(self.out)
-        keep = _named_by(self)
+        damaged = self.manifest is None and manifests.exists(self.out)
+        keep = _segments(self.manifest) if self.manifest else set()
         with contextlib.suppress(OSError):
             for segment in (self.out / SEGMENTS).iterdir():
-                ours = segment.name in self._made if damaged else _SEGMENT_NAME.fullmatch(segment.name)
+                ours = segment.name in self._new if damaged else _SEGMENT_NAME.fullmatch(segment.name)
                 if ours and segment.name not in keep:
                     shutil.rmtree(segment, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for beside in self.out.glob(f"{_BESIDE}*"):
-                beside.unlink()
-        begun = staged(self.out)
-        if begun is not None and keep and _folders_named(begun) <= keep:
+        for part in (part for begin in _PARTS for part in self.out.glob(f"{begin}*")):
+            atomic.remove(part)
+        build = staged(self.out)
+        if build is not None and keep and _segments(build) <= keep:
             shutil.rmtree(self.out / STAGING, ignore_errors=True)
 
     def renew_copy(self) -> None:
-        """Write the copy of the passport again if a death or a full disk left an older one."""
+        """Write the copy of the manifest again if a death or a full disk left an older one."""
         if self.manifest is None:
             return
-        content = passport.to_bytes(self.manifest)
+        content = manifests.to_bytes(self.manifest)
+        copy = self.out / manifests.COPY
         with contextlib.suppress(OSError):
-            if not (self.out / passport.COPY).exists() or (self.out / passport.COPY).read_bytes() != content:
-                self._replace(passport.COPY, content)
+            if not copy.exists() or copy.read_bytes() != content:
+                atomic.write_file(copy, content)
 
     def set_aside(self, manifest: Manifest) -> list[str]:
-        """Rename the segments that a passport from an older copy does not name, so that nothing deletes them; their new
-        names.
+        """Rename the segments that a manifest from an older copy does not name, so that nothing deletes them.
+
+        Returns
+        -------
+        list of str
+            Their new names.
         """
-        names = _folders_named(manifest)
         aside = []
         for segment in sorted((self.out / SEGMENTS).iterdir()):
             derived = all(path.name == "index.faiss" for path in segment.iterdir())
-            if _SEGMENT_NAME.fullmatch(segment.name) and segment.name not in names | self._made and not derived:
+            kept = segment.name in _segments(manifest) | self._new
+            if _SEGMENT_NAME.fullmatch(segment.name) and not kept and not derived:
                 aside.append(f"{segment.name}.aside")
                 segment.rename(segment.with_name(aside[-1]))
         return aside
-
-    def _replace(self, name: str, content: bytes) -> None:
-        beside = self.out / f"{_BESIDE}{secrets.token_hex(6)}"
-        beside.write_bytes(content)
-        files.sync(beside)
-        os.replace(beside, self.out / name)
-        files.sync(self.out)
 
 
 def check_output(out: Path, *, force: bool) -> None:
     """Raise OutputExistsError unless an index may be written to ``out``.
 
-    With ``force`` an existing index is replaced. A folder that holds anything else is never touched; what a killed
-    build left behind is no obstacle.
+    With ``force`` an existing index is replaced. A folder that holds anything else is never touched, except for what a
+    killed build left behind.
     """
     for above in out.absolute().parents:
-        if passport.is_index(above):
-            raise OutputExistsError(f"'{out}' lies inside the index at '{above}'", hint="Give a folder outside of it.")
+        if manifests.is_index(above):
+            raise OutputExistsError(f"'{out}' is inside the index at '{above}'", hint="Give a folder outside of it.")
     if not out.exists():
         return
     if not out.is_dir():
         raise OutputExistsError(f"'{out}' exists and is not a folder", hint="Give another output folder.")
-    if not passport.is_index(out) and not _holds_only_ours(out):
+    if not manifests.is_index(out) and not _holds_only_ours(out):
         raise OutputExistsError(
             f"'{out}' exists and is not an index, so it is left alone", hint="Give another output folder."
         )
-    if passport.is_there(out) and not force:
-        raise OutputExistsError(f"there already is an index at '{out}'", hint=_instead(out))
-
-
-def _instead(out: Path) -> str:
-    """What to do where an index is already; only galleries take in what is new."""
-    try:
-        if passport.read(out).kind is IndexKind.PROTOTYPES:
-            return "Replace it with --force, or give another output folder."
-    except IndexFolderError:
-        pass  # a damaged one may be either
-    return f"Take in what is new with: zsretrieve index sync '{out}'; or replace it with --force."
+    if manifests.exists(out) and not force:
+        manifest = current(out)
+        if manifest is not None and manifest.kind is IndexKind.PROTOTYPES:
+            hint = "Replace it with --force, or give another output folder."
+        else:
+            hint = f"Replace it with --force; or add images to it: zsretrieve index add '{out}' SOURCE."
+        raise OutputExistsError(f"there is already an index at '{out}'", hint=hint)
 
 
 @contextlib.contextmanager
 def writing(out: Path) -> Iterator[Writer]:
-    """The writer of an index that is there. What is not committed when the block ends is deleted.
+    """The writer of an existing index. What is not committed when the block ends is deleted.
 
     Raises
     ------
     IndexFormatError
-        If there is no sound passport.
+        If there is no sound manifest.
     IndexFolderError
         If it cannot be written, or another process is writing it.
     """
-    passport.read(out)
+    manifests.read(out)
     with _locked(out):
         yield from _cleaned(Writer(out))
 
 
 @contextlib.contextmanager
 def repairing(out: Path) -> Iterator[Writer]:
-    """The writer of an index whose passport may be damaged. Raises IndexFolderError as ``writing`` does."""
+    """The writer of an index whose manifest may be damaged; it deletes nothing. Raises IndexFolderError."""
     with _locked(out):
-        # Nothing is deleted before it is known what can be saved.
         yield Writer(out)
 
 
@@ -203,20 +196,20 @@ def creating(out: Path, *, force: bool = False) -> Iterator[Writer]:
     Raises
     ------
     OutputExistsError
-        If ``out`` holds something and may not be replaced.
+        If ``out`` holds something that may not be replaced.
     IndexFolderError
         If it cannot be written, or another process is writing it.
     """
     check_output(out, force=force)
-    made = [path for path in (out, *out.parents) if not path.exists()]
+    new_folders = [path for path in (out, *out.parents) if not path.exists()]
     try:
-        with files.written(out):
+        with files.writing_to(out):
             out.mkdir(parents=True, exist_ok=True)
         with _locked(out):
             check_output(out, force=force)
             yield from _cleaned(Writer(out))
     finally:
-        for folder in (out / SEGMENTS, *made):
+        for folder in (out / SEGMENTS, *new_folders):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -227,12 +220,12 @@ def staging(writer: Writer) -> Iterator[Writer]:
     inner = Writer(writer.out / STAGING)
     if inner.out.exists() and not _holds_only_ours(inner.out):
         raise OutputExistsError(
-            f"'{inner.out}' exists and is not the beginning of an index, so it is left alone",
+            f"'{inner.out}' exists and is not an unfinished index, so it is left alone",
             hint="Move it away, or give another output folder.",
         )
     if inner.manifest is None:
-        shutil.rmtree(inner.out, ignore_errors=True)  # a half of a first commit
-    with files.written(writer.out):
+        shutil.rmtree(inner.out, ignore_errors=True)  # the remains of a first commit
+    with files.writing_to(writer.out):
         inner.out.mkdir(exist_ok=True)
     try:
         yield from _cleaned(inner)
@@ -241,9 +234,17 @@ def staging(writer: Writer) -> Iterator[Writer]:
             shutil.rmtree(inner.out, ignore_errors=True)
 
 
+def current(folder: Path) -> Manifest | None:
+    """The manifest of an index, None unless it is sound."""
+    try:
+        return manifests.read(folder)
+    except IndexFormatError:
+        return None
+
+
 def staged(out: Path) -> Manifest | None:
-    """The passport of an interrupted build inside a folder."""
-    return _sound_passport(out / STAGING)
+    """The manifest of an interrupted build inside a folder."""
+    return current(out / STAGING)
 
 
 def now() -> str:
@@ -257,27 +258,27 @@ def _cleaned(writer: Writer) -> Iterator[Writer]:
     try:
         yield writer
     finally:
-        # What was committed is read from the disk: an interruption may come right after the rename.
-        writer.manifest = _sound_passport(writer.out)
+        # Read from the disk, since an interruption may come right after the rename that commits.
+        writer.manifest = current(writer.out)
         writer.clean()
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the lock. A verification holds it for a moment to note its time, so some moments are waited for it."""
+    """Hold the lock. A verification holds it for a moment to record its time, so this waits a moment."""
     until = time.monotonic() + _LOCK_S
     while True:
-        with files.written(out):
+        with files.writing_to(out):
             handle = os.open(out, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A writer that leaves nothing removes the folder: what was locked may not be there any more.
+            # A writer that leaves nothing removes the folder, so what was locked may not exist any more.
             if os.path.exists(out) and os.path.samestat(os.fstat(handle), os.stat(out)):
                 break
         except BlockingIOError as error:
             if time.monotonic() > until:
                 os.close(handle)
-                raise IndexFolderError(
+                raise IndexBusyError(
                     f"another process is writing the index at '{out}'",
                     hint="Wait for it, then run the command again.",
                 ) from error
@@ -286,7 +287,7 @@ def _locked(out: Path) -> Iterator[None]:
             os.close(handle)
             raise IndexFolderError(
                 f"the index at '{out}' cannot be locked, so it is not written: {error.strerror or error}",
-                hint="Its file system knows no locks, or is mounted without them; write it on another one.",
+                hint="Its file system has no locks, or is mounted without them; use another one.",
             ) from error
         os.close(handle)
     try:
@@ -295,24 +296,14 @@ def _locked(out: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _sound_passport(folder: Path) -> Manifest | None:
-    try:
-        return passport.read(folder)
-    except IndexFormatError:
-        return None
+def _segment_of(path: str) -> str:
+    return path.split("/")[1]
 
 
-def _folders_named(manifest: Manifest) -> set[str]:
+def _segments(manifest: Manifest) -> set[str]:
+    """The names of all segment folders of a manifest."""
     named = {segment.name for segment in manifest.segments}
-    return named | {manifest.index.split("/")[1]} if manifest.index else named
-
-
-def _named_by(writer: Writer) -> set[str]:
-    return _folders_named(writer.manifest) if writer.manifest else set()
-
-
-def _joined(parts: Iterable[dict[str, FileEntry]]) -> dict[str, FileEntry]:
-    return {path: entry for part in parts for path, entry in part.items()}
+    return named | {_segment_of(manifest.index)} if manifest.index else named
 
 
 def _holds_only_ours(out: Path) -> bool:
@@ -327,7 +318,7 @@ def _holds_only_ours(out: Path) -> bool:
         elif entry.name == STAGING:
             if not _holds_only_ours(entry):
                 return False
-        elif entry.name not in (passport.NAME, passport.COPY) and not entry.name.startswith(_BESIDE):
+        elif entry.name not in _BESIDE and not entry.name.startswith((*_PARTS, _PARTS_OF_MAP)):
             return False
-    # A damaged passport is still ours where segments stand beside it; a lone manifest.json may be anybody's.
-    return bool(segments) or not (out / passport.NAME).exists()
+    # A damaged manifest is still ours beside segments; a lone manifest.json may be anybody's.
+    return bool(segments) or not (out / manifests.NAME).exists()

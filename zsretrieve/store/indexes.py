@@ -1,36 +1,40 @@
-"""Prototype and gallery folders: what is in them, and how they are written, opened and checked."""
+"""Prototype and gallery indexes: opened and checked, written."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve import addresses, metrics
-from zsretrieve.errors import IndexFormatError, IntegrityError, ShapeError, SpaceMismatchError
-from zsretrieve.ports import IndexBackend, VectorIndex
-from zsretrieve.ranking import check_k
-from zsretrieve.records import IndexKind, Item, Manifest, PromptSet, Segment, Space
-from zsretrieve.store import files, rows
+from zsretrieve import metrics
+from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
+from zsretrieve.domain.ports import IndexBackend, VectorIndex
+from zsretrieve.domain.ranking import check_k
+from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Segment, Space
+from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
+from zsretrieve.domain.wording import one_line
+from zsretrieve.images import opening
+from zsretrieve.store import files, moving, rows
 from zsretrieve.store import folder as folders
-from zsretrieve.store import manifest as passport
+from zsretrieve.store import items as item_table
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.rows import Live, LiveVectors
-from zsretrieve.vectors import Rows, Scores, Vectors, lifted_queries, unit_rows
 
 PROMPTS = "prompts.json"
 FAISS = "index.faiss"
 DRAWN = "drawn.npy"
 
 _OPEN_ATTEMPTS = 20
-# So many vectors are lifted at a time.
-_LIFTED_AT_ONCE = 1 << 15
+_AUGMENTED_AT_ONCE = 1 << 15
 Digests = NDArray[np.uint8]
 _Opened = TypeVar("_Opened")
 
@@ -39,8 +43,8 @@ _Opened = TypeVar("_Opened")
 class Prototypes:
     """An open prototype index.
 
-    ``vectors`` are float32 of shape (n_classes, ``manifest.dim``), unit rows. ``drawn`` are the sha256 of the pictures
-    they were made from, uint8 of shape (n, 32), ascending; None for prototypes of texts alone.
+    ``vectors`` are float32 of shape (n_classes, ``manifest.dim``), unit rows. ``drawn`` are the sha256 of the images
+    they were made from, uint8 of shape (n, 32), ascending; None for prototypes made from texts alone.
     """
 
     folder: Path | None
@@ -55,19 +59,29 @@ class Prototypes:
         return self.manifest.space
 
     @property
-    def class_queries(self) -> Vectors:
-        """What ranks pictures for each class, float32 of shape (n_classes, ``space.dim``), unit rows.
+    def head(self) -> Head:
+        """What turns scores into logits: the model's own scale and bias, or a fitted scale with the bias that fits."""
+        scale = self.manifest.fitted_scale
+        return self.manifest.head if scale is None else self.manifest.head.at(scale)
 
-        A bias shifts the scores of a class for all pictures alike, so it does not change their order.
+    def at_scale(self, scale: float) -> Prototypes:
+        """The same prototypes with another scale for probabilities."""
+        return replace(self, manifest=replace(self.manifest, fitted_scale=scale))
+
+    @property
+    def class_queries(self) -> Vectors:
+        """What ranks images for each class, float32 of shape (n_classes, ``space.dim``), unit rows.
+
+        A bias shifts the scores of a class equally for all images, so it does not change their order.
         """
         return unit_rows(self.vectors[:, :-2]) if self.manifest.lifted else self.vectors
 
     def queries(self, vectors: Vectors) -> Vectors:
-        """Vectors of the space as they meet ``vectors`` and ``index``, float32 of shape (n, ``manifest.dim``)."""
-        return lifted_queries(vectors) if self.manifest.lifted else vectors
+        """Vectors of the embedding space as queries of ``index``, float32 of shape (n, ``manifest.dim``)."""
+        return augmented_queries(vectors) if self.manifest.lifted else vectors
 
     def search(self, vectors: Vectors, k: int) -> tuple[Scores, Rows]:
-        """The k best classes of each vector of the space, best first, ties to the lowest class id.
+        """The k best classes of each vector of the embedding space, best first, ties to the lowest class id.
 
         Parameters
         ----------
@@ -77,37 +91,35 @@ class Prototypes:
         Returns
         -------
         scores : float32 of shape (n, k)
-            What ``manifest.head`` makes logits of: cosine similarity, unless the prototypes are lifted.
+            What ``head`` turns into logits: cosine similarity, unless the prototypes are augmented.
         rows : int64 of shape (n, k)
 
         Raises
         ------
         RankError
-            If k does not fit the number of classes.
+            If k is below 1 or above the number of classes.
         """
         if not self.manifest.lifted:
             return self.index.search(vectors, k)
         check_k(k, len(self.index), "classes")
         scores, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.int64)
-        for start in range(0, len(vectors), _LIFTED_AT_ONCE):
-            some = slice(start, start + _LIFTED_AT_ONCE)
+        for start in range(0, len(vectors), _AUGMENTED_AT_ONCE):
+            some = slice(start, start + _AUGMENTED_AT_ONCE)
             scores[some], rows[some] = self.index.search(self.queries(vectors[some]), k)
         return scores, rows
 
     def log_normaliser(self, vectors: Vectors, best: Scores) -> NDArray[np.float64]:
         """Log of the softmax denominator over all classes for each vector of the space, float64 of shape (n,).
 
-        ``best`` is each one's greatest score, float32 of shape (n,), as ``search`` gives it.
+        ``best`` is the highest score of each, float32 of shape (n,), as ``search`` returns it.
         """
         if not self.manifest.lifted:
-            return metrics.log_normaliser(vectors, self.vectors, self.manifest.head, best)
-        found = np.empty(len(vectors), dtype=np.float64)
-        for start in range(0, len(vectors), _LIFTED_AT_ONCE):
-            some = slice(start, start + _LIFTED_AT_ONCE)
-            found[some] = metrics.log_normaliser(
-                self.queries(vectors[some]), self.vectors, self.manifest.head, best[some]
-            )
-        return found
+            return metrics.log_normaliser(vectors, self.vectors, self.head, best)
+        normalisers = np.empty(len(vectors), dtype=np.float64)
+        for start in range(0, len(vectors), _AUGMENTED_AT_ONCE):
+            some = slice(start, start + _AUGMENTED_AT_ONCE)
+            normalisers[some] = metrics.log_normaliser(self.queries(vectors[some]), self.vectors, self.head, best[some])
+        return normalisers
 
     def __repr__(self) -> str:
         return (
@@ -134,19 +146,57 @@ class Gallery:
         """float32 of shape (n, dim), unit rows; mapped from the file where one segment holds just these rows."""
         return self.live.whole()
 
+    @cached_property
+    def revision(self) -> str:
+        """What identifies its content: another one after every change, 16 hexadecimal digits."""
+        # A verification changes only its own time, and perhaps where the folder is.
+        content = manifests.to_bytes(replace(self.manifest, generation=0, verified="", home=None))
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The IDs of the images, int64 of shape (n,), ascending."""
+        return item_table.ids_of(self.items)
+
+    @cached_property
+    def mtimes_ns(self) -> NDArray[np.int64]:
+        """The times of their files when they were encoded, int64 of shape (n,)."""
+        return item_table.mtimes_of(self.items)
+
+    @cached_property
+    def memo(self) -> dict[Hashable, Any]:
+        """What was derived from its content before, so that it need not be again."""
+        return {}
+
+    def row_of(self, number: int) -> int | None:
+        """The row of the image with an ID; None if there is no such image."""
+        row = int(np.searchsorted(self.ids, number))
+        return row if row < len(self.ids) and self.ids[row] == number else None
+
     def __repr__(self) -> str:
         return f"Gallery({str(self.folder)!r}, {len(self.items)} images, {self.space.model}, dim {self.space.dim})"
 
     def path_of(self, item: Item) -> str:
-        """Where the picture lay when it was encoded."""
-        return addresses.join(self.manifest.root or "", item.path)
+        """The address of an image when it was encoded, or where it was moved to together with the gallery."""
+        address = opening.join(self.manifest.root or "", item.path)
+        if self._was_moved and os.path.isabs(item.path):
+            return moving.follow(self._folder, self.manifest, address)
+        return address
+
+    @cached_property
+    def _was_moved(self) -> bool:
+        return self.manifest.home not in (None, str(self._folder.absolute()))
+
+    @property
+    def _folder(self) -> Path:
+        return self.folder or Path()
 
     @cached_property
     def rows_by_real_path(self) -> dict[str, list[int]]:
-        """Rows of each picture by its path with all links resolved; a list of paths may name a file twice."""
+        """Rows of each image by its path with all links resolved; a list of paths may name a file twice."""
         rows: dict[str, list[int]] = {}
         for row, item in enumerate(self.items):
-            rows.setdefault(addresses.canonical(self.path_of(item)), []).append(row)
+            rows.setdefault(opening.canonical(self.path_of(item)), []).append(row)
         return rows
 
 
@@ -167,85 +217,77 @@ def write_prototypes(
         "classes_source": prompts.classes_source,
         "templates_source": prompts.templates_source,
     }
-    segment = writer.new_segment()
-    with files.written(writer.out):
+    with writer.new_segment() as segment:
         np.save(segment / rows.VECTORS, vectors)
         (segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if drawn is not None:
             np.save(segment / DRAWN, drawn)
-    writer.seal(segment)
     return writer.commit(
         replace(manifest, segments=(Segment(segment.name, len(vectors)),), index=write_index(writer, index))
     )
 
 
+def keep_scale(folder: Path, scale: float) -> None:
+    """Store the scale that probabilities of a prototype index use. Raises as ``zsretrieve.store.folder.writing``."""
+    with folders.writing(folder) as writer:
+        assert writer.manifest is not None
+        writer.commit(replace(writer.manifest, fitted_scale=scale))
+
+
 def write_index(writer: Writer, index: VectorIndex) -> str:
-    """Write the FAISS file of an index into a segment folder of its own; its path in the index folder."""
-    folder = writer.new_segment()
-    with files.written(writer.out):
-        index.save(folder / FAISS)
-    writer.seal(folder)
-    return f"{SEGMENTS}/{folder.name}/{FAISS}"
+    """Write the FAISS file of an index into a segment folder of its own; returns its path in the index folder."""
+    with writer.new_segment() as segment:
+        index.save(segment / FAISS)
+    return f"{SEGMENTS}/{segment.name}/{FAISS}"
 
 
 def index_of(vectors: LiveVectors, dim: int, backend: IndexBackend) -> VectorIndex:
-    """An index over vectors, in their order. Raises ShapeError if one of them is no unit row."""
+    """An index over vectors, in their order. Raises ShapeError if one of them is not a unit row."""
     index = backend.create(dim)
-    # Files that hold just these rows stay where they are mapped, however many there are; other rows must be copied.
+    # Files that hold exactly these rows stay mapped, however many there are; other rows must be copied.
     for block in vectors.in_order() or vectors.blocks():
         index.add(block)
     return index
 
 
 def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
-    """Open a prototype index after checking its passport and files.
+    """Open a prototype index after checking its manifest and files.
 
     Raises
     ------
     IndexFormatError
-        If it is no prototype index, damaged, or of a newer format.
+        If it is not a prototype index, or its manifest is damaged or of a newer format.
     IntegrityError
-        If a file differs from what the passport says.
+        If a file differs from the manifest.
     """
     return _open(Path(folder), lambda path: _open_prototypes(path, backend))
 
 
 def open_gallery(folder: str | Path, backend: IndexBackend) -> Gallery:
-    """Open a gallery index after checking its passport and files. Raises as ``open_prototypes`` does."""
+    """Open a gallery index after checking its manifest and files. Raises as ``open_prototypes`` does."""
     return _open(Path(folder), lambda path: _open_gallery(path, backend))
 
 
 def is_index(folder: str | Path) -> bool:
-    """Whether a folder holds an index of ours or the beginning of one; opening it tells whether it is sound."""
-    return passport.is_index(Path(folder)) or folders.staged(Path(folder)) is not None
-
-
-def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -> None:
-    """Raise SpaceMismatchError, naming both sides, unless vectors of the two spaces may meet."""
-    differences = one.differences(other)
-    if differences:
-        raise SpaceMismatchError(
-            f"{one_name} is of the space of '{one.model}' and {other_name} of '{other.model}'; "
-            f"they differ in {', '.join(differences)}",
-            hint=f"Build one of the two again with the other's model: --model {other.model}",
-        )
+    """Whether a folder holds an index or an unfinished one, sound or not."""
+    return manifests.is_index(Path(folder)) or folders.staged(Path(folder)) is not None
 
 
 def _open(folder: Path, opener: Callable[[Path], _Opened]) -> _Opened:
     """Open an index; if a writer replaced it meanwhile, open what it wrote."""
     for _ in range(_OPEN_ATTEMPTS):
-        before = _passport_bytes(folder)
+        before = _manifest_bytes(folder)
         try:
             return opener(folder)
         except IntegrityError:
-            if _passport_bytes(folder) == before:
+            if _manifest_bytes(folder) == before:
                 raise
     return opener(folder)
 
 
-def _passport_bytes(folder: Path) -> bytes | None:
+def _manifest_bytes(folder: Path) -> bytes | None:
     try:
-        return (folder / passport.NAME).read_bytes()
+        return (folder / manifests.NAME).read_bytes()
     except OSError:
         return None
 
@@ -253,73 +295,72 @@ def _passport_bytes(folder: Path) -> bytes | None:
 def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     manifest = _checked(folder, IndexKind.PROTOTYPES)
     if len(manifest.segments) != 1:
-        raise _damaged(folder, "prototypes lie in one segment")
+        raise files.damaged(folder, "prototypes have one segment")
     where = folder / SEGMENTS / manifest.segments[0].name
     prompts = read_prompts(where / PROMPTS)
     vectors = rows.read_vectors(where, manifest.segments[0].rows, manifest.dim)
     if not len(prompts.class_names) == len(vectors) == manifest.count:
-        raise _damaged(folder, "its counts differ")
+        raise files.damaged(folder, "its counts differ")
     index = _index(folder, manifest, LiveVectors.of(vectors), backend)
     return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
 
 
 def read_drawn(where: Path, manifest: Manifest) -> Digests | None:
-    """The digests of the pictures that prototypes were made from. Raises IntegrityError."""
+    """The digests of the images that prototypes were made from. Raises IntegrityError."""
     if manifest.training is None:
         return None
     try:
         drawn = np.load(where / DRAWN, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise IntegrityError(f"'{where / DRAWN}' is damaged: {_one_line(error)}", hint=passport.REBUILD) from error
+        raise IntegrityError(f"'{where / DRAWN}' is damaged: {one_line(error)}", hint=manifests.REBUILD) from error
     if drawn.dtype != np.uint8 or drawn.ndim != 2 or drawn.shape[1] != 32:
-        raise IntegrityError(f"'{where / DRAWN}' is damaged: it holds no digests", hint=passport.REBUILD)
+        raise IntegrityError(f"'{where / DRAWN}' is damaged: it does not hold digests", hint=manifests.REBUILD)
     digests: Digests = drawn
     return digests
 
 
 def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
-    manifest = _checked(folder, IndexKind.GALLERY)
+    manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
     live = read_live(folder, manifest)
     return Gallery(folder, manifest, live.items, live.vectors, _index(folder, manifest, live.vectors, backend))
 
 
 def read_live(folder: Path, manifest: Manifest) -> Live:
-    """The rows of a gallery that count. Raises IntegrityError if they are not what the passport says."""
+    """The live rows of a gallery. Raises IntegrityError if they are not what the manifest says."""
     live = rows.read(folder, manifest)
     if len(live.items) != manifest.count:
-        raise _damaged(folder, f"{len(live.items)} images instead of {manifest.count}")
+        raise files.damaged(folder, f"{len(live.items)} images instead of {manifest.count}")
     if live.items and not 0 <= live.items[0].id <= live.items[-1].id < manifest.next_id:
-        raise _damaged(folder, f"its ids do not lie below {manifest.next_id}")
+        raise files.damaged(folder, f"its ids are not below {manifest.next_id}")
     return live
 
 
 def gallery_rows(writer: Writer) -> tuple[Manifest, Live]:
-    """The passport and the rows of the gallery that is being written.
+    """The manifest and the live rows of the gallery that is being written.
 
     Raises
     ------
     IndexFormatError
-        If it is no gallery.
+        If it is not a gallery.
     IntegrityError
         If it is damaged.
     """
     manifest = writer.manifest
     if manifest is None or manifest.kind is not IndexKind.GALLERY:
-        raise IndexFormatError(
-            f"'{writer.out}' is not a gallery index", hint="Prototypes are built again, not added to."
-        )
+        raise IndexFormatError(f"'{writer.out}' is not a gallery index", hint="Prototypes are rebuilt, not added to.")
     files.refuse_damaged(writer.out, manifest)
-    return manifest, read_live(writer.out, manifest)
+    return moving.followed(writer.out, manifest), read_live(writer.out, manifest)
 
 
 def _checked(folder: Path, kind: IndexKind) -> Manifest:
-    manifest = passport.read(folder)
+    manifest = manifests.read(folder)
     if manifest.kind is not kind:
-        other = "classify and evaluate" if manifest.kind is IndexKind.PROTOTYPES else "search"
-        raise IndexFormatError(
-            f"'{folder}' is a {manifest.kind} index, but a {kind} index is needed here",
-            hint=f"A {manifest.kind} index serves {other}.",
-        )
+        prototypes, gallery = "a prototype index", "a gallery index"
+        if kind is IndexKind.GALLERY:
+            message, hint = f"{prototypes}, but {gallery} is needed", f"{prototypes} is for classify and evaluate"
+        else:
+            message, hint = f"{gallery}, but {prototypes} is needed", f"{gallery} is for search"
+        raise IndexFormatError(f"'{folder}' is {message}", hint=f"{hint[0].upper()}{hint[1:]}.")
     files.refuse_damaged(folder, manifest)
     return manifest
 
@@ -331,17 +372,10 @@ def _index(folder: Path, manifest: Manifest, vectors: LiveVectors, backend: Inde
             return index_of(vectors, shape[1], backend)
         index = backend.load(folder / manifest.index, vectors.in_order() or ())
     except (OSError, ValueError, RuntimeError, ShapeError) as error:
-        raise _damaged(folder, _one_line(error)) from error
+        raise files.damaged(folder, one_line(error)) from error
     if (len(index), index.dim) != shape:
-        raise _damaged(folder, f"its FAISS file is not of {shape[0]} x {shape[1]}")
+        raise files.damaged(folder, f"its FAISS file does not hold {shape[0]} x {shape[1]} numbers")
     return index
-
-
-def _damaged(folder: Path, what: str) -> IntegrityError:
-    return IntegrityError(
-        f"the index at '{folder}' is damaged: {what}",
-        hint=f"See what can be saved with: zsretrieve index repair '{folder}'",
-    )
 
 
 def read_prompts(path: Path) -> PromptSet:
@@ -357,8 +391,4 @@ def read_prompts(path: Path) -> PromptSet:
             content["templates_source"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"'{path}' is damaged: {_one_line(error)}", hint=passport.REBUILD) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        raise IntegrityError(f"'{path}' is damaged: {one_line(error)}", hint=manifests.REBUILD) from error

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from zsretrieve.errors import IntegrityError
-from zsretrieve.records import Item
+from zsretrieve.domain.errors import IntegrityError
+from zsretrieve.domain.records import Item
+from zsretrieve.domain.wording import one_line
 
 SCHEMA = pa.schema(
     [
@@ -28,7 +29,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-# Whoever asks for more items than this one by one gets them all made at once.
+# After this many single items, all of them are made at once.
 _FEW = 256
 
 
@@ -53,26 +54,26 @@ def table(items: Sequence[Item]) -> pa.Table:
 
 
 class Items(Sequence[Item]):
-    """The items of a table, each made when it is asked for: of a large gallery a search shows ten.
+    """The items of a table, each made when it is needed: of a large gallery a search shows ten.
 
     Parameters
     ----------
     table : pyarrow.Table
         In the columns of ``SCHEMA``.
     order : int64 of shape (n,), optional
-        Item i is row ``order[i]`` of the table; all rows as they stand by default.
+        Item i is row ``order[i]`` of the table; by default row i.
     """
 
     def __init__(self, table: pa.Table, order: NDArray[np.int64] | None = None) -> None:
         self._table = table
         self._columns = table.columns
         self._order = order
-        self._asked = 0
-        self._made: tuple[Item, ...] | None = None
+        self._reads = 0
+        self._all: tuple[Item, ...] | None = None
 
     @classmethod
     def joined(cls, parts: Sequence[Items], order: NDArray[np.int64]) -> Items:
-        """The rows ``order`` of several, one after the other."""
+        """The rows ``order`` of several tables, concatenated."""
         places = np.cumsum([0, *(len(part._table) for part in parts)])
         before = [part._rows() + start for part, start in zip(parts, places[:-1], strict=True)]
         rows = np.concatenate([np.empty(0, dtype=np.int64), *before])[order]
@@ -82,11 +83,23 @@ class Items(Sequence[Item]):
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """The ids, int64 of shape (n,)."""
-        # Arrow's own to_numpy loads pandas where that is installed.
-        chunks = [np.from_dlpack(chunk) for chunk in self._table.column("id").chunks]
-        found = np.concatenate([np.empty(0, dtype=np.int64), *chunks])
-        return found if self._order is None else found[self._order]
+        """The IDs, int64 of shape (n,)."""
+        return self._numbers("id")
+
+    @property
+    def mtimes_ns(self) -> NDArray[np.int64]:
+        """The times of the files, int64 of shape (n,)."""
+        return self._numbers("mtime_ns")
+
+    def _numbers(self, column: str) -> NDArray[np.int64]:
+        values = numbers(self._table.column(column), np.dtype(np.int64))
+        return values if self._order is None else values[self._order]
+
+    def column(self, name: str) -> list[Any]:
+        """The values of a column, without making the items."""
+        column = self._table.column(name)
+        values: list[Any] = column.to_pylist() if self._order is None else _taken(column, self._order).to_pylist()
+        return values
 
     def __len__(self) -> int:
         return len(self._table) if self._order is None else len(self._order)
@@ -98,12 +111,12 @@ class Items(Sequence[Item]):
     def __getitem__(self, place: slice) -> tuple[Item, ...]: ...
 
     def __getitem__(self, place: int | slice) -> Item | tuple[Item, ...]:
-        if self._made is None and not isinstance(place, slice):
-            self._asked += 1
-            if self._asked > _FEW:
-                self._made = self[:]
-        if self._made is not None:
-            return self._made[place]
+        if self._all is None and not isinstance(place, slice):
+            self._reads += 1
+            if self._reads > _FEW:
+                self._all = self[:]
+        if self._all is not None:
+            return self._all[place]
         if not isinstance(place, slice):
             row = range(len(self))[place] if self._order is None else int(self._order[place])
             return _item([column[row].as_py() for column in self._columns])
@@ -111,19 +124,18 @@ class Items(Sequence[Item]):
         if self._order is None and step == 1:
             columns = [column.slice(start, max(0, stop - start)).to_pylist() for column in self._columns]
             return tuple(_item(values) for values in zip(*columns, strict=True))
-        rows = np.ascontiguousarray(self._rows()[place])
-        taken = self._table.take(pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)]))
+        taken = _taken(self._table, self._rows()[place])
         return tuple(_item(values) for values in zip(*(column.to_pylist() for column in taken.columns), strict=True))
 
     def __iter__(self) -> Iterator[Item]:
-        if self._made is None:
-            self._made = self[:]
-        return iter(self._made)
+        if self._all is None:
+            self._all = self[:]
+        return iter(self._all)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Items | tuple):
             return NotImplemented
-        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+        return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -135,23 +147,45 @@ class Items(Sequence[Item]):
 
 
 def ids_of(items: Sequence[Item]) -> NDArray[np.int64]:
-    """The ids of items, int64 of shape (n,)."""
+    """The IDs of items, int64 of shape (n,)."""
     return items.ids if isinstance(items, Items) else np.array([item.id for item in items], dtype=np.int64)
+
+
+def mtimes_of(items: Sequence[Item]) -> NDArray[np.int64]:
+    """The times of the files of any items in nanoseconds, int64 of shape (n,)."""
+    return items.mtimes_ns if isinstance(items, Items) else np.array([i.mtime_ns for i in items], dtype=np.int64)
+
+
+def numbers(column: pa.ChunkedArray, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A column of numbers as an array. Arrow's own to_numpy loads pandas if that is installed."""
+    return np.concatenate([np.empty(0, dtype=dtype), *(np.from_dlpack(chunk) for chunk in column.chunks)])
+
+
+def column_of(items: Sequence[Item], name: Literal["path", "label", "digest"]) -> list[Any]:
+    """One field of all items: texts, or None for an image without label."""
+    if not isinstance(items, Items):
+        return [getattr(item, name) for item in items]
+    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in items.column(name)]
 
 
 def read(path: Path) -> Items:
     """Read items in order. Raises IntegrityError if the file is damaged or of another form."""
     try:
-        # Through read_table it would come by way of data sets, which load pandas where that is installed.
+        # Not with read_table, which loads pandas if that is installed.
         with pq.ParquetFile(path) as file:
-            found = file.read()
-        if not found.schema.equals(SCHEMA):
-            raise IntegrityError(f"'{path}' is damaged: it has other columns", hint="Build the index again.")
-        found.validate(full=True)
-    except (OSError, ValueError, pa.ArrowException) as error:  # a damaged schema holds names that are no UTF-8
-        message = " ".join(str(error).split())[:200]
-        raise IntegrityError(f"'{path}' is damaged: {message}", hint="Build the index again.") from error
-    return Items(found)
+            rows = file.read()
+        if not rows.schema.equals(SCHEMA):
+            raise ValueError("it has other columns")
+        rows.validate(full=True)
+    except (OSError, ValueError, pa.ArrowException) as error:  # a damaged schema holds names that are not UTF-8
+        raise IntegrityError(f"'{path}' is damaged: {one_line(error)}", hint="Build the index again.") from error
+    return Items(rows)
+
+
+def _taken(values: Any, rows: NDArray[np.int64]) -> Any:
+    """Rows of a table or column. Arrow's own conversion of the row numbers loads pandas if that is installed."""
+    rows = np.ascontiguousarray(rows, dtype=np.int64)
+    return values.take(pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)]))
 
 
 def _item(values: Sequence[Any]) -> Item:

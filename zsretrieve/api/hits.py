@@ -1,0 +1,91 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from zsretrieve.domain.found import Explanation, Found, Matching
+from zsretrieve.domain.plain import Table
+from zsretrieve.domain.queries import Query
+from zsretrieve.domain.records import Hit
+
+_SHOWN, _PICTURED = 3, 20
+_FIGURE = "display:inline-block;margin:4px;max-width:192px;vertical-align:top;overflow-wrap:anywhere"
+
+
+class Hits(tuple[Hit, ...], Table):
+    """Hits, best first: a tuple that notebooks show with thumbnails, and what is known of the whole ranking.
+
+    A slice of it is a plain tuple.
+    """
+
+    _found: Found = Found()
+
+    @classmethod
+    def of(cls, found: Found) -> Hits:
+        """What a search found."""
+        hits = cls(found.hits)
+        hits._found = found
+        return hits
+
+    @property
+    def query(self) -> Query | None:
+        """The query as it was understood; its terms do not include feedback."""
+        return self._found.query
+
+    @property
+    def total(self) -> int:
+        """How many images were ranked, see ``zsretrieve.domain.found.Found``."""
+        return self._found.total
+
+    @property
+    def offset(self) -> int:
+        """How many hits of the ranking stand before these."""
+        return self._found.offset
+
+    @property
+    def next(self) -> int | None:
+        """The offset of the next page, None after the last."""
+        return self._found.next
+
+    @property
+    def revision(self) -> str:
+        """What identifies the content of the gallery; pages of one revision fit together."""
+        return self._found.revision
+
+    @property
+    def matching(self) -> Matching | None:
+        """Whether anything seems to match; None where that is not known, as for images."""
+        return self._found.matching
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """The reasons of each hit, if they were asked for."""
+        return self._found.explanation
+
+    def __repr__(self) -> str:
+        shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]
+        more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return f"Hits({', '.join([*shown, *more])})"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each hit."""
+        return [hit.to_dict() for hit in self]
+
+    def _repr_html_(self) -> str:
+        from zsretrieve.domain.settings import Reading
+        from zsretrieve.reports.thumbnails import thumbnails
+
+        shown = self[:_PICTURED]
+        images = thumbnails([(hit.path, "") for hit in shown], Reading())
+        figures = []
+        for hit in shown:
+            image, path = images[hit.path], html.escape(hit.path)
+            shows = f"<em>{html.escape(str(image.problem))}</em>" if image.uri is None else f'<img src="{image.uri}">'
+            figures.append(
+                f'<figure style="{_FIGURE}" title="{path}">{shows}'
+                f"<figcaption>{hit.rank}. {hit.score_text} {path}</figcaption></figure>"
+            )
+        more = f"<p>and {len(self) - len(shown)} more</p>" if len(self) > len(shown) else ""
+        return f"<div>{''.join(figures)}</div>{more}"

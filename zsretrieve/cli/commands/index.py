@@ -1,0 +1,146 @@
+"""``zsretrieve index``: build and inspect indexes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zsretrieve.cli import output
+from zsretrieve.cli.lazy import Group, Later
+from zsretrieve.cli.output import OutputFormat, ReportFormat
+
+if TYPE_CHECKING:
+    from zsretrieve.domain.records import Encoding, Training
+
+
+class _Commands(Group):
+    later = (
+        Later("prototypes", "prototypes:prototypes"),
+        Later("gallery", "gallery:gallery"),
+        Later("list", "index:list_"),
+        Later("info", "index:info"),
+        Later("add", "gallery:add"),
+        Later("sync", "gallery:sync"),
+        Later("remove", "gallery:remove"),
+        Later("sources", "origins:sources"),
+        Later("relocate", "origins:relocate"),
+        Later("compact", "gallery:compact"),
+        Later("rebuild", "gallery:rebuild"),
+        Later("duplicates", "duplicates:duplicates"),
+        Later("searches", "searches:searches"),
+        Later("map", "maps:map_"),
+        Later("verify", "repair:verify"),
+        Later("repair", "repair:repair"),
+        Later("import", "exchange:import_vectors"),
+        Later("export", "exchange:export"),
+    )
+
+
+app = typer.Typer(name="index", cls=_Commands, no_args_is_help=True, help="Build, update, check and repair indexes.")
+
+
+def list_(form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE) -> None:
+    """List the indexes in your data folder, which every command opens as @NAME.
+
+    An index is put there by its name: zsretrieve index gallery ~/Photos @photos; delete its folder to remove it.
+
+    Example: zsretrieve index list
+    """
+    import zsretrieve as zs
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": index.name,
+            "kind": str(index.manifest.kind),
+            "count": index.manifest.count,
+            "model": index.manifest.space.model,
+            "source": index.manifest.root,
+            "bytes": sum(entry.bytes for entry in index.manifest.files.values()),
+            "created": index.manifest.created,
+            "folder": str(index.folder),
+        }
+        for index in zs.named_indexes()
+    ]
+    if form is not OutputFormat.TABLE:
+        output.write_rows(rows, form)
+        return
+    if not rows:
+        output.note("no index has a name yet; give it one: zsretrieve index gallery ~/Photos @photos")
+        return
+    table = output.table("name", "vectors", "MB", "model", "of", right=("vectors", "MB"))
+    for row in rows:
+        cells = (row["name"], row["count"], f"{row['bytes'] / 1e6:.1f}", row["model"], row["source"] or "prompts")
+        table.add_row(*(output.cell(str(cell)) for cell in cells))
+    output.show(table)
+
+
+def info(
+    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")],
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="json prints the whole manifest.")
+    ] = ReportFormat.TABLE,
+) -> None:
+    """Show the manifest of an index: kind, model, counts, files, skipped images.
+
+    Example: zsretrieve index info indexes/pictures --format json
+    """
+    import zsretrieve as zs
+
+    manifest = zs.read_manifest(folder)
+    if form is ReportFormat.JSON:
+        output.write_json(zs.manifest_dict(manifest))
+        return
+    size = sum(entry.bytes for entry in manifest.files.values())
+    space, encoding = manifest.space, manifest.encoding
+    rows = {
+        "kind": str(manifest.kind),
+        "model": space.model,
+        "weights": space.weights,
+        "vectors": f"{manifest.count} x {manifest.dim}, {manifest.factory}{', with a bias' if manifest.lifted else ''}",
+        "preprocessing": f"{space.preprocessing.size[0]} x {space.preprocessing.size[1]}, "
+        f"{space.preprocessing.resize_mode}, {space.preprocessing.interpolation}",
+        "activation": space.activation,
+        "text": f"{space.text.tokenizer}, {space.text.context_length} tokens",
+        "computed by": f"{encoding.engine}, {encoding.precision}, {encoding.device}",
+        "cosine to fp32": _int8_loss(encoding),
+        "EXIF orientation": "applied" if encoding.exif else "ignored",
+        "decoding": None if encoding.decoding == "exact" else encoding.decoding,
+        "classes": manifest.classes_source,
+        "templates": manifest.templates_source,
+        "scale": None if manifest.fitted_scale is None else f"{manifest.fitted_scale:.4g}, for probabilities",
+        "trained on": _training(manifest.training),
+        "duplicate names": ", ".join(manifest.duplicate_names),
+        "prompts cut": str(manifest.cut_prompts or ""),
+        "images from": manifest.root,
+        "synced with": ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None,
+        "left out": ", ".join(manifest.exclude),
+        "taken in any case": ", ".join(manifest.include),
+        "skipped": str(len(manifest.skipped)) if manifest.root else None,
+        "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
+        "segments": f"{len(manifest.segments)}, of {sum(segment.rows for segment in manifest.segments)} rows",
+        "written": f"{manifest.created} by zsretrieve {manifest.tool_version}, generation {manifest.generation}",
+        "verified": manifest.verified,
+    }
+    table = output.table("", "")
+    table.show_header = False
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, output.cell(value))
+    output.show(table, str(folder))
+
+
+def _int8_loss(encoding: Encoding) -> str | None:
+    mean, least = encoding.cosine_to_fp32, encoding.least_cosine_to_fp32
+    if mean is None or least is None:
+        return None
+    return f"mean {mean:.4f}, least {least:.4f}, of int8 vectors (calibration {encoding.calibration})"
+
+
+def _training(training: Training | None) -> str | None:
+    if training is None:
+        return None
+    shots = "" if training.shots is None else f", {training.shots} of each class, seed {training.seed}"
+    c = "" if training.c is None else f", C = {training.c:.4g}"
+    return f"{training.n_images} images of {training.source}{shots}{c}"

@@ -1,0 +1,86 @@
+"""``zsretrieve index verify`` and ``repair``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zsretrieve.cli import options, output
+from zsretrieve.cli.groups import grouped
+from zsretrieve.domain.wording import counted
+
+_SHOWN = 10
+Index = Annotated[Path, typer.Argument(metavar="INDEX", help="An index folder.")]
+
+
+@grouped
+def verify(
+    folder: Index,
+    compute: options.ComputeTexts,
+    deep: Annotated[bool, typer.Option("--deep", help="Also encode a sample again and compare.")] = False,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="The size of the sample, with --deep.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the sample, with --deep.")] = 0,
+    model: options.ModelOfIndex = None,
+) -> None:
+    """Check every digest, count, norm and ID of an index; exit with 1 if anything is wrong.
+
+    Example: zsretrieve index verify indexes/pictures
+    """
+    import zsretrieve as zs
+
+    problems = zs.verify(folder)
+    verdict = f"{output.cell(str(folder))}: sound"
+    if deep and not problems:
+        with output.progress() as on_stage:
+            checked = zs.verify_deep(folder, zs.Model(model, compute, on_stage=on_stage), sample=sample, seed=seed)
+        problems = [damage.message for damage in checked.damages]
+        files = counted(checked.n_changed, "file")
+        gone = f"{files} of the sample changed or gone (zsretrieve index sync)"
+        if checked.n_same:
+            verdict += f"; re-encoded a sample of {checked.n_same}, all match{f'; {gone}' if checked.n_changed else ''}"
+        else:
+            verdict += f", but nothing could be re-encoded: {gone}"
+    for problem in problems:
+        output.err().print(f"error: {problem}")
+    if problems:
+        output.err().print(f"hint: See what can be saved with: zsretrieve index repair '{folder}'")
+        raise typer.Exit(1)
+    output.out().print(verdict, soft_wrap=True)
+
+
+@grouped
+def repair(
+    folder: Index,
+    compute: options.ComputeTexts,
+    encode: Annotated[
+        bool, typer.Option("--encode/--no-encode", help="Encode images again whose vectors are damaged.")
+    ] = True,
+    lost: Annotated[Path | None, typer.Option("--lost", help="List what is lost here, one per line.")] = None,
+    model: options.ModelOfIndex = None,
+) -> None:
+    """Repair a damaged index: rebuild derived files, encode damaged vectors again, list what is lost.
+
+    Example: zsretrieve index repair indexes/pictures
+    """
+    import zsretrieve as zs
+
+    options.check_writable(lost, "--lost")
+    options.check_apart({"INDEX": folder, "--lost": lost})
+    with output.progress() as on_stage:
+        repaired = zs.repair(folder, zs.Model(model, compute, on_stage=on_stage), encode=encode, on_stage=on_stage)
+    console = output.out()
+    for line in repaired.done or ("nothing is damaged",):
+        console.print(output.cell(line), soft_wrap=True)
+    if repaired.recovered:
+        console.print(f"{repaired.recovered} vectors were encoded again from their images", soft_wrap=True)
+    if lost is not None:
+        lost.write_text("".join(f"{line}\n" for line in repaired.lost), encoding="utf-8", errors="surrogateescape")
+    if repaired.lost:
+        console.print(f"lost: {repaired.n_lost} images", soft_wrap=True)
+        for line in repaired.lost[:_SHOWN]:
+            console.print(f"  {output.cell(line)}", soft_wrap=True)
+        if len(repaired.lost) > _SHOWN and lost is None:
+            console.print("  and more; list them with --lost FILE", soft_wrap=True)
+        output.note(f"zsretrieve index sync '{folder}' encodes again, under new IDs, what is still there")

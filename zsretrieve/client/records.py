@@ -1,0 +1,207 @@
+"""The records of the library from the JSON of the API, and those that only a server has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+
+from zsretrieve.api.hits import Hits
+from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
+from zsretrieve.domain.plain import Result, float32, rebuilt
+from zsretrieve.domain.queries import Query
+from zsretrieve.domain.records import (
+    Changes,
+    Classified,
+    Duplicate,
+    DuplicateGroup,
+    DuplicateKind,
+    Hit,
+    Item,
+    Prediction,
+    Skipped,
+)
+from zsretrieve.domain.results import EvalReport, Run
+
+# A server counts what was skipped, and does not name it.
+_UNNAMED = Skipped("", "the server does not name it")
+_Scored = TypeVar("_Scored", Hit, Prediction, Duplicate)
+_PRECISION = re.compile(r"prec@(\d+)")
+
+
+@dataclass(frozen=True)
+class Counted(Result):
+    """A label or a folder of a gallery, and how many images have it."""
+
+    name: str
+    n: int
+
+
+@dataclass(frozen=True)
+class GalleryRecord(Result):
+    """What a server says of a gallery.
+
+    ``labels`` and ``folders`` are the most frequent ones, at most 1000, and ``first_date`` and ``last_date`` when the
+    oldest and the newest file were changed; ``Client.gallery`` fills them in.
+    """
+
+    name: str
+    n_images: int
+    model: str
+    dim: int
+    index: str
+    exact: bool
+    revision: str
+    precision: str
+    has_labels: bool
+    has_map: bool
+    writable: bool
+    labels: tuple[Counted, ...] = ()
+    folders: tuple[Counted, ...] = ()
+    first_date: str | None = None
+    last_date: str | None = None
+    n_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class PrototypesRecord(Result):
+    """What a server says of prototypes; ``galleries`` are the names of those that they fit."""
+
+    name: str
+    n_classes: int
+    model: str
+    galleries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Described(Result):
+    """An image with its nearest classes, if prototypes were named, and its neighbours.
+
+    ``missing`` is whether its file is not there any more.
+    """
+
+    item: Item
+    missing: bool
+    classes: tuple[Prediction, ...]
+    neighbours: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class ClassCount(Result):
+    """A class with the images that it is the best for: how many, their share, and the IDs of the 200 surest."""
+
+    class_name: str
+    n: int
+    share: float
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Classes(Result):
+    """How ``n`` images fall into classes, the most frequent first; ``results`` are those of IDs that were asked for."""
+
+    classes: tuple[ClassCount, ...]
+    results: tuple[Classified, ...]
+    n: int
+
+
+def gallery_of(content: Mapping[str, Any]) -> GalleryRecord:
+    """A gallery."""
+    counted = {
+        plural: [{"name": one[single], "n": one["n"]} for one in content.get(plural, ())]
+        for plural, single in (("labels", "label"), ("folders", "folder"))
+    }
+    return rebuilt(GalleryRecord, {**content, **counted})
+
+
+def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
+    """A page of hits."""
+    matching, records = content["matching"], content["hits"]
+    terms = [[rebuilt(TermScore, term) for term in one["terms"]] for one in records if one.get("terms") is not None]
+    found = Found(
+        hits=tuple(_scored(Hit, one) for one in records),
+        query=query,
+        total=content["total"],
+        offset=content["offset"],
+        next=content["next"],
+        revision=content["revision"],
+        matching=None if matching is None else rebuilt(Matching, matching),
+        explanation=Explanation(tuple(map(tuple, terms)), ()) if terms else None,
+    )
+    return Hits.of(found)
+
+
+def item_of(content: Mapping[str, Any]) -> Item:
+    """An image; ``mtime_ns`` is in whole seconds, and ``digest`` is empty since the API has none."""
+    seconds = int(datetime.fromisoformat(content["date"]).timestamp())
+    return rebuilt(Item, {**content, "mtime_ns": seconds * 1_000_000_000, "digest": ""})
+
+
+def described_of(content: Mapping[str, Any]) -> Described:
+    """An image with its classes and neighbours."""
+    return Described(
+        item_of(content),
+        content["missing"],
+        tuple(_scored(Prediction, one) for one in content["classes"]),
+        tuple(_scored(Hit, {**one, "rank": rank}) for rank, one in enumerate(content["neighbours"], 1)),
+    )
+
+
+def classes_of(content: Mapping[str, Any]) -> Classes:
+    """Counts of classes, and predictions image by image."""
+    results = []
+    for _, group in groupby(content["predictions"], key=lambda row: row["id"]):
+        rows = list(group)
+        predictions = tuple(_scored(Prediction, row) for row in rows)
+        results.append(Classified(rows[0]["path"], rows[0]["label"], predictions))
+    counts = tuple(rebuilt(ClassCount, one) for one in content["classes"])
+    return Classes(counts, tuple(results), content["n"])
+
+
+def group_of(content: Mapping[str, Any]) -> DuplicateGroup:
+    """A group of duplicates."""
+    items = tuple(_scored(Duplicate, one) for one in content["items"])
+    return DuplicateGroup(DuplicateKind(content["kind"]), min(one.score for one in items), items[0].id, items)
+
+
+def report_of(content: Mapping[str, Any]) -> EvalReport:
+    """An evaluation; its ``run`` holds no images, since a server counts them and does not send each."""
+    names = content["confusion"]["classes"]
+    empty = np.empty((0, 1))
+    run = Run(
+        (), (), np.empty(0, np.int64), empty.astype(np.int64), empty.astype(np.float32), empty, tuple(names),
+        (None,) * len(names), content["model"], content["templates"],
+    )  # fmt: skip
+    rates = {found[1]: key for key in content if (found := _PRECISION.fullmatch(key)) and content[key] is not None}
+    fields = {
+        **content,
+        "run": run,
+        "prec_at": {k: content[key] for k, key in rates.items()},
+        "prec_interval": {k: content[f"{key}_interval"] for k, key in rates.items()},
+        "mean_interval": content["mean_per_class_recall_interval"],
+        "skipped": unnamed(content["n_skipped"]),
+        "unlabelled": content["n_unlabelled"],
+        "n_by_number": content["n_labels_as_numbers"],
+    }
+    return rebuilt(EvalReport, fields)
+
+
+def _scored(kind: type[_Scored], content: Mapping[str, Any]) -> _Scored:
+    """A record whose score is exactly that of the library."""
+    score = content["score"]
+    return rebuilt(kind, {**content, "score": None if score is None else float32(score)})
+
+
+def changes_of(content: Mapping[str, Any]) -> Changes:
+    """What a job has done to a gallery."""
+    return rebuilt(Changes, {**content, "skipped": unnamed(content["skipped"])})
+
+
+def unnamed(n: int) -> list[dict[str, Any]]:
+    """Inputs that were skipped, of which a server says only how many."""
+    return [_UNNAMED.to_dict()] * n

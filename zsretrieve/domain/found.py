@@ -1,0 +1,72 @@
+"""What a search finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zsretrieve.domain.plain import Result
+from zsretrieve.domain.queries import Query
+from zsretrieve.domain.records import Hit, Prediction
+
+
+@dataclass(frozen=True)
+class Matching(Result):
+    """Whether anything in the gallery seems to match a query of text.
+
+    ``threshold`` is the score that the best hit of a share ``false_alarms`` of unrelated texts reaches in this gallery,
+    by ``method``. ``best`` is the highest score of the query. ``n`` is the number of images of the whole ranking that
+    reach the threshold, None if they were not counted.
+    """
+
+    threshold: float
+    best: float
+    n: int | None
+    false_alarms: float
+    method: str
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing seems to match."""
+        return self.best < self.threshold
+
+
+@dataclass(frozen=True)
+class TermScore(Result):
+    """The score of a hit with one term of the query; ``part`` is what that adds to the score of the hit."""
+
+    label: str
+    weight: float
+    score: float
+    part: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The reasons of hits: ``terms[i]`` and ``classes[i]`` belong to hit i.
+
+    ``classes`` are the nearest classes of each, empty without prototypes; ``below`` are the next hits of the ranking.
+    """
+
+    terms: tuple[tuple[TermScore, ...], ...]
+    below: tuple[Hit, ...]
+    classes: tuple[tuple[Prediction, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of a ranking, and what is known of the whole.
+
+    ``total`` is the number of images that were ranked: of those that pass the filter, without the query's own and the
+    disliked ones, those of at least the lowest score; near-duplicates are left out later and count. ``next`` is the
+    offset of the next page, None after the last. ``revision`` identifies the content of the gallery: with the same one,
+    pages fit together. ``matching`` and ``explanation`` are None where they do not apply or were not asked for.
+    """
+
+    hits: tuple[Hit, ...] = ()
+    query: Query | None = None
+    total: int = 0
+    offset: int = 0
+    next: int | None = None
+    revision: str = ""
+    matching: Matching | None = None
+    explanation: Explanation | None = None

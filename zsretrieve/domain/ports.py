@@ -1,0 +1,251 @@
+"""What the use cases need from the outside, and nothing more."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve.domain.records import Encoding, Head, Space
+from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = NDArray[Any]
+
+
+class Encoder(Protocol):
+    """A model that embeds images and texts as unit vectors in one embedding space."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def head(self) -> Head: ...
+
+    @property
+    def encoding(self) -> Encoding:
+        """How it computes the vectors of images."""
+        ...
+
+    @property
+    def text_encoding(self) -> Encoding:
+        """How it computes the vectors of texts."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """The preferred number of images per batch."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls of ``encode_prepared`` may run at once, each in a thread of its own; 1 if only one may."""
+        ...
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """Resize, crop and convert one image. Safe to call from several threads at once."""
+        ...
+
+    def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
+        """Vectors of prepared images.
+
+        Returns
+        -------
+        float32 of shape (len(batch), dim), unit rows
+        """
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Vectors of prompts; a prompt longer than the context is cut.
+
+        Returns
+        -------
+        float32 of shape (len(texts), dim), unit rows
+        """
+        ...
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each prompt has before any cut, start and end tokens included."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """What turns prompts into vectors: an encoder, or a cache in front of one."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """See ``Encoder.encode_texts``."""
+        ...
+
+
+class PromptMemory(Protocol):
+    """Vectors of prompts that were encoded before in one and the same way."""
+
+    def recall(self, texts: Sequence[str]) -> dict[str, Vectors]:
+        """The vectors that are there of these texts, each float32 of shape (dim,)."""
+        ...
+
+    def keep(self, texts: Sequence[str], vectors: Vectors, encoding: Encoding) -> None:
+        """Keep vectors, float32 of shape (len(texts), dim), that were computed as ``encoding`` says, if possible."""
+        ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """An image that was encoded before: its size in pixels and its vector, float32 of shape (dim,)."""
+
+    width: int
+    height: int
+    vector: Vectors
+
+
+class ImageMemory(Protocol):
+    """Images that were read and encoded before in one and the same way, by the sha256 of their files."""
+
+    def recall(self, digest: str) -> Known | None:
+        """What is known of an image. It is called from several threads."""
+        ...
+
+    def keep(self, images: Mapping[str, Known], encoding: Encoding) -> None:
+        """Keep images that were encoded as ``encoding`` says, if possible."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Exact or approximate search by inner product over unit rows. Rows are numbered in the order added."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def factory(self) -> str:
+        """The FAISS factory string of its structure, e.g. ``Flat``."""
+        ...
+
+    @property
+    def device(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Append unit rows, float32 of shape (n, dim). Raises ShapeError otherwise."""
+        ...
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None
+    ) -> tuple[Scores, Rows]:
+        """The k rows of greatest inner product for each query, best first, ties to the lowest row.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        k : int
+            From 1 to the number of rows searched.
+        rows : int64 of shape (m,), optional
+            Search among these rows only, given strictly ascending; among all by default.
+
+        Returns
+        -------
+        scores : float32 of shape (n, k)
+        rows : int64 of shape (n, k)
+
+        Raises
+        ------
+        RankError
+            If k is below 1 or above the number of rows searched, or the selection is empty, not strictly ascending
+            or beyond the index.
+        ShapeError
+            If the selection is not int64 of one dimension.
+        """
+        ...
+
+    def range_search(
+        self, queries: NDArray[np.float32], threshold: float, rows: NDArray[np.int64] | None = None
+    ) -> tuple[Limits, Scores, Rows]:
+        """Every row whose inner product with a query, rounded to float32, is at least ``threshold``.
+
+        A query may find every row there is, so callers bound the memory by the number of queries times that of rows.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        threshold : float
+            Rounded to float32, as scores are.
+        rows : int64 of shape (m,), optional
+            As for ``search``.
+
+        Returns
+        -------
+        limits : int64 of shape (n + 1,)
+            What query i found stands at ``limits[i]`` to ``limits[i + 1]`` of the other two.
+        scores : float32 of shape (limits[n],)
+        rows : int64 of shape (limits[n],)
+            Ascending for each query.
+
+        Raises
+        ------
+        RankError
+            If the threshold is not a number, or the selection as for ``search``.
+        ShapeError
+            As for ``search``.
+        """
+        ...
+
+    def stored(self, rows: NDArray[np.int64]) -> Vectors:
+        """The float32 vectors of rows, of shape (rows.shape..., dim). Raises RankError if one is not there."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the index in its CPU form. Raises OSError if that cannot be done."""
+        ...
+
+
+class IndexBackend(Protocol):
+    """Makes and opens indexes of one kind."""
+
+    def create(self, dim: int) -> VectorIndex: ...
+
+    def load(self, path: Path, aligned: Sequence[Vectors] = ()) -> VectorIndex:
+        """Open a file that ``save`` wrote.
+
+        Parameters
+        ----------
+        path : Path
+        aligned : sequence of float32 arrays of shape (n_i, dim)
+            The same rows, one array after the other, mapped from the layout that a matrix product needs. May be
+            searched in place of those in the file.
+
+        Raises
+        ------
+        IntegrityError
+            If it is not such a file.
+        """
+        ...
+
+
+# Called with (steps done, steps in all).
+OnProgress = Callable[[int, int], None]
+# Called with (name of the stage, steps done, steps in all).
+OnStage = Callable[[str, int, int], None]
+
+
+def progress_of(on_stage: OnStage | None, name: str) -> OnProgress | None:
+    """The progress of one stage, or None if nobody listens."""
+    return None if on_stage is None else partial(on_stage, name)
+
+
+@contextlib.contextmanager
+def one_step(on_stage: OnStage | None, name: str) -> Iterator[None]:
+    """Report a stage of one step, before and after it."""
+    if on_stage is not None:
+        on_stage(name, 0, 1)
+    yield
+    if on_stage is not None:
+        on_stage(name, 1, 1)

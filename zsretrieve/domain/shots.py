@@ -1,0 +1,120 @@
+"""How labelled images are drawn and trained on, as values that travel through every floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from zsretrieve.domain.arguments import Count, Seed, Share, check_fields
+from zsretrieve.domain.errors import UsageError
+
+# Beyond these the penalty or its inverse is lost in rounding.
+_LEAST_C, _MOST_C = 1e-12, 1e12
+CHOSEN_BY = ("loss", "accuracy")
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Which labelled images prototypes are made from.
+
+    Parameters
+    ----------
+    per_class : int, optional
+        Different images of each class, drawn at random; all by default.
+    seed : int
+        The same seed draws the same images.
+    allow_fewer : bool
+        Use all images of a class that has fewer than --shots.
+    """
+
+    per_class: Count | None = None
+    seed: Seed = 0
+    allow_fewer: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """How strongly a probe is regularised.
+
+    Parameters
+    ----------
+    c : float, optional
+        Inverse strength of the L2 penalty; swept by default.
+    validation : float
+        The share of each class's images that the sweep holds back to judge by.
+    by : str
+        What the sweep chooses by on these: the least ``loss``, whose probabilities can be believed, or the greatest
+        ``accuracy``.
+
+    Raises
+    ------
+    UsageError
+        If a value is out of range.
+    """
+
+    c: float | None = None
+    validation: float = 0.2
+    by: str = "loss"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.c is not None and not _LEAST_C <= self.c <= _MOST_C:
+            raise UsageError(
+                f"C must be between {_LEAST_C:g} and {_MOST_C:g}, got {self.c}", hint="Give a number such as 1."
+            )
+        if self.by not in CHOSEN_BY:
+            raise UsageError(f"a probe is not chosen by '{self.by}'", hint=f"Use {' or '.join(CHOSEN_BY)}.")
+        _check_share(self.validation, "the share of validation images", "0.2")
+
+
+@dataclass(frozen=True)
+class CurveSettings:
+    """The points of a few-shot curve.
+
+    Parameters
+    ----------
+    shots : tuple of int
+        Images per class; 0 is zero-shot.
+    seeds : tuple of int
+        Each draws images once.
+    held_out : float
+        The share of each class that is scored and never trained on, where there is no test gallery.
+    text_weight : float, optional
+        Also score text and image prototypes mixed, with this weight of the text.
+    regularisation : Regularisation
+    allow_fewer : bool
+        Use all images of a class that has fewer than the shots.
+
+    Raises
+    ------
+    UsageError
+        If there are no shots or no seeds, or a value is out of range.
+    """
+
+    shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    held_out: float = 0.5
+    text_weight: Share | None = None
+    regularisation: Regularisation = field(default_factory=Regularisation)
+    allow_fewer: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        object.__setattr__(self, "shots", tuple(sorted(set(self.shots))))
+        if not self.shots or self.shots[0] < 0:
+            raise UsageError("shots must be 0 or more", hint="Give numbers such as 0,1,2,4,8,16.")
+        if not self.seeds:
+            raise UsageError("a curve needs at least one seed", hint="Ask for 1 seed or more.")
+        _check_share(self.held_out, "the held-out share", "0.5")
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """The numbers of shots that draw images, ascending."""
+        return tuple(n for n in self.shots if n)
+
+
+def _check_share(share: float, name: str, example: str) -> None:
+    if not 0.0 < share < 1.0:
+        raise UsageError(f"{name} must be between 0 and 1, got {share}", hint=f"Give a number such as {example}.")

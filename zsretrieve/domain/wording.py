@@ -1,0 +1,24 @@
+"""Lists and counts in messages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+def shorten(names: Sequence[str], most: int, quotes: str = "''") -> str:
+    """At most ``most`` names, each in a pair of ``quotes``: ``'a', 'b' and 4 more``."""
+    shown = ", ".join(f"{quotes[:1]}{name}{quotes[1:]}" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of another library's error, in one line of reasonable length; of the system's, the reason alone."""
+    if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """``1 image`` or ``3 images``; ``many`` is ``one`` with an s unless it is given."""
+    return f"{n} {one if n == 1 else many or f'{one}s'}"

@@ -1,0 +1,1 @@
+"""Cached vectors of queries, prompts and images."""

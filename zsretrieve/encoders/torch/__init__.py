@@ -1,0 +1,1 @@
+"""The engine for GPUs, and for every model of open_clip."""

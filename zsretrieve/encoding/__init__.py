@@ -1,0 +1,1 @@
+"""Images and texts through a model: prefetch, batches."""

@@ -1,0 +1,1 @@
+"""Labelled images against prototypes: runs, and every figure of them."""

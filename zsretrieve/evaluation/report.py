@@ -1,0 +1,219 @@
+"""Prec@1 and the other figures: zero-shot classification scored as retrieval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from zsretrieve.domain.errors import RankError
+from zsretrieve.domain.ports import OnProgress
+from zsretrieve.domain.ranking import check_k
+from zsretrieve.domain.records import check_same_space
+from zsretrieve.domain.results import (
+    CONFIDENCES,
+    ClassScore,
+    Confusion,
+    EvalReport,
+    Merged,
+    Reject,
+    Rejection,
+    Run,
+)
+from zsretrieve.domain.settings import Reading
+from zsretrieve.encoders.loading import Model
+from zsretrieve.encoding.batches import encode_source
+from zsretrieve.evaluation.class_retrieval import retrieval
+from zsretrieve.evaluation.labelled import Labelled, class_ids, labelled_gallery, labelled_source
+from zsretrieve.evaluation.run import scored
+from zsretrieve.evaluation.splits import without_drawn
+from zsretrieve.images.sources import Source
+from zsretrieve.metrics import (
+    bootstrap_mean,
+    coverage_curve,
+    hits_at,
+    mean_per_class_recall,
+    rejection,
+    threshold_for,
+    wilson,
+)
+from zsretrieve.store.indexes import Gallery, Prototypes
+
+RANKS = (1, 5)
+# A run keeps at least this many classes per image, or all there are.
+_KEPT = 5
+
+
+def encode_labelled(
+    source: Source,
+    prototypes: Prototypes,
+    model: Model,
+    reading: Reading,
+    *,
+    include_shots: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Labelled:
+    """Encode the labelled images of a source, to be scored against prototypes.
+
+    Images that the prototypes were made from are left out unless ``include_shots``.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the model and the prototypes have different embedding spaces.
+    ClassMappingError
+        If a label is not a class of the prototypes; nothing is encoded then.
+    SourceError
+        If no image has a label.
+    """
+    class_ids([file.label for file in source.files], prototypes.prompts)
+    encoded = encode_source(source, model, reading, space=prototypes.space, on_progress=on_progress)
+    labelled = labelled_source(encoded, source.root, prototypes.prompts, prototypes.space)
+    return without_drawn(labelled, prototypes, include=include_shots)
+
+
+def take_labelled(
+    gallery: Gallery, prototypes: Prototypes, *, where: str | None = None, include_shots: bool = False
+) -> Labelled:
+    """The labelled images of a gallery, or those that pass a filter, to be scored; nothing is encoded.
+
+    Images that the prototypes were made from are left out unless ``include_shots``.
+
+    Raises as ``encode_labelled`` does, and FilterError if the filter cannot be used, or nothing passes it.
+    """
+    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    labelled = labelled_gallery(gallery, prototypes.prompts, where=where)
+    return without_drawn(labelled, prototypes, include=include_shots)
+
+
+def check_ranks(n_classes: int, ranks: Sequence[int] | None, retrieval_at: Sequence[int]) -> None:
+    """Raise RankError if a k of Prec@k does not fit the number of classes, or one of retrieval is below 1."""
+    for k in ranks or ():
+        check_k(k, n_classes, "classes", "there are")
+    for k in retrieval_at:
+        check_k(k, max(k, 1), "images")
+
+
+def evaluate_labelled(
+    labelled: Labelled,
+    prototypes: Prototypes,
+    *,
+    ranks: Sequence[int] | None = None,
+    retrieval_at: Sequence[int] = (),
+    reject: Reject | None = None,
+) -> EvalReport:
+    """Score labelled vectors against prototypes.
+
+    Prec@1 is the number of images whose nearest prototype is their class, over the number scored; images without a
+    label are counted, but not scored.
+
+    Parameters
+    ----------
+    labelled : Labelled
+    prototypes : Prototypes
+    ranks : sequence of int, optional
+        The k of Prec@k besides 1; by default 5 if there are as many classes.
+    retrieval_at : sequence of int
+        The k of class-to-image retrieval, which is reported if there is one.
+    reject : Reject, optional
+
+    Raises
+    ------
+    RankError
+        If a k does not fit the number of classes, or no threshold reaches the precision that is wanted.
+    """
+    n_classes = len(prototypes.index)
+    check_ranks(n_classes, ranks, retrieval_at)
+    ks = sorted({1, *(ranks if ranks is not None else (k for k in RANKS if k <= n_classes))})
+    run, calibration = scored(labelled, prototypes, min(n_classes, max(*ks, _KEPT)))
+    n, truth, correct = len(run.truth), run.truth, run.correct
+    hits = {k: int(hits_at(run.ranked, truth, k).sum()) for k in ks}
+    per_class = scores_of_classes(run)
+    return EvalReport(
+        run=run,
+        n_scored=n,
+        n_correct=hits[1],
+        prec_at={k: hits[k] / n for k in ks},
+        prec_interval={k: wilson(hits[k], n) for k in ks},
+        mean_per_class_recall=mean_per_class_recall(correct, truth),
+        mean_interval=bootstrap_mean(np.array([score.recall for score in per_class])),
+        n_classes=n_classes,
+        per_class=per_class,
+        confusions=confusions(run),
+        skipped=labelled.skipped,
+        unlabelled=labelled.unlabelled,
+        model=run.model,
+        templates=run.templates,
+        where=labelled.where,
+        n_drawn=labelled.n_drawn,
+        n_tied=tied(run),
+        n_by_number=labelled.n_by_number,
+        shots_included=labelled.shots_included,
+        merged=merged(run),
+        calibration=calibration,
+        coverage={by: coverage_curve(run.confidence(by), correct) for by in CONFIDENCES},
+        rejection=None if reject is None else rejected(run, reject),
+        retrieval=retrieval(labelled, prototypes, retrieval_at) if retrieval_at else None,
+    )
+
+
+def scores_of_classes(run: Run) -> tuple[ClassScore, ...]:
+    """The recall of every class that occurs, by class id."""
+    n_classes = len(run.class_names)
+    counts = np.bincount(run.truth, minlength=n_classes).tolist()
+    correct = np.bincount(run.truth[run.correct], minlength=n_classes).tolist()
+    return tuple(
+        ClassScore(class_id, name, n, n_correct, wilson(n_correct, n))
+        for class_id, (name, n, n_correct) in enumerate(zip(run.class_names, counts, correct, strict=True))
+        if n
+    )
+
+
+def tied(run: Run) -> int:
+    """How many images have their best score from two classes of different names."""
+    _, name_of = np.unique(run.class_names, return_inverse=True)
+    ranked = name_of[run.ranked]
+    is_tied = (run.scores == run.scores[:, :1]) & (ranked != ranked[:, :1])
+    return int(is_tied.any(axis=1).sum())
+
+
+def confusions(run: Run) -> tuple[Confusion, ...]:
+    """Every pair of true and predicted class that differ, the most frequent first, then by class ids."""
+    n_classes, names = len(run.class_names), run.class_names
+    wrong = ~run.correct
+    pairs, counts = np.unique(run.truth[wrong] * n_classes + run.ranked[wrong, 0], return_counts=True)
+    by = np.argsort(-counts, kind="stable")
+    return tuple(
+        Confusion(names[t], names[p], n, t, p)
+        for pair, n in zip(pairs[by].tolist(), counts[by].tolist(), strict=True)
+        for t, p in [divmod(pair, n_classes)]
+    )
+
+
+def merged(run: Run) -> Merged | None:
+    """The score with classes of equal names counted as one; None if no two classes share a name."""
+    shared = tuple(name for name, n in Counter(run.class_names).items() if n > 1)
+    if not shared:
+        return None
+    first: dict[str, int] = {}
+    alike = np.array([first.setdefault(name, row) for row, name in enumerate(run.class_names)])
+    n_correct = int((alike[run.ranked[:, 0]] == alike[run.truth]).sum())
+    return Merged(n_correct / len(run.truth), wilson(n_correct, len(run.truth)), n_correct, shared)
+
+
+def rejected(run: Run, reject: Reject) -> Rejection:
+    """What is answered and right with a threshold. Raises RankError if none reaches the wanted precision."""
+    confidence, correct = run.confidence(reject.by), run.correct
+    threshold = reject.below
+    if reject.wanted is not None:
+        threshold = threshold_for(confidence, correct, reject.wanted)
+    if threshold is None:
+        best = max(coverage_curve(confidence, correct, len(confidence)), key=lambda point: point.accuracy)
+        other = next(by for by in CONFIDENCES if by != reject.by)
+        raise RankError(
+            f"no {reject.by} threshold makes {100 * (reject.wanted or 0):g} % of the answers right; the best is "
+            f"{100 * best.accuracy:.2f} % of {best.n_answered}, with a threshold of {best.threshold:.6g}",
+            hint=f"Lower --wanted-precision, or try --by {other}.",
+        )
+    return rejection(confidence, correct, threshold, by=reject.by, wanted=reject.wanted)

@@ -1,0 +1,1 @@
+"""Galleries: build, update, repair, search, find duplicates."""

@@ -1,0 +1,95 @@
+"""Whether anything in a gallery seems to match a text, judged by the best scores of texts that describe nothing in it.
+
+These best scores are maxima, so the highest of them should follow a Gumbel distribution (Gumbel 1958, Statistics of
+Extremes, chapter 5). The threshold is the score that a share of them reaches. Some of the texts may describe something
+in the gallery after all, and reach more; so the threshold is at most what a Gumbel distribution that is fitted to the
+lower half of the scores says, by least squares on probability paper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve.domain.ports import TextEncoder
+from zsretrieve.domain.vectors import Scores
+from zsretrieve.encoders.loading import Model
+from zsretrieve.store.indexes import Gallery
+
+if TYPE_CHECKING:
+    from zsretrieve.encoders.cache.vector_store import VectorFile
+
+FALSE_ALARMS = 0.05
+METHOD = "best scores of unrelated texts, Gumbel fit"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """``threshold`` is the score that the best hit of a share ``false_alarms`` of unrelated texts reaches."""
+
+    threshold: float
+    false_alarms: float = FALSE_ALARMS
+    method: str = METHOD
+
+
+def calibration(gallery: Gallery, model: Model, texts: TextEncoder, *, cached: bool = True) -> Calibration:
+    """The calibration of a gallery for a model: made once for each content of the gallery, and then remembered.
+
+    ``texts`` is what encodes texts with the model, as ``Model.texts`` gives it.
+    With ``cached`` it is kept in the user's cache folder, so that neither a model nor a search is needed again.
+    """
+    encoding = model.load(gallery.space).text_encoding if model.is_given else model.compute
+    known = gallery.memo.get(("calibration", encoding))
+    if not isinstance(known, Calibration):
+        known = Calibration(threshold(_best_scores(gallery, texts, remembers=cached and not model.is_given)))
+        gallery.memo["calibration", encoding] = known
+    return known
+
+
+def threshold(best: Scores, false_alarms: float = FALSE_ALARMS) -> float:
+    """The score that the best hit of a share ``false_alarms`` of unrelated texts reaches.
+
+    Parameters
+    ----------
+    best : float32 of shape (n,)
+        The highest score of each of some texts, up to half of which may describe something in the gallery.
+    """
+    wide = best.astype(np.float64)
+    reached = float(np.quantile(wide, 1 - false_alarms))
+    return float(np.float32(min(reached, _gumbel(wide, false_alarms))))
+
+
+def _gumbel(best: NDArray[np.float64], share: float) -> float:
+    """The quantile ``1 - share`` of a Gumbel distribution, from the line through the lower half of the scores."""
+    number = len(best)
+    lower = np.sort(best)[: number // 2]
+    # Hazen's plotting positions.
+    places = -np.log(-np.log((np.arange(number // 2) + 0.5) / number))
+    slope, location = np.polyfit(places, lower, 1)
+    return float(location - slope * np.log(-np.log1p(-share)))
+
+
+def _best_scores(gallery: Gallery, texts: TextEncoder, *, remembers: bool) -> Scores:
+    from zsretrieve.gallery.unrelated import TEXTS
+
+    vectors = texts.encode_texts(TEXTS)
+    memory = _memory() if remembers else None
+    key = hashlib.sha256(gallery.revision.encode() + vectors.tobytes()).digest()
+    known = None if memory is None else memory.recall([key], len(TEXTS)).get(key)
+    if known is None:
+        known = np.ascontiguousarray(gallery.index.search(vectors, 1)[0][:, 0])
+        if memory is not None:
+            memory.remember({key: known})
+    return known
+
+
+def _memory() -> VectorFile | None:
+    try:
+        from zsretrieve.encoders.cache.text_embeddings import BEST_SCORES
+    except ImportError:  # a Python that was built without SQLite
+        return None
+    return BEST_SCORES

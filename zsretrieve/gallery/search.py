@@ -1,0 +1,276 @@
+"""Searching a gallery with text, images or both."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve.domain.errors import SourceError, UsageError
+from zsretrieve.domain.filters import selection
+from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
+from zsretrieve.domain.queries import Query
+from zsretrieve.domain.ranking import exact_scores, order
+from zsretrieve.domain.records import Hit
+from zsretrieve.domain.vectors import Rows, Scores, Vectors
+from zsretrieve.domain.wanted import Order, Wanted
+from zsretrieve.encoders.loading import Model
+from zsretrieve.gallery.matching import Calibration, calibration
+from zsretrieve.gallery.query_vectors import Aim, QueryVectors
+from zsretrieve.images import opening
+from zsretrieve.store.indexes import Gallery
+
+_BLOCK = 256
+_HITS_AT_ONCE = 1 << 24
+# Rows whose scores are recomputed at once: at 512 dimensions these are 16 MB in float64.
+_AT_ONCE = 4096
+# How many hits below the cut an explanation shows.
+_BELOW = 3
+
+
+def search(
+    gallery: Gallery,
+    queries: Sequence[Query],
+    model: Model,
+    wanted: Wanted,
+    *,
+    cached: bool = True,
+    together: bool = False,
+) -> list[Found]:
+    """See ``api.search.search``.
+
+    There are fewer than k hits for a query if the gallery has no more.
+    """
+    among = selected(gallery, wanted.where)
+    texts = model.texts(gallery.space, cached=cached, together=together)
+    aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
+    known = calibration(gallery, model, texts, cached=cached) if any(map(_is_calibrated, aims)) else None
+    searched = _Searched(gallery, among, wanted, known)
+    ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
+    return [
+        searched.browsed(query, aim) if aim.vector is None else searched.found(query, aim, next(ranked))
+        for query, aim in zip(queries, aims, strict=True)
+    ]
+
+
+def _is_calibrated(aim: Aim) -> bool:
+    """Whether unrelated texts say anything of the scores of a query: it is one text, as they are."""
+    return len(aim.terms) == 1 and aim.terms[0].is_text and aim.terms[0].weight > 0
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """A gallery, the rows of it that pass the filter (None: all), and what is wanted."""
+
+    gallery: Gallery
+    among: Rows | None
+    wanted: Wanted
+    known: Calibration | None
+
+    @property
+    def _size(self) -> int:
+        return len(self.gallery.index) if self.among is None else len(self.among)
+
+    @property
+    def _end(self) -> int:
+        return self.wanted.offset + self.wanted.k
+
+    @functools.cached_property
+    def _is_away(self) -> Callable[[str], bool]:
+        """Whether a file is there, looked up once for all queries."""
+        return functools.cache(opening.is_away)
+
+    def ranked(self, aims: Sequence[Aim]) -> Iterator[Rows]:
+        """The best rows for each query, down to those that an answer needs."""
+        if not aims:
+            return iter(())
+        vectors = np.concatenate([aim.vector for aim in aims if aim.vector is not None])
+        # Only by looking further it shows whether all that follows is a duplicate.
+        needed = self._end + (_BELOW if self.wanted.explain else 0) + (self.wanted.dedup or self._by_date)
+        own = [aim.without for aim in aims]
+        return _best(self.gallery, vectors, min(needed, self._size), self.among, own, self.wanted.alike)
+
+    def found(self, query: Query, aim: Aim, rows: Rows) -> Found:
+        """The page of one query, from the beginning of its ranking."""
+        wanted, scores = self.wanted, self._exact(aim, rows)
+        matching = self._matching(aim, scores)
+        total, cut = self._size - self._own(aim), len(rows)
+        if self._by_date:
+            least = wanted.min_score
+            if least is None and matching is not None and not matching.nothing:
+                least = matching.threshold
+            if least is None:
+                rows, scores = rows[: wanted.k], scores[: wanted.k]
+                total = len(rows)
+            else:
+                rows, scores, total = self._reaching(aim, least)
+            newest = np.lexsort((rows, -self.gallery.mtimes_ns[rows]))
+            rows, scores, cut = rows[newest], scores[newest], len(rows)
+        elif wanted.min_score is not None:
+            total, cut = self._count(aim, scores, wanted.min_score), int(np.count_nonzero(scores >= wanted.min_score))
+        end = min(cut, self._end)
+        more = cut > self._end if wanted.dedup or self._by_date else total > self._end
+        hits = self._hits(scores[wanted.offset : end].tolist(), rows[wanted.offset : end], wanted.offset + 1)
+        explanation = None
+        if wanted.explain:
+            below = slice(end, end if self._by_date else end + _BELOW)
+            rest = self._hits(scores[below].tolist(), rows[below], wanted.offset + len(hits) + 1)
+            explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
+        return Found(
+            hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching, explanation
+        )
+
+    def browsed(self, query: Query, aim: Aim) -> Found:
+        """A page of all images, where there is nothing to rank by."""
+        wanted = self.wanted
+        if wanted.min_score is not None:
+            raise UsageError("without a query there are no scores", hint="Give a query, or leave --min-score out.")
+        rows = np.arange(len(self.gallery.index)) if self.among is None else self.among
+        rows = np.setdiff1d(rows, aim.without)
+        total = len(rows)
+        if self._by_date:
+            rows = rows[np.lexsort((rows, -self.gallery.mtimes_ns[rows]))]
+        if wanted.alike is not None:
+            rows = rows[_distinct(self.gallery, rows, self._end + 1, wanted.alike)]
+        page = rows[wanted.offset : self._end]
+        hits = self._hits([None] * len(page), page, wanted.offset + 1)
+        more = len(rows) > self._end
+        return Found(hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision)
+
+    @property
+    def _by_date(self) -> bool:
+        return self.wanted.order is Order.DATE
+
+    def _matching(self, aim: Aim, scores: Scores) -> Matching | None:
+        """What the best scores of a ranking say, of which there are enough for an answer."""
+        if self.known is None or not _is_calibrated(aim) or not len(scores):
+            return None
+        threshold, best = self.known.threshold, float(scores[0])
+        number = None
+        if self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
+            number = self._count(aim, scores, threshold)
+        return Matching(threshold, best, number, self.known.false_alarms, self.known.method)
+
+    def _count(self, aim: Aim, scores: Scores, least: float) -> int:
+        """How many images reach a score, near-duplicates included; ``scores`` are the best of the ranking."""
+        is_all = not len(scores) or scores[-1] < least or len(scores) == self._size - self._own(aim)
+        if scores.size and scores[0] < least:
+            return 0
+        if is_all and not self.wanted.dedup:
+            return int(np.count_nonzero(scores >= least))
+        return len(self._at_least(aim, least))
+
+    def _exact(self, aim: Aim, rows: Rows) -> Scores:
+        """The scores of some rows, which do not depend on how many queries are searched at once."""
+        assert aim.vector is not None
+        scores = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            scores[part] = exact_scores(aim.vector, self.gallery.index.stored(rows[part])[None])[0]
+        return scores
+
+    def _own(self, aim: Aim) -> int:
+        """How many of the rows to leave out would be searched."""
+        if self.among is None or not len(aim.without):
+            return len(aim.without)
+        return len(np.intersect1d(aim.without, self.among))
+
+    def _reaching(self, aim: Aim, least: float) -> tuple[Rows, Scores, int]:
+        """Everything of at least a score, best first, with the scores; and how much that is with duplicates."""
+        found = self._at_least(aim, least)
+        scores, rows = order(self._exact(aim, found), found)
+        if self.wanted.alike is None or not len(rows):
+            return rows, scores, len(rows)
+        kept = _distinct(self.gallery, rows, len(rows), self.wanted.alike)
+        return rows[kept], scores[kept], len(rows)
+
+    def _at_least(self, aim: Aim, least: float) -> Rows:
+        """The rows of at least a score that are not to be left out, ascending."""
+        assert aim.vector is not None
+        rows = self.gallery.index.range_search(aim.vector, least, self.among)[2]
+        return rows[~np.isin(rows, aim.without)] if len(aim.without) else rows
+
+    def _hits(self, scores: Sequence[float | None], rows: Rows, first: int) -> tuple[Hit, ...]:
+        is_away, gallery = self._is_away, self.gallery
+        return tuple(
+            Hit(rank, (item := gallery.items[row]).id, (path := gallery.path_of(item)), score, is_away(path))
+            for rank, (score, row) in enumerate(zip(scores, rows.tolist(), strict=True), start=first)
+        )
+
+    def _term_scores(self, aim: Aim, rows: Rows) -> tuple[tuple[TermScore, ...], ...]:
+        stored = self.gallery.index.stored(rows)
+        scores = exact_scores(aim.vectors, np.broadcast_to(stored, (len(aim.terms), *stored.shape)))
+        return tuple(
+            tuple(
+                TermScore(term.label, term.weight, score, share * score)
+                for term, share, score in zip(aim.terms, aim.shares, column, strict=True)
+            )
+            for column in scores.T.tolist()
+        )
+
+
+def _best(
+    gallery: Gallery, vectors: Vectors, k: int, among: Rows | None, own: Sequence[Rows], near: float | None
+) -> Iterator[Rows]:
+    """For each vector the k best rows that are not the query's own and, with ``near``, not duplicates of a better one.
+
+    All vectors are searched in one product, or a few if that would be too many hits to hold; and again alone where too
+    many of their rows are left out.
+    """
+    size = len(gallery.index) if among is None else len(among)
+    first = min(size, (k if near is None else 2 * k) + max(map(len, own)))
+    at_once = max(1, _HITS_AT_ONCE // first)
+    together = (
+        found
+        for start in range(0, len(vectors), at_once)
+        for found in gallery.index.search(vectors[start : start + at_once], first, among)[1]
+    )
+    for number, (without, rows) in enumerate(zip(own, together, strict=True)):
+        reach = first
+        while True:
+            if len(without):
+                rows = rows[~np.isin(rows, without)]
+            kept = rows if near is None else rows[_distinct(gallery, rows, k, near)]
+            if len(kept) >= k or reach == size:
+                yield kept[:k]
+                break
+            reach = min(size, reach * 4)
+            rows = gallery.index.search(vectors[number : number + 1], reach, among)[1][0]
+
+
+def _distinct(gallery: Gallery, rows: Rows, k: int, near: float) -> NDArray[np.int64]:
+    """The places of the first k of ``rows`` that are not duplicates of an earlier one that is kept."""
+    kept: list[int] = []
+    digests: set[str] = set()
+    vectors = np.empty((min(k, len(rows)), gallery.index.dim), dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        block = gallery.index.stored(rows[start : start + _BLOCK])
+        repeats = np.any(_products(block, vectors[: len(kept)]) >= np.float32(near), axis=1)
+        alike = _products(block, block) >= np.float32(near)
+        for place in range(len(block)):
+            digest = gallery.items[rows[start + place]].digest
+            if repeats[place] or digest in digests:
+                continue
+            vectors[len(kept)] = block[place]
+            kept.append(start + place)
+            if len(kept) == k:
+                return np.array(kept)
+            repeats |= alike[place]
+            if digest:
+                digests.add(digest)
+    return np.array(kept, dtype=np.int64)
+
+
+def _products(one: Vectors, other: Vectors) -> Scores:
+    return np.asarray(one.astype(np.float64) @ other.astype(np.float64).T, dtype=np.float32)
+
+
+def selected(gallery: Gallery, where: str | None) -> Rows | None:
+    """The rows that match a filter, ascending; None without a filter. Raises SourceError if the gallery is empty."""
+    if not gallery.items:
+        name = "the gallery" if gallery.folder is None else f"the gallery '{gallery.folder}'"
+        raise SourceError(f"{name} is empty", hint="Add images to it with: zsretrieve index add")
+    return selection(gallery.items, where)

@@ -1,0 +1,1 @@
+"""Finding images and opening them, or reporting why not."""

@@ -1,0 +1,1 @@
+"""Which templates serve labelled images: compared, ranked, selected."""

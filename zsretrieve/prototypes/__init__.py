@@ -1,0 +1,1 @@
+"""Class prototypes from text, from images, and as a linear probe."""

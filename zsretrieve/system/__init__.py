@@ -1,0 +1,1 @@
+"""The machine: atomic writes, cache folder, hardware, install hints."""

@@ -1,0 +1,1 @@
+"""The page, the API and clip-retrieval's protocol over HTTP."""

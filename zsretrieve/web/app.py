@@ -1,0 +1,116 @@
+"""The application: the API, clip-retrieval's protocol and the page."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from zsretrieve.domain.errors import ZsRetrieveError
+from zsretrieve.system.version import tool_version
+from zsretrieve.web import clip_retrieval
+from zsretrieve.web.answers import error_reply
+from zsretrieve.web.errors import HttpError, as_http
+from zsretrieve.web.routes import analysis, changes, galleries, maps, search, server
+from zsretrieve.web.security import Bounds, Guard
+from zsretrieve.web.service import Service
+
+STATIC = Path(__file__).with_name("static")
+
+
+def create_app(service: Service) -> ASGIApp:
+    """The whole server behind its guards, for uvicorn or another ASGI server."""
+    app = FastAPI(
+        title="zsretrieve",
+        version=tool_version(),
+        description="Image search and zero-shot classification as vector retrieval.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        lifespan=_lifespan,
+    )
+    app.state.service = service
+    for router in (
+        galleries.router,
+        search.router,
+        analysis.router,
+        maps.router,
+        changes.router,
+        server.router,
+        clip_retrieval.router,
+    ):
+        app.include_router(router)
+    app.mount("/", _Static(directory=STATIC, html=True))
+    for kind in (ZsRetrieveError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _refused)
+    return Guard(Bounds(_Counted(app, service), service.settings), service.settings)
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    async with service.running():
+        yield
+
+
+class _Static(StaticFiles):
+    """The page's files, looked at again on every visit, which costs a 304."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+class _Counted:
+    """Counts requests and their seconds."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._metrics = service.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", None) or "other"
+                self._metrics.request(scope["method"], route, message["status"], time.perf_counter() - started)
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if isinstance(error, RequestValidationError):
+        return error_reply(_unlike(error))
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})
+        if error.status_code == 404:
+            return error_reply(HttpError(404, "there is nothing at this address", headers=headers))
+        return error_reply(HttpError(error.status_code, str(error.detail).lower(), headers=headers))
+    return error_reply(as_http(error))
+
+
+def _unlike(error: RequestValidationError) -> HttpError:
+    """The first part of a request that is not as the OpenAPI document says, without repeating its value."""
+    first: dict[str, Any] = dict(error.errors()[0])
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    where = f"{place[:100]}: " if place else ""
+    return HttpError(
+        422,
+        f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}",
+        hint="See /api/v1/reference for the form of requests.",
+    )

@@ -1,0 +1,92 @@
+"""What a client reads when a request is not answered: never a path, a trace or a detail of the server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from zsretrieve.domain.errors import (
+    ClassMappingError,
+    FilterError,
+    ImageError,
+    IndexBusyError,
+    OutputExistsError,
+    PromptError,
+    QueryError,
+    RankError,
+    ServerError,
+    ShapeError,
+    SpaceMismatchError,
+    UsageError,
+    WeightsUnavailableError,
+    ZsRetrieveError,
+)
+
+_log = logging.getLogger("zsretrieve")
+
+# Their messages hold what the client sent, and nothing that the server knows.
+_CLIENT = (
+    ClassMappingError, FilterError, PromptError, QueryError, RankError, ShapeError, SpaceMismatchError, UsageError,
+)  # fmt: skip
+
+
+class HttpError(ZsRetrieveError):
+    """A request that is refused with a status; ``kind`` is the error of the library that it stands for."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        hint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        kind: type[ZsRetrieveError] | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.kind = kind or (ServerError if status >= 500 else UsageError)
+
+
+def missing(what: str, hint: str) -> HttpError:
+    """404."""
+    return HttpError(404, what, hint=hint)
+
+
+def overloaded() -> HttpError:
+    """503: more is waiting than the server is willing to keep."""
+    return HttpError(503, "the server is busy", hint="Try again in a second.", headers={"Retry-After": "1"})
+
+
+def as_http(error: Exception) -> HttpError:
+    """The status and the words for an error of the library, or of anything else."""
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, _CLIENT):
+        return HttpError(400, error.message, hint=error.hint, kind=type(error))
+    if isinstance(error, ImageError):
+        return HttpError(
+            415, f"not an image that can be read: {error.message}", hint="Send a JPEG or PNG file.", kind=ImageError
+        )
+    if isinstance(error, OutputExistsError):
+        return HttpError(
+            409, "there is already something of that name", hint="Choose another name.", kind=OutputExistsError
+        )
+    if isinstance(error, IndexBusyError):
+        again = {"Retry-After": "1"}
+        return HttpError(
+            503, "the gallery is being changed", hint="Try again when that is done.", headers=again, kind=IndexBusyError
+        )
+    if isinstance(error, WeightsUnavailableError):
+        _log.error(f"{error.message} ({error.hint})")
+        return HttpError(
+            503, "the model of this gallery is not available to the server", hint="Its operator finds why in its log."
+        )
+    _log.error(f"{type(error).__name__}: {error}", exc_info=None if isinstance(error, ZsRetrieveError) else error)
+    return HttpError(500, "the server cannot answer this", hint="Its operator finds why in its log.")
+
+
+def body_of(error: HttpError) -> dict[str, Any]:
+    """The JSON of an error."""
+    return {"error": {"kind": error.kind.__name__, "message": error.message, "hint": error.hint}}

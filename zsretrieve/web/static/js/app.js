@@ -1,0 +1,142 @@
+/** The page's state, its history, and what all views share. */
+
+import { ask, galleryPath } from "./api.js";
+import { Selection } from "./selection.js";
+import * as address from "./state.js";
+
+/** @typedef {import("./types.js").State} State */
+/** @typedef {import("./types.js").Gallery} Gallery */
+
+/**
+ * Where one was in an entry of the history.
+ *
+ * @typedef {Object} Place
+ * @property {number} [scroll]  pixels from the top
+ * @property {number} [loaded]  images that were shown
+ * @property {number} [depth]  entries since the viewer was opened from the grid
+ */
+
+export class App extends EventTarget {
+  constructor() {
+    super();
+    this.state = address.read(location.search);
+    this.selection = new Selection(this.state.sel);
+    /** @type {import("./types.js").Catalogue} */
+    this.catalogue = { galleries: [], prototypes: [], read_only: true, version: "" };
+    /** @type {Map<string, Promise<Gallery>>} */
+    this.described = new Map();
+    /** How many images the view shows, for the place in the history. */
+    this.loaded = () => 0;
+  }
+
+  async start() {
+    history.scrollRestoration = "manual";
+    this.catalogue = await ask("galleries");
+    addEventListener("popstate", (event) => this.#change(address.read(location.search), event.state ?? {}));
+    addEventListener("pagehide", () => this.keepPlace());
+    let timer = 0;
+    addEventListener(
+      "scroll",
+      () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => this.keepPlace(), 200);
+      },
+      { passive: true },
+    );
+    this.selection.addEventListener("change", () => this.go({ sel: this.selection.ids }, { replace: true }));
+  }
+
+  /** Ask again which galleries and prototypes there are and what they hold, after a change. */
+  async refresh() {
+    this.described.clear();
+    this.catalogue = await ask("galleries");
+    this.dispatchEvent(new Event("catalogue"));
+  }
+
+  /** The gallery that is shown: the one of the address, else the first. */
+  get gallery() {
+    const { galleries } = this.catalogue;
+    return this.state.g ? galleries.find(({ name }) => name === this.state.g) : galleries[0];
+  }
+
+  /** The prototypes whose classes the viewer shows: those of the address, else the first that fit the gallery. */
+  get prototypes() {
+    const fitting = this.catalogue.prototypes.filter(({ galleries }) => galleries.includes(this.gallery?.name ?? ""));
+    return fitting.find(({ name }) => name === this.state.p) ?? fitting[0];
+  }
+
+  /**
+   * Labels, folders and dates of the gallery that is shown.
+   *
+   * @returns {Promise<Gallery>}
+   */
+  details() {
+    const name = this.gallery?.name ?? "";
+    const known = this.described.get(name);
+    if (known) return known;
+    const asked = ask(galleryPath(name));
+    this.described.set(name, asked);
+    asked.catch(() => this.described.delete(name));
+    return asked;
+  }
+
+  /**
+   * Change the state and the address.
+   *
+   * @param {Partial<State>} patch
+   * @param {{replace?: boolean, depth?: number}} [options]  replace the entry of the history, for small things
+   */
+  go(patch, { replace = false, depth = 0 } = {}) {
+    const next = { ...this.state, ...patch };
+    const url = address.write(next);
+    if (replace) history.replaceState(this.#place(), "", url);
+    else if (url !== address.write(this.state)) {
+      this.keepPlace();
+      history.pushState({ depth }, "", url);
+    }
+    this.#change(next, null);
+  }
+
+  /** Show an image large. @param {number} id */
+  openImage(id) {
+    const { depth = 0 } = history.state ?? {};
+    // Of an image that a link opened, there is no entry to return to.
+    this.go({ id }, { depth: this.state.id === null ? 1 : depth && depth + 1 });
+  }
+
+  /** Close the large image: back to the entry before it, so that "back" does not open it again. */
+  leaveImage() {
+    const { depth = 0 } = history.state ?? {};
+    if (depth > 0) history.go(-depth);
+    else this.go({ id: null }, { replace: true });
+  }
+
+  /**
+   * The address of a changed state, for links.
+   *
+   * @param {Partial<State>} patch
+   */
+  link(patch) {
+    return address.write({ ...this.state, sel: [], ...patch });
+  }
+
+  keepPlace() {
+    history.replaceState(this.#place(), "");
+  }
+
+  /** @returns {Place} */
+  #place() {
+    return { ...history.state, scroll: Math.round(scrollY), loaded: this.loaded() };
+  }
+
+  /**
+   * @param {State} state
+   * @param {Place|null} place  where to return to
+   */
+  #change(state, place) {
+    const before = this.state;
+    this.state = state;
+    this.selection.set(state.sel);
+    this.dispatchEvent(new CustomEvent("state", { detail: { before, place } }));
+  }
+}

@@ -1,0 +1,58 @@
+/** Numbers and dates as people read them. */
+
+const WHOLE = new Intl.NumberFormat("en-GB");
+const DATE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+
+/** @param {number} n */
+export const count = (n) => WHOLE.format(n);
+
+/**
+ * @param {number} n
+ * @param {string} singular
+ * @param {string} [plural]
+ */
+export const counted = (n, singular, plural = `${singular}s`) => `${count(n)} ${n === 1 ? singular : plural}`;
+
+/** @param {number|null|undefined} score */
+export const score = (score) => (score === null || score === undefined ? "" : score.toFixed(3).replace("-", "−"));
+
+/** @param {number} bytes */
+export function size(bytes) {
+  if (bytes < 1000) return counted(bytes, "byte");
+  const units = ["kB", "MB", "GB"];
+  let value = bytes / 1000;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 0.001) return "under 1 ms";
+  return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
+}
+
+/** @param {string} iso */
+export function date(iso) {
+  const when = new Date(/Z|[+-]\d\d:?\d\d$/.test(iso) ? iso : `${iso}Z`);
+  return Number.isNaN(when.getTime()) ? iso : `${DATE.format(when)} UTC`;
+}
+
+/** @param {number} share of 1 */
+export function percent(share) {
+  const value = share * 100;
+  if (value > 0 && value < 0.1) return "<0.1 %";
+  return `${value > 0 && value < 1 ? value.toFixed(1) : Math.round(value)} %`;
+}
+
+/** @param {number} share  of 1, with a decimal */
+export const precise = (share) => `${(share * 100).toFixed(1).replace("-", "−")} %`;
+
+/** A difference of two shares in percentage points, with its sign. @param {number} difference */
+export const points = (difference) => `${difference > 0 ? "+" : ""}${(difference * 100).toFixed(1).replace("-", "−")}`;
+
+/** @param {number} weight */
+export const weight = (weight) => String(Math.round(Math.abs(weight) * 100) / 100);
