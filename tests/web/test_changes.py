@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 import zsretrieve as zs
 from zsretrieve.store.folder import repairing
+from zsretrieve.web.fetching import Fetcher
 from zsretrieve.web.galleries import Shelf
 from zsretrieve.web.settings import Limits, Settings
 
@@ -159,6 +160,18 @@ def test_galleries_that_are_made_at_once_are_all_served(place: Path) -> None:
 def test_an_image_that_was_sent_is_not_saved(client: TestClient) -> None:
     body = {"name": "x", "search": {"terms": [{"upload": "0" * 32}]}}
     assert client.post(f"{GALLERY}/searches", json=body).status_code == 400
+
+
+def test_an_image_at_a_url_is_not_saved_nor_fetched(
+    place: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fetcher, "fetch", lambda *_: pytest.fail("it is fetched"))
+    settings = Settings(write=True, fetch=True)
+    with client_of(service_for(hashing_encoder, [place / "index"], settings=settings)) as client:
+        body = {"name": "x", "search": {"query": "red + http://images.example/a.png"}}
+        answer = client.post(f"{GALLERY}/searches", json=body)
+        assert (answer.status_code, answer.json()["error"]["hint"]) == (400, "Use one of the gallery.")
+        assert client.get(f"{GALLERY}/searches").json() == {"searches": []}
 
 
 def test_nothing_is_written_without_leave(place: Path, hashing_encoder: HashingEncoder) -> None:

@@ -89,7 +89,7 @@ class Service:
         exif = revision.gallery.manifest.encoding.exif
         is_slow = any(term.upload or term.image for term in body.terms) or "://" in (body.query or "")
         ask = self.drawing.run if is_slow else _at_once
-        question = await ask(question_of, body, self.uploads, self.fetcher, exif=exif)
+        question = await ask(question_of, body, self.uploads, self.fetcher.fetch, exif=exif)
         try:
             rows = await self.selected(revision, wanted.where)
         except NothingPassesError:
