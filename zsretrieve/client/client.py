@@ -13,7 +13,6 @@ from zsretrieve.client.connection import Connection
 from zsretrieve.client.records import Classes, Described, GalleryRecord, PrototypesRecord
 from zsretrieve.client.terms import body_of
 from zsretrieve.domain.errors import ServerError
-from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.records import Changes, DuplicateGroup, Item
 from zsretrieve.domain.results import EvalReport
@@ -85,7 +84,7 @@ class Client:
     def prototypes(self) -> tuple[PrototypesRecord, ...]:
         """The prototypes that are served; other verbs take their names."""
         found = self._server.get("galleries")
-        return _made(lambda content: tuple(rebuilt(PrototypesRecord, one) for one in content["prototypes"]), found)
+        return _made(lambda content: tuple(records.read(PrototypesRecord, one) for one in content["prototypes"]), found)
 
     def gallery(self, name: str) -> GalleryRecord:
         """One gallery, with its labels, folders and dates. Raises UsageError if there is none of this name."""
