@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import secrets
+from collections import Counter
 from collections.abc import MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -38,6 +40,7 @@ _HEADERS = {
 _DATA = ("/api/", "/knn-service", "/metadata", "/indices-list", "/config.json", "/metrics")
 _REFERENCE = "/api/v1/reference"
 _OPEN = frozenset({"/api/v1/health"})
+_STREAM = re.compile(r"/api/v1/jobs/[^/]*/events")
 _WITH_IMAGES = ("/search", "/classify", "/knn-service")
 
 
@@ -165,17 +168,19 @@ class Bounds:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._limits = settings.limits
-        self._active = 0
+        self._active: Counter[bool] = Counter()
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._active >= self._limits.active:
+        # A stream stays open for as long as its job takes, and must not take the place of requests.
+        is_stream = _STREAM.fullmatch(scope["path"]) is not None
+        if self._active[is_stream] >= (self._limits.streams if is_stream else self._limits.active):
             await refuse(send, overloaded())
             return
-        self._active += 1
+        self._active[is_stream] += 1
         body = b""
         try:
             if scope["method"] not in _SAFE:
@@ -188,7 +193,7 @@ class Bounds:
             raise ConnectionAbortedError("the client does not read") from None
         finally:
             self._held -= len(body)
-            self._active -= 1
+            self._active[is_stream] -= 1
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         limits, path = self._limits, scope["path"]
