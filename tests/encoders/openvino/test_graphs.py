@@ -24,8 +24,8 @@ import zsretrieve as zs
 from zsretrieve.domain.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.domain.vectors import unit_rows
 from zsretrieve.encoders.catalog.model_name import parse_model_name
+from zsretrieve.encoders.catalog.plan import OutsideError
 from zsretrieve.encoders.openvino.graphs.build import build_once
-from zsretrieve.encoders.openvino.graphs.plan import OutsideError
 from zsretrieve.encoders.openvino.graphs.weights import MisfitError, Weights
 from zsretrieve.encoders.torch import loading
 

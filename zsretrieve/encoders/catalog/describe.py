@@ -13,10 +13,10 @@ from zsretrieve.encoders.catalog.fingerprint import config_bytes
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.layouts import is_transformers
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm, parse_model_name
+from zsretrieve.encoders.catalog.plan import OutsideError, plan_of
 from zsretrieve.encoders.catalog.registry import check_tag, common_to_tags, model_info
 from zsretrieve.encoders.catalog.tables import SCALING, architecture, preprocessing, tag_record
 from zsretrieve.encoders.openvino.graphs import transformers
-from zsretrieve.encoders.openvino.graphs.plan import OutsideError, plan_of
 from zsretrieve.encoders.text.sources import words_of
 from zsretrieve.encoders.text.tokenizer import InexactTokenizerError
 

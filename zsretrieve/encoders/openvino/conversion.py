@@ -77,8 +77,8 @@ def find_or_convert(name: ModelName, on_stage: OnStage | None = None) -> Convert
 def _built_or_converted(name: ModelName) -> ConvertedModel:
     """The model, built from its weights alone if it is of a family for which that is known, else through torch."""
     from zsretrieve.encoders.catalog.availability import not_built
+    from zsretrieve.encoders.catalog.plan import OutsideError
     from zsretrieve.encoders.openvino.graphs.build import build_once
-    from zsretrieve.encoders.openvino.graphs.plan import OutsideError
 
     try:
         return build_once(name)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from zsretrieve.encoders.openvino.graphs import plan as open_clip
-from zsretrieve.encoders.openvino.graphs.plan import Blocks, ImagePlan, OutsideError, Plan, TextPlan
+from zsretrieve.encoders.catalog import plan as open_clip
+from zsretrieve.encoders.catalog.plan import Blocks, ImagePlan, OutsideError, Plan, TextPlan
 from zsretrieve.encoders.openvino.graphs.weights import Stored
 from zsretrieve.encoders.text import sources
 from zsretrieve.encoders.text.sources import Words
