@@ -173,7 +173,7 @@ REFUSED = [
     (["index", "prototypes", "OUT", "--labels", "a,b", "--model", "RESNET"], "converting 'RESNET'"),
     (["classify", "PHOTOS", "--labels", "a,b", "--model", "RESNET"], "converting 'RESNET'"),
     (["evaluate", "PHOTOS", "--classes", "scenes", "--model", "RESNET"], "converting 'RESNET'"),
-    (["models", "export", "RESNET"], "converting 'RESNET'"),
+    (["models", "export", "RESNET"], "converting 'RESNET' (its image tower is a ResNet)"),
     (["index", "gallery", "PHOTOS", "OUT", "--model", "demo", "--engine", "torch"], "--engine torch"),
     (["index", "gallery", "PHOTOS", "OUT", "--model", "demo", "--compile"], "--compile"),
     (["index", "gallery", "PHOTOS", "OUT", "--model", "demo", "--device", "cuda"], "--device cuda"),

@@ -38,8 +38,9 @@ def check_installed(name: ModelName, *, again: bool = False) -> None:
     check_available(name)  # for a model that does not exist, nobody should install anything
     from zsretrieve.encoders.catalog.describe import describe
 
-    if describe(name.written)["needs_torch"]:
-        extras.require_models(f"converting '{name.written}'")
+    reason = describe(name.written)["torch_reason"]
+    if reason is not None:
+        extras.require_models(f"converting '{name.written}' ({reason})")
 
 
 def find_or_convert(name: ModelName, on_stage: OnStage | None = None) -> ConvertedModel:
