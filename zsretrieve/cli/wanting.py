@@ -26,10 +26,13 @@ _Dedup = Annotated[
 _Near = Annotated[
     float | None,
     _rare(
-        "--near", min=0, max=1, metavar="SCORE",
+        "--near",
+        min=0,
+        max=1,
+        metavar="SCORE",
         help=f"With --dedup: the score from which two images count as near-duplicates (default: {DEDUP_SCORE}).",
     ),
-]  # fmt: skip
+]
 _Literal = Annotated[bool, typer.Option("--literal", help="Treat queries as plain text (no +, -, weights or id:N).")]
 _Exif = Annotated[
     bool | None,

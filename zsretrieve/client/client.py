@@ -178,9 +178,13 @@ class Client:
             As the server refuses it.
         """
         body = {
-            "labels": None if labels is None else list(labels), "prototypes": prototypes, "templates": templates,
-            "where": where, "ids": None if ids is None else list(ids), "k": k,
-        }  # fmt: skip
+            "labels": None if labels is None else list(labels),
+            "prototypes": prototypes,
+            "templates": templates,
+            "where": where,
+            "ids": None if ids is None else list(ids),
+            "k": k,
+        }
         return _made(records.classes_of, self._server.post(f"{_place(gallery)}/classify", body))
 
     def evaluate(self, gallery: str, prototypes: str) -> EvalReport:
