@@ -65,11 +65,8 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         source = Source(old.root or "", files)
         wanted = replace(
             _manifest(source, how.model.load(), how.reading),
-            origins=old.origins,
-            exclude=old.exclude,
-            include=old.include,
-            next_id=old.next_id,
-        )
+            origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id,
+        )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
         manifest = replace(_resumed(staged, wanted, out, force=force), skipped=old.skipped)

@@ -163,11 +163,8 @@ class Answers:
             records.append(record)
         return {
             **_empty(revision, question, wanted),
-            "hits": records,
-            "total": hits.total,
-            "next": hits.next,
-            "matching": _matching(hits.matching),
-        }
+            "hits": records, "total": hits.total, "next": hits.next, "matching": _matching(hits.matching),
+        }  # fmt: skip
 
 
 def nothing_passes(revision: Revision, question: Question, wanted: Wanted) -> dict[str, Any]:
