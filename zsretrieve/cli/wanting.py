@@ -21,7 +21,7 @@ _K = Annotated[
     int | None, typer.Option("-k", metavar="N", help="Images per query (default: 10); fewer if there are fewer.")
 ]
 _Dedup = Annotated[
-    bool, typer.Option("--dedup", help="Leave out near-duplicates of a better hit; still return k images.")
+    bool, typer.Option("--dedup", help="Leave out near-duplicates of an earlier hit; still return k images.")
 ]
 _Near = Annotated[
     float | None,
