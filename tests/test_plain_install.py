@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kits.without import EXTRAS, without
 
 import zsretrieve as zs
 
-HIDING = Path(__file__).parent / "kits" / "plain_install"
 Done = subprocess.CompletedProcess[str]
-GONE = ("torch", "open_clip", "timm", "transformers", "faiss")
 
 # Runs each of the commands on stdin, a JSON list of words, in a process of its own: a copy of one that has imported
 # what all of them need, and loaded no engine.
@@ -36,12 +34,10 @@ for words in json.load(sys.stdin):
 
 
 def python(*words: str, cwd: Path | None = None, given: str = "", **variables: str) -> Done:
-    """A fresh interpreter without the packages of ``GONE``."""
-    paths = os.pathsep.join([str(HIDING), *(path or os.getcwd() for path in sys.path)])
-    return subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False, cwd=cwd, input=given,
-        env={**os.environ, "PYTHONPATH": paths, **variables},
-    )  # fmt: skip
+    """A fresh interpreter without the packages of extras."""
+    env = without(*EXTRAS, **variables)
+    command = [sys.executable, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, input=given, env=env)
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ def built(plain: Install, photos: Path) -> Path:
 def test_the_packages_are_hidden_from_imports_and_metadata() -> None:
     code = f"""
 import importlib.util, importlib.metadata
-found = [name for name in {GONE!r} if importlib.util.find_spec(name)]
+found = [name for name in {EXTRAS!r} if importlib.util.find_spec(name)]
 for name in ("torch", "open_clip_torch", "faiss-gpu", "faiss-cpu"):
     try:
         found.append(importlib.metadata.version(name))
@@ -177,7 +173,7 @@ REFUSED = [
     (["index", "prototypes", "OUT", "--labels", "a,b", "--model", "RESNET"], "converting 'RESNET'"),
     (["classify", "PHOTOS", "--labels", "a,b", "--model", "RESNET"], "converting 'RESNET'"),
     (["evaluate", "PHOTOS", "--classes", "scenes", "--model", "RESNET"], "converting 'RESNET'"),
-    (["models", "export", "RESNET"], "converting 'RESNET'"),
+    (["models", "export", "RESNET"], "converting 'RESNET' (its image tower is a ResNet)"),
     (["index", "gallery", "PHOTOS", "OUT", "--model", "demo", "--engine", "torch"], "--engine torch"),
     (["index", "gallery", "PHOTOS", "OUT", "--model", "demo", "--compile"], "--compile"),
     (["index", "gallery", "PHOTOS", "OUT", "--model", "demo", "--device", "cuda"], "--device cuda"),

@@ -14,8 +14,7 @@ from PIL import Image
 import zsretrieve as zs
 from zsretrieve.demo import scenes
 from zsretrieve.domain.ports import Encoder
-from zsretrieve.encoders.cache.text_embeddings import BEST_SCORES
-from zsretrieve.gallery.matching import FALSE_ALARMS, threshold
+from zsretrieve.gallery.matching import FALSE_ALARMS, best_scores, threshold
 from zsretrieve.gallery.unrelated import TEXTS
 from zsretrieve.store.indexes import Gallery
 
@@ -119,14 +118,16 @@ def test_it_is_made_once_for_each_content_of_a_gallery(
         monkeypatch.setattr(gallery.index, "search", lambda *given: searched.append(len(given[0])) or search(*given))
         return zs.search(gallery, "red", cached=cached).matching
 
+    kept = best_scores()
+    assert kept is not None
     assert matching(cached=False) == matching()
     assert searched == [len(TEXTS), 1] * 2
-    assert BEST_SCORES.size()[0] == 1
+    assert kept.size()[0] == 1
     searched.clear()
     before = matching()
     assert searched == [1]
     zs.remove(tmp_path / "gallery", where="label = 'blue star'")
     assert matching() != before
-    assert BEST_SCORES.size()[0] == 2
+    assert kept.size()[0] == 2
     zs.clear_cache()
-    assert BEST_SCORES.size() == (0, 0)
+    assert kept.size() == (0, 0)

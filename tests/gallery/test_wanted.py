@@ -16,6 +16,7 @@ from PIL import Image
 
 import zsretrieve as zs
 from zsretrieve.domain.errors import QueryError, RankError, SpaceMismatchError, UsageError
+from zsretrieve.gallery import search as gallery_search
 from zsretrieve.store.indexes import Gallery
 
 Parts = Sequence[tuple[Any, float]]
@@ -192,6 +193,26 @@ def test_the_newest_of_those_that_matter_come_first(gallery: Gallery, hashing_en
     every = zs.search(gallery, None, NEVER, zs.Wanted(k=60, order="date"))
     assert [hit.id for hit in every] == newest(range(60))
     assert {hit.score for hit in every} == {None}
+
+
+@pytest.mark.parametrize("query", ["red", None])
+def test_of_near_duplicates_the_newest_stays_and_no_more_are_compared_than_shown(
+    gallery: Gallery, hashing_encoder: HashingEncoder, query: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    distinct = gallery_search._distinct
+    monkeypatch.setattr(gallery_search, "_distinct", lambda *given: compared.append(given[2]) or distinct(*given))
+    least = None if query is None else -1.0
+    wanted = zs.Wanted(k=4, offset=3, order="date", dedup=True, near=1.0, min_score=least)
+    hits = zs.search(gallery, query, hashing_encoder, wanted)
+    newest, seen = [], set()
+    for item in sorted(gallery.items, key=lambda item: (-item.mtime_ns, item.id)):
+        if item.digest not in seen:
+            newest.append(item.id)
+            seen.add(item.digest)
+    assert [hit.id for hit in hits] == newest[3:7]
+    assert (hits.total, hits.next) == (60, 7)
+    assert max(compared) <= 8
 
 
 @pytest.mark.parametrize(

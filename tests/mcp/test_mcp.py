@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kits.assistant import ENVIRONMENT, asked, words
 from kits.small import CLASSES, Small
+from kits.without import without
 from mcp.types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
@@ -103,7 +104,8 @@ def test_errors_say_what_to_do(small: Small) -> None:
                 ("search", {"query": "red"}),
                 ("search", {"query": "red", "gallery": "nothing"}),
                 ("search", {"query": "red", "gallery": "shapes", "where": "nonsense"}),
-                ("search", {"query": "red", "gallery": "shapes", "k": 0}),
+                ("search", {"query": "red", "gallery": "shapes", "k": 0, "dedup": "perhaps"}),
+                ("open_images", {"gallery": "shapes"}),
                 ("search", {"query": str(small.turned), "gallery": "shapes-2"}),
                 ("describe", {"gallery": "shapes", "id": 999}),
                 ("describe", {"gallery": "shapes", "prototypes": "nothing"}),
@@ -114,11 +116,12 @@ def test_errors_say_what_to_do(small: Small) -> None:
         )
     finally:
         missing.write_bytes(content)
-    several, unknown, column, number_of_hits, text, item, alone, classes, gone, rest = results
+    several, unknown, column, number_of_hits, no_ids, text, item, alone, classes, gone, rest = results
     assert "there are several galleries\nhint: Name one of them: shapes, shapes-2." in error(several)
     assert "there is no gallery 'nothing'\nhint: " in error(unknown)
     assert "there is no column 'nonsense' to filter by\nhint: Columns: id, " in error(column)
-    assert "greater than or equal to 1" in error(number_of_hits)
+    assert error(number_of_hits) == "Error executing tool search: k: input should be greater than or equal to 1"
+    assert error(no_ids) == "Error executing tool open_images: ids: field required"
     assert len(structured(text)["hits"]) == 10  # a path is only text
     assert "there is no image 999 in 'shapes'\nhint: " in error(item)
     assert "prototypes describe an image\nhint: Give its id as well." in error(alone)
@@ -155,13 +158,8 @@ def test_the_end_and_nothing_else_on_stdout(small: Small, number: int | None, co
 
 
 def test_without_the_package(small: Small) -> None:
-    hidden = (
-        "import sys; sys.modules['mcp'] = None; from zsretrieve.cli.app import main; sys.argv[0] = 'zsretrieve'; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", hidden, "mcp", "/no/such/gallery"],
-        capture_output=True, text=True, timeout=60, env=ENVIRONMENT,
-    )  # fmt: skip
+    command = [sys.executable, *words("/no/such/gallery")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=without("mcp"))
     assert (done.returncode, done.stdout) == (1, "")
     first, second = done.stderr.splitlines()
     assert first == "error: zsretrieve mcp needs the package mcp"

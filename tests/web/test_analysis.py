@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 
 import zsretrieve as zs
 from zsretrieve.domain.plain import plain
+from zsretrieve.web.galleries import Revision
 
 COLOURS = "/api/v1/galleries/colours"
 CLASSES = ["red star", "blue star", "red circle"]
@@ -73,6 +75,17 @@ def test_classes_that_are_typed(client: TestClient, colours: Path, hashing_encod
         for one in result.predictions
     ]  # fmt: skip
     assert answer.json()["predictions"] == wanted
+
+
+def test_images_are_looked_up_in_a_thread(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request may name 100,000, and nothing else is answered while the event loop looks for them."""
+    threads, row_of = set(), Revision.row_of
+    monkeypatch.setattr(
+        Revision, "row_of", lambda *given: threads.add(threading.current_thread().name) or row_of(*given)
+    )
+    answer = client.post(f"{COLOURS}/classify", json={"prototypes": "plain", "ids": [3, 0, 3]})
+    assert answer.json()["n"] == 2
+    assert {name.partition("_")[0] for name in threads} == {"work"}
 
 
 def test_classes_of_what_was_found(client: TestClient) -> None:

@@ -15,6 +15,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import zsretrieve as zs
+from zsretrieve.domain.errors import UsageError
+from zsretrieve.web.errors import as_http
 from zsretrieve.web.settings import Settings
 
 API = "/api/v1"
@@ -233,7 +235,7 @@ def test_names_are_made_unique(tmp_path: Path, gallery: Path, photos: Path, hash
         ("/galleries/photos/items/1/thumbnail?size=100", 422, "size: "),
         ("/galleries/photos/search?k=0", 422, "k: input should be greater than or equal to 1"),
         ("/galleries/photos/search?q=cat&where=nonsense", 400, "there is no column 'nonsense' to filter by"),
-        ("/galleries/photos/search?q=cat&near=0.5", 400, "--near has no effect"),
+        ("/galleries/photos/search?q=cat&near=0.5", 400, "near has no effect without dedup"),
         ("/galleries/photos/search?q=cat+-+cat", 400, "the terms of the query"),
         ("/galleries/photos/search?q=id:999", 400, "999"),
         ("/galleries/photos/search?q=cat&revision=older", 409, "the gallery has changed"),
@@ -249,6 +251,30 @@ def test_errors(client: TestClient, path: str, status: int, message: str) -> Non
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
     assert set(answer.json()["error"]) == {"kind", "message", "hint"}
+
+
+def test_errors_name_the_fields_of_requests(client: TestClient) -> None:
+    for path, hint in (
+        ("search?q=cat&near=0.5", "Add dedup, or leave near out."),
+        ("search?min_score=0", "Give a query, or leave min_score out."),
+        ("search?q=cat&where=true;true", None),
+    ):
+        answer = client.get(f"{PHOTOS}/{path}")
+        assert (answer.status_code, "--" in answer.text) == (400, False)
+        assert hint in (None, answer.json()["error"]["hint"])
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        ("Add --dedup, or search for the text with --literal.", "Add dedup, or search for the text with literal."),
+        ("Lower --min-score.", "Lower min_score."),
+        ("Build it again with --model NAME, or leave --where out.", None),
+        (None, None),
+    ],
+)
+def test_hints_for_the_command_line_alone_are_left_out(hint: str | None, expected: str | None) -> None:
+    assert as_http(UsageError("no", hint=hint)).hint == expected
 
 
 def test_methods_that_clients_invent_are_counted_as_one(client: TestClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from kits.hashing_encoder import HashingEncoder
 from kits.web import service_for
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from zsretrieve.domain.ports import OnStage
+from zsretrieve.domain.records import Changes
 from zsretrieve.web.app import create_app
 from zsretrieve.web.serving import _protocol
 from zsretrieve.web.settings import Limits, Settings
@@ -125,6 +128,31 @@ def test_more_at_once_than_are_answered(app: ASGIApp) -> None:
         assert (await ask(app, Client("/api/v1/health", []))).status == 200
 
     asyncio.run(run())
+
+
+def test_streams_take_no_place_of_requests(gallery: Path, hashing_encoder: HashingEncoder) -> None:
+    limits = Limits(active=1, streams=2)
+    service = service_for(hashing_encoder, [gallery], settings=Settings(write=True, limits=limits))
+    app, done = create_app(service), threading.Event()
+
+    def work(_: OnStage) -> Changes:
+        done.wait(30)
+        return Changes()
+
+    async def run() -> None:
+        job = await service.jobs.start(work)
+        place = f"/api/v1/jobs/{job.name}/events"
+        streams = [asyncio.ensure_future(ask(app, Client(place, []))) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        assert (await ask(app, Client("/api/v1/health", []))).status == 200
+        refused = await ask(app, Client(place, []))
+        assert (refused.status, refused.headers[b"retry-after"]) == (503, b"1")
+        done.set()
+        assert [client.status for client in await asyncio.gather(*streams)] == [200, 200]
+        assert (await ask(app, Client(place, []))).status == 200
+
+    asyncio.run(run())
+    service.close()
 
 
 def test_all_bodies_together(app: ASGIApp) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kits.hashing_encoder import HashingEncoder
@@ -19,6 +21,7 @@ from starlette.testclient import TestClient
 
 import zsretrieve as zs
 from zsretrieve.store.folder import repairing
+from zsretrieve.web.fetching import Fetcher
 from zsretrieve.web.galleries import Shelf
 from zsretrieve.web.settings import Limits, Settings
 
@@ -159,6 +162,45 @@ def test_galleries_that_are_made_at_once_are_all_served(place: Path) -> None:
 def test_an_image_that_was_sent_is_not_saved(client: TestClient) -> None:
     body = {"name": "x", "search": {"terms": [{"upload": "0" * 32}]}}
     assert client.post(f"{GALLERY}/searches", json=body).status_code == 400
+
+
+def test_an_image_at_a_url_is_not_saved_nor_fetched(
+    place: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fetcher, "fetch", lambda *_: pytest.fail("it is fetched"))
+    settings = Settings(write=True, fetch=True)
+    with client_of(service_for(hashing_encoder, [place / "index"], settings=settings)) as client:
+        body = {"name": "x", "search": {"query": "red + http://images.example/a.png"}}
+        answer = client.post(f"{GALLERY}/searches", json=body)
+        assert (answer.status_code, answer.json()["error"]["hint"]) == (400, "Use one of the gallery.")
+        assert client.get(f"{GALLERY}/searches").json() == {"searches": []}
+
+
+@pytest.mark.parametrize("kind", ["gallery", "prototypes"])
+def test_an_index_that_could_not_be_opened_is_tried_again(
+    place: Path, hashing_encoder: HashingEncoder, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    folder = place / "index"
+    if kind == "prototypes":
+        folder = place / "classes"
+        zs.build_prototypes(folder, ["red", "blue"], hashing_encoder)
+    shelf = Shelf([str(folder)] * (kind == "gallery"), [str(folder)] * (kind == "prototypes"), "cpu", 1)
+    served = (shelf.galleries | shelf.prototypes)[folder.name]
+    before, manifest = served.current, folder / "manifest.json"
+    (vectors,) = folder.rglob("vectors.npy")
+    away = vectors.rename(place / "away")
+    os.utime(manifest, ns=(1, 1))
+    shelf.refresh()
+    assert served.current is before
+    monkeypatch.setattr("zsretrieve.web.galleries._AGAIN_S", 0.0)
+    shelf.refresh()
+    assert (served.current, len(caplog.records)) == (before, 1)
+    away.rename(vectors)
+    shelf.refresh()
+    now = served.current
+    assert now is not before
+    shelf.refresh()
+    assert served.current is now
 
 
 def test_nothing_is_written_without_leave(place: Path, hashing_encoder: HashingEncoder) -> None:

@@ -236,6 +236,19 @@ class TestToken:
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), place
         assert asking.get(f"{API}/health").status_code == 200
 
+    def test_a_browser_reads_a_page_that_says_so(self, asking: Any) -> None:
+        for place, problem in (("/", "This server asks for a token"), ("/?token=x", "The token is not that of")):
+            answer = asking.get(place, headers={"Accept": "text/html,*/*;q=0.8"})
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+            assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+            assert f"<h1>{problem}" in answer.text
+            assert "Open the address that the server printed" in answer.text
+            assert self.TOKEN not in answer.text
+        for place, accepted in (("/", "*/*"), (f"{API}/galleries", "text/html")):
+            answer = asking.get(place, headers={"Accept": accepted})
+            assert answer.json()["error"]["message"] == "this server asks for a token"
+
     @pytest.mark.parametrize("given", ["", "Bearer", "Bearer x", "Basic a-token-that-nobody-guesses", "Bearer é"])
     def test_another_one_is_refused(self, asking: Any, given: str) -> None:
         answer = asking.get(f"{API}/galleries", headers={"Authorization": given.encode()})

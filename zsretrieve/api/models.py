@@ -254,12 +254,14 @@ def clear_cache(model: str | None = None) -> list[CacheEntry]:
     """
     from zsretrieve.encoders.cache import image_embeddings, text_embeddings
     from zsretrieve.encoders.openvino import model_cache
+    from zsretrieve.gallery.matching import best_scores
 
     if model is None:
         text_embeddings.QUERIES.clear()
         text_embeddings.PROMPTS.clear()
         image_embeddings.IMAGES.clear()
-        text_embeddings.BEST_SCORES.clear()
+        if (scores := best_scores()) is not None:
+            scores.clear()
     return model_cache.clear(model)
 
 

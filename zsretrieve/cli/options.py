@@ -37,17 +37,22 @@ _rare = functools.partial(typer.Option, rich_help_panel=ADVANCED)
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", metavar="MODEL", show_default="small",
+        "--model",
+        "-m",
+        metavar="MODEL",
+        show_default="small",
         help="small, medium, best, demo, ARCH/TAG, hf-hub:org/repo, pack:FILE, local-dir:PATH or ARCH/CHECKPOINT.",
     ),
-]  # fmt: skip
+]
 ModelOfIndex = Annotated[
     str | None,
     _rare(
-        "--model", "-m", metavar="MODEL",
+        "--model",
+        "-m",
+        metavar="MODEL",
         help="Open this model instead of the one the index names; it must have the same weights.",
     ),
-]  # fmt: skip
+]
 
 
 def classes_option(help_text: str) -> Any:
@@ -61,17 +66,22 @@ Classes = Annotated[
 Templates = Annotated[
     str | None,
     typer.Option(
-        "--templates", "-t", metavar="TEMPLATES",
+        "--templates",
+        "-t",
+        metavar="TEMPLATES",
         help="Templates for --classes: a set, a file, or one with {} (default: the set's own, else standard).",
     ),
-]  # fmt: skip
+]
 ModelOfClasses = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", metavar="MODEL", show_default="the index's or gallery's, else small",
+        "--model",
+        "-m",
+        metavar="MODEL",
+        show_default="the index's or gallery's, else small",
         help="small, medium, best, demo, ARCH/TAG, hf-hub:org/repo, pack:FILE, local-dir:PATH or ARCH/CHECKPOINT.",
     ),
-]  # fmt: skip
+]
 Device = Annotated[
     str,
     _rare("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, or several GPUs: cuda:0,cuda:1 or cuda:all."),
@@ -125,10 +135,13 @@ _Exif = Annotated[
 _MaxMegapixels = Annotated[
     float | None,
     _rare(
-        "--max-megapixels", min=0.001, metavar="N", show_default="what fits in free memory",
+        "--max-megapixels",
+        min=0.001,
+        metavar="N",
+        show_default="what fits in free memory",
         help="Skip larger images instead of decoding them.",
     ),
-]  # fmt: skip
+]
 _FastDecode = Annotated[
     bool, _rare("--fast-decode", help="Decode large JPEG files at a fraction of their size; vectors change slightly.")
 ]
@@ -158,17 +171,19 @@ ReadNewImages = Annotated[Reading, READING.without("exif", "fast_decode")]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        "--exclude", metavar="GLOB",
+        "--exclude",
+        metavar="GLOB",
         help="Leave out files and folders whose name, or path if it has a slash, matches; repeatable.",
     ),
-]  # fmt: skip
+]
 Include = Annotated[
     list[str] | None,
     _rare(
-        "--include", metavar="GLOB",
+        "--include",
+        metavar="GLOB",
         help="Take files and folders that would be left out: hidden, a program's own, without an image's suffix.",
     ),
-]  # fmt: skip
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only report what would be done; write nothing.")]
 GroundTruth = Annotated[
     Path | None,
@@ -185,31 +200,39 @@ Checksum = Annotated[bool, _rare("--checksum", help="Read every image, even if i
 Where = Annotated[
     str | None,
     typer.Option(
-        "--where", metavar="CONDITION",
+        "--where",
+        metavar="CONDITION",
         help="Use only the gallery's images that match an SQL condition: \"label = 'tench' and width > 500\".",
     ),
-]  # fmt: skip
+]
 RejectBelow = Annotated[
     float | None,
     typer.Option(
-        "--reject-below", metavar="SCORE", rich_help_panel=REJECTING,
-        help="Answer \"unknown\" if the probability (0 to 1) or the margin is below this.",
+        "--reject-below",
+        metavar="SCORE",
+        rich_help_panel=REJECTING,
+        help='Answer "unknown" if the probability (0 to 1) or the margin is below this.',
     ),
-]  # fmt: skip
+]
 RejectByOption = Annotated[
     RejectBy | None,
     typer.Option(
-        "--by", metavar="MEASURE", rich_help_panel=REJECTING, show_default="probability",
+        "--by",
+        metavar="MEASURE",
+        rich_help_panel=REJECTING,
+        show_default="probability",
         help="What to compare: the best class's probability, or the margin of its score over the second best.",
     ),
-]  # fmt: skip
+]
 Scale = Annotated[
     float | None,
     _rare(
-        "--scale", metavar="NUMBER", show_default="the index's: the model's own, or fitted",
+        "--scale",
+        metavar="NUMBER",
+        show_default="the index's: the model's own, or fitted",
         help="Scale of scores in probabilities, the inverse of a temperature.",
     ),
-]  # fmt: skip
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing index.")]
 
 

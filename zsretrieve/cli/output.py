@@ -235,9 +235,10 @@ def _show_stages(shown: contextlib.ExitStack) -> _Stages:
 
     _console = err()
     columns = (
-        SpinnerColumn(finished_text=" "), TextColumn("{task.description}", markup=False),
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[counts]}"),
-    )  # fmt: skip
+    )
     bars = Progress(*columns, console=_console, transient=True, redirect_stdout=False, redirect_stderr=False)
     stages = _Stages(shown.enter_context(bars))
     shown.enter_context(contextlib.redirect_stderr(cast("TextIO", _Above(stages, _console, sys.stderr))))

@@ -21,15 +21,18 @@ _K = Annotated[
     int | None, typer.Option("-k", metavar="N", help="Images per query (default: 10); fewer if there are fewer.")
 ]
 _Dedup = Annotated[
-    bool, typer.Option("--dedup", help="Leave out near-duplicates of a better hit; still return k images.")
+    bool, typer.Option("--dedup", help="Leave out near-duplicates of an earlier hit; still return k images.")
 ]
 _Near = Annotated[
     float | None,
     _rare(
-        "--near", min=0, max=1, metavar="SCORE",
+        "--near",
+        min=0,
+        max=1,
+        metavar="SCORE",
         help=f"With --dedup: the score from which two images count as near-duplicates (default: {DEDUP_SCORE}).",
     ),
-]  # fmt: skip
+]
 _Literal = Annotated[bool, typer.Option("--literal", help="Treat queries as plain text (no +, -, weights or id:N).")]
 _Exif = Annotated[
     bool | None,

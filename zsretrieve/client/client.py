@@ -13,7 +13,6 @@ from zsretrieve.client.connection import Connection
 from zsretrieve.client.records import Classes, Described, GalleryRecord, PrototypesRecord
 from zsretrieve.client.terms import body_of
 from zsretrieve.domain.errors import ServerError
-from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.records import Changes, DuplicateGroup, Item
 from zsretrieve.domain.results import EvalReport
@@ -85,7 +84,7 @@ class Client:
     def prototypes(self) -> tuple[PrototypesRecord, ...]:
         """The prototypes that are served; other verbs take their names."""
         found = self._server.get("galleries")
-        return _made(lambda content: tuple(rebuilt(PrototypesRecord, one) for one in content["prototypes"]), found)
+        return _made(lambda content: tuple(records.read(PrototypesRecord, one) for one in content["prototypes"]), found)
 
     def gallery(self, name: str) -> GalleryRecord:
         """One gallery, with its labels, folders and dates. Raises UsageError if there is none of this name."""
@@ -179,9 +178,13 @@ class Client:
             As the server refuses it.
         """
         body = {
-            "labels": None if labels is None else list(labels), "prototypes": prototypes, "templates": templates,
-            "where": where, "ids": None if ids is None else list(ids), "k": k,
-        }  # fmt: skip
+            "labels": None if labels is None else list(labels),
+            "prototypes": prototypes,
+            "templates": templates,
+            "where": where,
+            "ids": None if ids is None else list(ids),
+            "k": k,
+        }
         return _made(records.classes_of, self._server.post(f"{_place(gallery)}/classify", body))
 
     def evaluate(self, gallery: str, prototypes: str) -> EvalReport:

@@ -30,7 +30,7 @@ from zsretrieve.domain.results import EvalReport, Run
 
 # A server counts what was skipped, and does not name it.
 _UNNAMED = Skipped("", "the server does not name it")
-_Scored = TypeVar("_Scored", Hit, Prediction, Duplicate)
+_Record = TypeVar("_Record")
 _PRECISION = re.compile(r"prec@(\d+)")
 
 
@@ -110,27 +110,34 @@ class Classes(Result):
     n: int
 
 
+def read(kind: type[_Record], content: Any) -> _Record:
+    """A record from its JSON; a score is exactly that of the library. Raises TypeError, ValueError, KeyError."""
+    if isinstance(content, Mapping) and isinstance(score := content.get("score"), float):
+        content = {**content, "score": float32(score)}
+    return rebuilt(kind, content)
+
+
 def gallery_of(content: Mapping[str, Any]) -> GalleryRecord:
     """A gallery."""
     counted = {
         plural: [{"name": one[single], "n": one["n"]} for one in content.get(plural, ())]
         for plural, single in (("labels", "label"), ("folders", "folder"))
     }
-    return rebuilt(GalleryRecord, {**content, **counted})
+    return read(GalleryRecord, {**content, **counted})
 
 
 def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
     """A page of hits."""
     matching, records = content["matching"], content["hits"]
-    terms = [[rebuilt(TermScore, term) for term in one["terms"]] for one in records if one.get("terms") is not None]
+    terms = [[read(TermScore, term) for term in one["terms"]] for one in records if one.get("terms") is not None]
     found = Found(
-        hits=tuple(_scored(Hit, one) for one in records),
+        hits=tuple(read(Hit, one) for one in records),
         query=query,
         total=content["total"],
         offset=content["offset"],
         next=content["next"],
         revision=content["revision"],
-        matching=None if matching is None else rebuilt(Matching, matching),
+        matching=None if matching is None else read(Matching, matching),
         explanation=Explanation(tuple(map(tuple, terms)), ()) if terms else None,
     )
     return Hits.of(found)
@@ -139,7 +146,7 @@ def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
 def item_of(content: Mapping[str, Any]) -> Item:
     """An image; ``mtime_ns`` is in whole seconds, and ``digest`` is empty since the API has none."""
     seconds = int(datetime.fromisoformat(content["date"]).timestamp())
-    return rebuilt(Item, {**content, "mtime_ns": seconds * 1_000_000_000, "digest": ""})
+    return read(Item, {**content, "mtime_ns": seconds * 1_000_000_000, "digest": ""})
 
 
 def described_of(content: Mapping[str, Any]) -> Described:
@@ -147,8 +154,8 @@ def described_of(content: Mapping[str, Any]) -> Described:
     return Described(
         item_of(content),
         content["missing"],
-        tuple(_scored(Prediction, one) for one in content["classes"]),
-        tuple(_scored(Hit, {**one, "rank": rank}) for rank, one in enumerate(content["neighbours"], 1)),
+        tuple(read(Prediction, one) for one in content["classes"]),
+        tuple(read(Hit, {**one, "rank": rank}) for rank, one in enumerate(content["neighbours"], 1)),
     )
 
 
@@ -157,15 +164,15 @@ def classes_of(content: Mapping[str, Any]) -> Classes:
     results = []
     for _, group in groupby(content["predictions"], key=lambda row: row["id"]):
         rows = list(group)
-        predictions = tuple(_scored(Prediction, row) for row in rows)
+        predictions = tuple(read(Prediction, row) for row in rows)
         results.append(Classified(rows[0]["path"], rows[0]["label"], predictions))
-    counts = tuple(rebuilt(ClassCount, one) for one in content["classes"])
+    counts = tuple(read(ClassCount, one) for one in content["classes"])
     return Classes(counts, tuple(results), content["n"])
 
 
 def group_of(content: Mapping[str, Any]) -> DuplicateGroup:
     """A group of duplicates."""
-    items = tuple(_scored(Duplicate, one) for one in content["items"])
+    items = tuple(read(Duplicate, one) for one in content["items"])
     return DuplicateGroup(DuplicateKind(content["kind"]), min(one.score for one in items), items[0].id, items)
 
 
@@ -188,18 +195,12 @@ def report_of(content: Mapping[str, Any]) -> EvalReport:
         "unlabelled": content["n_unlabelled"],
         "n_by_number": content["n_labels_as_numbers"],
     }
-    return rebuilt(EvalReport, fields)
-
-
-def _scored(kind: type[_Scored], content: Mapping[str, Any]) -> _Scored:
-    """A record whose score is exactly that of the library."""
-    score = content["score"]
-    return rebuilt(kind, {**content, "score": None if score is None else float32(score)})
+    return read(EvalReport, fields)
 
 
 def changes_of(content: Mapping[str, Any]) -> Changes:
     """What a job has done to a gallery."""
-    return rebuilt(Changes, {**content, "skipped": unnamed(content["skipped"])})
+    return read(Changes, {**content, "skipped": unnamed(content["skipped"])})
 
 
 def unnamed(n: int) -> list[dict[str, Any]]:

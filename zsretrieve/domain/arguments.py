@@ -40,8 +40,12 @@ Scale = Annotated[float, Between(1e-6, 1e6)]
 MOST_CHARACTERS = 10_000
 
 _WORDS: dict[Any, str] = {
-    str: "a text", int: "a whole number", float: "a number", bool: "True or False", os.PathLike: "a path"
-}  # fmt: skip
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    os.PathLike: "a path",
+}
 # Where a module imports a name only for its annotations.
 _USUAL = {"Sequence": Sequence, "PathLike": str | os.PathLike[str]}
 

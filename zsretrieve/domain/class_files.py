@@ -157,7 +157,7 @@ def _of_pairs(path: Path, pairs: Sequence[Sequence[Any]]) -> Listed:
     raise PromptError(
         f"'{path}' holds pairs that are not a synset ID or a number with a name: {_described(list(pairs[0]))}",
         hint=_FORM,
-    )  # fmt: skip
+    )
 
 
 def _keyed(pairs: Sequence[Any], form: str | None) -> Listed:

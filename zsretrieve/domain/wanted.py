@@ -37,8 +37,8 @@ class Wanted:
     where : str, optional
         Search only the images that match this filter, see ``zsretrieve.domain.filters``.
     dedup : bool
-        Leave out hits that show the same image as a better hit: equal files, or a score between the two of at least
-        ``near``.
+        Leave out hits that show the same image as a hit before them, in the order of the hits: equal files, or a score
+        between the two of at least ``near``.
     near : float, optional
         With ``dedup``; 0.98 by default.
     min_score : float, optional

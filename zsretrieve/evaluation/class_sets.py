@@ -62,11 +62,14 @@ def compare_class_sets(
     sizes = Counter(groups)
     found = [
         GroupDraw(
-            None if group is None else str(group), sizes[group], counts.total(), wilson(counts.total(), sizes[group]),
+            None if group is None else str(group),
+            sizes[group],
+            counts.total(),
+            wilson(counts.total(), sizes[group]),
             dict(counts.most_common()),
         )
         for group, counts in drawn.items()
-    ]  # fmt: skip
+    ]
     found.sort(key=lambda one: (-one.n_drawn / one.n, one.group or ""))
     left_out = tuple(name for name in dict.fromkeys(before) if name not in names)
     return ClassSetComparison(column, added, left_out, len(items), tuple(found), _p_value(found))

@@ -168,9 +168,7 @@ def classify_gallery(
     vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
     paths = [gallery.path_of(item) for item in items]
     results = _classified(items, paths, vectors, prototypes, k, reject)
-    return _with_scores(
-        Classification(results, gallery.manifest.skipped), vectors, prototypes, all_scores=all_scores
-    )  # fmt: skip
+    return _with_scores(Classification(results, gallery.manifest.skipped), vectors, prototypes, all_scores=all_scores)
 
 
 def _with_scores(done: Classification, vectors: Vectors, prototypes: Prototypes, *, all_scores: bool) -> Classification:

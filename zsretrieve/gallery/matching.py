@@ -77,7 +77,7 @@ def _best_scores(gallery: Gallery, texts: TextEncoder, *, remembers: bool) -> Sc
     from zsretrieve.gallery.unrelated import TEXTS
 
     vectors = texts.encode_texts(TEXTS)
-    memory = _memory() if remembers else None
+    memory = best_scores() if remembers else None
     key = hashlib.sha256(gallery.revision.encode() + vectors.tobytes()).digest()
     known = None if memory is None else memory.recall([key], len(TEXTS)).get(key)
     if known is None:
@@ -87,9 +87,10 @@ def _best_scores(gallery: Gallery, texts: TextEncoder, *, remembers: bool) -> Sc
     return known
 
 
-def _memory() -> VectorFile | None:
+def best_scores() -> VectorFile | None:
+    """The file of the best scores by gallery and model, half a kilobyte each; None without SQLite in Python."""
     try:
-        from zsretrieve.encoders.cache.text_embeddings import BEST_SCORES
-    except ImportError:  # a Python that was built without SQLite
+        from zsretrieve.encoders.cache.vector_store import VectorFile
+    except ImportError:
         return None
-    return BEST_SCORES
+    return VectorFile("matching.sqlite3", "scores", most=1_000)

@@ -70,9 +70,7 @@ def arranged(vectors: Vectors, seed: int, on_stage: OnStage) -> Places:
         def report(step: int, _error: float, _embedding: object, first: int = first) -> None:
             on_stage("arranging the map", first + step, _EARLY + _LATE)
 
-        embedding.optimize(
-            steps, inplace=True, callbacks=report, callbacks_every_iters=_REPORT_EVERY, **settings
-        )  # fmt: skip
+        embedding.optimize(steps, inplace=True, callbacks=report, callbacks_every_iters=_REPORT_EVERY, **settings)
     return _in_square(np.asarray(embedding))
 
 

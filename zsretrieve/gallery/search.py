@@ -13,7 +13,7 @@ from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
 from zsretrieve.domain.queries import Query
-from zsretrieve.domain.ranking import exact_scores, order
+from zsretrieve.domain.ranking import exact_scores
 from zsretrieve.domain.records import Hit
 from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wanted import Order, Wanted
@@ -102,13 +102,9 @@ class _Searched:
             least = wanted.min_score
             if least is None and matching is not None and not matching.nothing:
                 least = matching.threshold
-            if least is None:
-                rows, scores = rows[: wanted.k], scores[: wanted.k]
-                total = len(rows)
-            else:
-                rows, scores, total = self._reaching(aim, least)
-            newest = np.lexsort((rows, -self.gallery.mtimes_ns[rows]))
-            rows, scores, cut = rows[newest], scores[newest], len(rows)
+            rows = rows[: wanted.k] if least is None else self._at_least(aim, least)
+            total, rows = len(rows), self._cut(self._newest(rows))
+            scores, cut = self._exact(aim, rows), len(rows)
         elif wanted.min_score is not None:
             total, cut = self._count(aim, scores, wanted.min_score), int(np.count_nonzero(scores >= wanted.min_score))
         end = min(cut, self._end)
@@ -130,11 +126,7 @@ class _Searched:
             raise UsageError("without a query there are no scores", hint="Give a query, or leave --min-score out.")
         rows = np.arange(len(self.gallery.index)) if self.among is None else self.among
         rows = np.setdiff1d(rows, aim.without)
-        total = len(rows)
-        if self._by_date:
-            rows = rows[np.lexsort((rows, -self.gallery.mtimes_ns[rows]))]
-        if wanted.alike is not None:
-            rows = rows[_distinct(self.gallery, rows, self._end + 1, wanted.alike)]
+        total, rows = len(rows), self._cut(self._newest(rows) if self._by_date else rows)
         page = rows[wanted.offset : self._end]
         hits = self._hits([None] * len(page), page, wanted.offset + 1)
         more = len(rows) > self._end
@@ -178,14 +170,18 @@ class _Searched:
             return len(aim.without)
         return len(np.intersect1d(aim.without, self.among))
 
-    def _reaching(self, aim: Aim, least: float) -> tuple[Rows, Scores, int]:
-        """Everything of at least a score, best first, with the scores; and how much that is with duplicates."""
-        found = self._at_least(aim, least)
-        scores, rows = order(self._exact(aim, found), found)
-        if self.wanted.alike is None or not len(rows):
-            return rows, scores, len(rows)
-        kept = _distinct(self.gallery, rows, len(rows), self.wanted.alike)
-        return rows[kept], scores[kept], len(rows)
+    def _newest(self, rows: Rows) -> Rows:
+        """Rows with the newest file first, ties in the order of the gallery."""
+        return rows[np.lexsort((rows, -self.gallery.mtimes_ns[rows]))]
+
+    def _cut(self, rows: Rows) -> Rows:
+        """The first rows, without near-duplicates of an earlier one if they are unwanted, down to one after the page.
+
+        That one shows whether there is a next page.
+        """
+        if self.wanted.alike is None:
+            return rows[: self._end + 1]
+        return rows[_distinct(self.gallery, rows, self._end + 1, self.wanted.alike)]
 
     def _at_least(self, aim: Aim, least: float) -> Rows:
         """The rows of at least a score that are not to be left out, ascending."""

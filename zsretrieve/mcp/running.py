@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
+from pydantic import ValidationError
 
 from zsretrieve.encoders.loading import Model
 from zsretrieve.mcp.tools import Tools
 from zsretrieve.system.version import tool_version
+from zsretrieve.web.errors import unlike
 from zsretrieve.web.service import Service, open_service
 from zsretrieve.web.settings import Settings
 
@@ -33,8 +37,21 @@ def run(galleries: Sequence[str], prototypes: Sequence[str], model: Model) -> No
     asyncio.run(_run(open_service(galleries, prototypes, model, Settings())))
 
 
+class _Server(MCPServer[Any]):
+    """A server that says in one line what is wrong with the arguments of a call."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            problem = unlike(error.__cause__.errors()[0])
+            raise ToolError(f"Error executing tool {name}: {problem}") from error.__cause__
+
+
 async def _run(service: Service) -> None:
-    server = MCPServer("zsretrieve", version=tool_version(), instructions=_INSTRUCTIONS, log_level="WARNING")
+    server = _Server("zsretrieve", version=tool_version(), instructions=_INSTRUCTIONS, log_level="WARNING")
     for tool in Tools(service).all:
         server.add_tool(tool, annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -75,7 +75,7 @@ class Tools:
         more: Annotated[Ids, Field(description="IDs of images that the hits should be like.")] = [],  # noqa: B006
         less: Annotated[Ids, Field(description="IDs of images that the hits should be unlike.")] = [],  # noqa: B006
         minus: Annotated[list[Text], Field(max_length=32, description="What the hits should not show.")] = [],  # noqa: B006
-        dedup: Annotated[bool, Field(description="Leave out images that show the same as a better one.")] = False,
+        dedup: Annotated[bool, Field(description="Leave out images that show the same as an earlier hit.")] = False,
         order: Annotated[
             Literal["score", "date"], Field(description="The best first, or of those that matter the newest.")
         ] = "score",

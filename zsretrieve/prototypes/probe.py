@@ -247,7 +247,7 @@ def probe_of(
     else:
         swept = sweep(
             labelled, rows, seed, validation=regularisation.validation, by=regularisation.by, on_progress=on_progress
-        )  # fmt: skip
+        )
     return swept, fit(labelled.vectors[rows], labelled.truth[rows], swept.c)
 
 

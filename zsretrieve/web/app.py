@@ -19,7 +19,7 @@ from zsretrieve.domain.errors import ZsRetrieveError
 from zsretrieve.system.version import tool_version
 from zsretrieve.web import clip_retrieval
 from zsretrieve.web.answers import error_reply
-from zsretrieve.web.errors import HttpError, as_http
+from zsretrieve.web.errors import HttpError, as_http, unlike
 from zsretrieve.web.routes import analysis, changes, galleries, maps, search, server
 from zsretrieve.web.security import Bounds, Guard
 from zsretrieve.web.service import Service
@@ -95,22 +95,11 @@ class _Counted:
 
 async def _refused(_request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
-        return error_reply(_unlike(error))
+        hint = "See /api/v1/reference for the form of requests."
+        return error_reply(HttpError(422, unlike(error.errors()[0]), hint=hint))
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
         if error.status_code == 404:
             return error_reply(HttpError(404, "there is nothing at this address", headers=headers))
         return error_reply(HttpError(error.status_code, str(error.detail).lower(), headers=headers))
     return error_reply(as_http(error))
-
-
-def _unlike(error: RequestValidationError) -> HttpError:
-    """The first part of a request that is not as the OpenAPI document says, without repeating its value."""
-    first: dict[str, Any] = dict(error.errors()[0])
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    where = f"{place[:100]}: " if place else ""
-    return HttpError(
-        422,
-        f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}",
-        hint="See /api/v1/reference for the form of requests.",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -147,7 +147,6 @@ class GalleryDetailAnswer(GalleryAnswer):
     first_date: str | None
     last_date: str | None
     n_skipped: int
-    calibrated: dict[str, Any] | None
 
 
 class PrototypesAnswer(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ from zsretrieve.domain.errors import (
     WeightsUnavailableError,
     ZsRetrieveError,
 )
+from zsretrieve.web.analysis_bodies import ClassifyBody
+from zsretrieve.web.bodies import SearchBody
 
 _log = logging.getLogger("zsretrieve")
 
@@ -29,6 +32,9 @@ _log = logging.getLogger("zsretrieve")
 _CLIENT = (
     ClassMappingError, FilterError, PromptError, QueryError, RankError, ShapeError, SpaceMismatchError, UsageError,
 )  # fmt: skip
+# An option of the command line, by which the library's messages name what requests have as a field.
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
+_FIELDS = SearchBody.model_fields.keys() | ClassifyBody.model_fields.keys()
 
 
 class HttpError(ZsRetrieveError):
@@ -64,7 +70,7 @@ def as_http(error: Exception) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, _CLIENT):
-        return HttpError(400, error.message, hint=error.hint, kind=type(error))
+        return HttpError(400, _with_fields(error.message), hint=_hint(error.hint), kind=type(error))
     if isinstance(error, ImageError):
         return HttpError(
             415, f"not an image that can be read: {error.message}", hint="Send a JPEG or PNG file.", kind=ImageError
@@ -85,6 +91,28 @@ def as_http(error: Exception) -> HttpError:
         )
     _log.error(f"{type(error).__name__}: {error}", exc_info=None if isinstance(error, ZsRetrieveError) else error)
     return HttpError(500, "the server cannot answer this", hint="Its operator finds why in its log.")
+
+
+def _field(option: str) -> str:
+    return option.replace("-", "_")
+
+
+def _with_fields(text: str) -> str:
+    return _OPTION.sub(lambda found: _field(found[1]), text)
+
+
+def _hint(hint: str | None) -> str | None:
+    """A hint of the library with the fields of requests; None if it is for the command line alone."""
+    if hint is None or not {_field(option) for option in _OPTION.findall(hint)} <= _FIELDS:
+        return None
+    return _with_fields(hint)
+
+
+def unlike(problem: Mapping[str, Any]) -> str:
+    """What pydantic says of a value that is not as a schema says, in one line, without repeating the value."""
+    place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
+    message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    return f"{place[:100]}: {message}" if place else message
 
 
 def body_of(error: HttpError) -> dict[str, Any]:

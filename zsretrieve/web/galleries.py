@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import threading
+import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from zsretrieve.store.named import folder_of
 from zsretrieve.web.errors import HttpError, missing
 
 _log = logging.getLogger("zsretrieve")
+
+# After this an index that could not be opened is tried again: whoever copies one may not have been done.
+_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +47,48 @@ class Revision:
         return self.gallery.items[self.row_of(id_)]
 
 
-class ServedGallery:
-    """A gallery that follows its folder; the last revisions stay open, so that one may go on turning pages."""
+class _Followed(ABC):
+    """An index that follows its folder; while it cannot be opened, the old one goes on serving."""
 
-    def __init__(self, name: str, folder: Path, device: str, kept: int) -> None:
+    def __init__(self, name: str, folder: Path, device: str) -> None:
         self.name = name
         self.folder = folder
         self._device = device
-        self._kept = kept
         self._lock = threading.Lock()
         self._seen = _state(folder)
+        self._problem: str | None = None
+        self._tried = 0.0
+        self._open()
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Open what is on the disk and serve it. Raises ZsRetrieveError, OSError."""
+
+    def refresh(self) -> None:
+        """Open the index again if its folder has another state, or if that failed some seconds ago."""
+        with self._lock:
+            state, now = _state(self.folder), time.monotonic()
+            again = self._problem is not None and now - self._tried >= _AGAIN_S
+            if state is None or (state == self._seen and not again):
+                return
+            self._seen, self._tried = state, now
+            try:
+                self._open()
+            except (ZsRetrieveError, OSError) as error:
+                if str(error) != self._problem:
+                    _log.warning(f"'{self.name}' changed and cannot be opened, so the old state is served: {error}")
+                self._problem = str(error)
+            else:
+                self._problem = None
+
+
+class ServedGallery(_Followed):
+    """A gallery that follows its folder; the last revisions stay open, so that one may go on turning pages."""
+
+    def __init__(self, name: str, folder: Path, device: str, kept: int) -> None:
+        self._kept = kept
         self._revisions: OrderedDict[str, Revision] = OrderedDict()
-        self._keep(self._open())
+        super().__init__(name, folder, device)
 
     @property
     def current(self) -> Revision:
@@ -74,28 +109,9 @@ class ServedGallery:
             raise HttpError(409, "the gallery has changed since this search began", hint="Search again.")
         return found
 
-    def refresh(self) -> None:
-        """Open the gallery again if its folder has another state. If that fails, the old one goes on serving."""
-        with self._lock:
-            state = _state(self.folder)
-            if state is None or state == self._seen:
-                return
-            try:
-                opened = self._open()
-            except (ZsRetrieveError, OSError) as error:
-                _log.warning(
-                    f"the gallery '{self.name}' changed and cannot be opened, so the old one is served: {error}"
-                )
-                self._seen = state
-                return
-            self._seen = state
-            self._keep(opened)
-
-    def _open(self) -> Revision:
+    def _open(self) -> None:
         gallery = open_gallery(self.folder, device=self._device)
-        return Revision(self.name, gallery.revision, gallery)
-
-    def _keep(self, revision: Revision) -> None:
+        revision = Revision(self.name, gallery.revision, gallery)
         # Replaced as a whole: requests read it in other threads.
         kept = OrderedDict((key, one) for key, one in self._revisions.items() if key != revision.key)
         kept[revision.key] = revision
@@ -104,26 +120,13 @@ class ServedGallery:
         self._revisions = kept
 
 
-class ServedPrototypes:
+class ServedPrototypes(_Followed):
     """A prototype index that follows its folder."""
 
-    def __init__(self, name: str, folder: Path, device: str) -> None:
-        self.name = name
-        self.folder = folder
-        self._device = device
-        self._seen = _state(folder)
-        self.current: Prototypes = open_prototypes(folder, device=device)
+    current: Prototypes
 
-    def refresh(self) -> None:
-        """As ``ServedGallery.refresh``."""
-        state = _state(self.folder)
-        if state is None or state == self._seen:
-            return
-        self._seen = state
-        try:
-            self.current = open_prototypes(self.folder, device=self._device)
-        except (ZsRetrieveError, OSError) as error:
-            _log.warning(f"the prototypes '{self.name}' changed and cannot be opened, so the old ones serve: {error}")
+    def _open(self) -> None:
+        self.current = open_prototypes(self.folder, device=self._device)
 
     def fits(self, gallery: Gallery) -> bool:
         """Whether they are of the gallery's embedding space."""
@@ -194,7 +197,7 @@ class Shelf:
 
     def refresh(self) -> None:
         """Look at every folder, and open what changed."""
-        followed: list[ServedGallery | ServedPrototypes] = [*self.galleries.values(), *self.prototypes.values()]
+        followed: list[_Followed] = [*self.galleries.values(), *self.prototypes.values()]
         for served in followed:
             served.refresh()
 

@@ -105,7 +105,6 @@ def gallery_detail(revision: Revision, *, writable: bool, is_local: bool) -> dic
         "first_date": iso(int(times.min())) if len(times) else None,
         "last_date": iso(int(times.max())) if len(times) else None,
         "n_skipped": len(revision.gallery.manifest.skipped),
-        "calibrated": None,
     }
 
 

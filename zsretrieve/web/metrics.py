@@ -18,9 +18,12 @@ class Metrics:
             "zsretrieve_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
         )
         self._seconds = Histogram(
-            "zsretrieve_request_seconds", "Seconds until the answer begins", ["route"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
+            "zsretrieve_request_seconds",
+            "Seconds until the answer begins",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._batches = Histogram(
             "zsretrieve_batch_size", "Searches that shared a pass", buckets=_SIZES, registry=self.registry
         )

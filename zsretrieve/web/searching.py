@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from zsretrieve.domain.wanted import MINUS, Order, Wanted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.web.bodies import SearchBody, TermBody
 from zsretrieve.web.errors import HttpError
-from zsretrieve.web.fetching import Fetcher, is_url
+from zsretrieve.web.fetching import is_url
 from zsretrieve.web.galleries import Revision
 from zsretrieve.web.items import item_dict, shown
 from zsretrieve.web.uploads import Uploads
@@ -57,10 +57,10 @@ def wanted_of(body: SearchBody) -> Wanted:
     )  # fmt: skip
 
 
-def question_of(body: SearchBody, uploads: Uploads, fetcher: Fetcher, *, exif: bool) -> Question:
+def question_of(body: SearchBody, uploads: Uploads, fetch: Callable[[str], bytes], *, exif: bool) -> Question:
     """The terms of a body; images are decoded here, by threads that do nothing else.
 
-    Raises QueryError, ImageError, HttpError.
+    ``fetch`` returns the bytes behind a URL, or refuses it. Raises QueryError, ImageError, HttpError.
     """
     wanted = wanted_of(body)
     terms: list[Term] = []
@@ -80,7 +80,7 @@ def question_of(body: SearchBody, uploads: Uploads, fetcher: Fetcher, *, exif: b
     if body.query is not None and body.query.strip():
         for term in parse_query(body.query, wanted):
             if isinstance(term.value, str) and is_url(term.value) and not body.literal:
-                image = uploads.from_bytes(fetcher.fetch(term.value), exif=exif)
+                image = uploads.from_bytes(fetch(term.value), exif=exif)
                 add(replace(term, value=image), text=term.value, label=term.value)
             else:
                 add(term, **_of(term))

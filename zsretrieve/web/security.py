@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import secrets
+from collections import Counter
 from collections.abc import MutableMapping
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -38,6 +41,8 @@ _HEADERS = {
 _DATA = ("/api/", "/knn-service", "/metadata", "/indices-list", "/config.json", "/metrics")
 _REFERENCE = "/api/v1/reference"
 _OPEN = frozenset({"/api/v1/health"})
+_HTML = "text/html; charset=utf-8"
+_STREAM = re.compile(r"/api/v1/jobs/[^/]*/events")
 _WITH_IMAGES = ("/search", "/classify", "/knn-service")
 
 
@@ -84,7 +89,10 @@ class Guard:
             self._check_token(path, headers)
             self._check_origin(scope, headers)
         except HttpError as error:
-            await refuse(with_headers, error)
+            if error.status == 401 and not is_data(path) and "text/html" in headers.get("accept", ""):
+                await _answer(with_headers, 401, _entrance(error), error.headers | {"content-type": _HTML})
+            else:
+                await refuse(with_headers, error)
             return
         await self._app(scope, receive, with_headers)
 
@@ -165,17 +173,19 @@ class Bounds:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._limits = settings.limits
-        self._active = 0
+        self._active: Counter[bool] = Counter()
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._active >= self._limits.active:
+        # A stream stays open for as long as its job takes, and must not take the place of requests.
+        is_stream = _STREAM.fullmatch(scope["path"]) is not None
+        if self._active[is_stream] >= (self._limits.streams if is_stream else self._limits.active):
             await refuse(send, overloaded())
             return
-        self._active += 1
+        self._active[is_stream] += 1
         body = b""
         try:
             if scope["method"] not in _SAFE:
@@ -188,7 +198,7 @@ class Bounds:
             raise ConnectionAbortedError("the client does not read") from None
         finally:
             self._held -= len(body)
-            self._active -= 1
+            self._active[is_stream] -= 1
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         limits, path = self._limits, scope["path"]
@@ -255,6 +265,18 @@ def _too_large(most: int) -> HttpError:
 def _no_token(message: str) -> HttpError:
     hint = "Open the address that the server printed, or send it as: Authorization: Bearer TOKEN."
     return HttpError(401, message, hint=hint, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _entrance(error: HttpError) -> bytes:
+    """What a person reads who opens the page without the token."""
+    return f"""<!doctype html>
+<html lang="en">
+<head><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<title>zsretrieve</title></head>
+<body><h1>{escape(error.message.capitalize())}</h1>
+<p>Open the address that the server printed when it started. It contains the token.</p></body>
+</html>
+""".encode()
 
 
 async def refuse(send: Send, error: HttpError, more: dict[str, str] | None = None) -> None:

@@ -89,7 +89,7 @@ class Service:
         exif = revision.gallery.manifest.encoding.exif
         is_slow = any(term.upload or term.image for term in body.terms) or "://" in (body.query or "")
         ask = self.drawing.run if is_slow else _at_once
-        question = await ask(question_of, body, self.uploads, self.fetcher, exif=exif)
+        question = await ask(question_of, body, self.uploads, self.fetcher.fetch, exif=exif)
         try:
             rows = await self.selected(revision, wanted.where)
         except NothingPassesError:
@@ -152,25 +152,23 @@ class Service:
             raise HttpError(400, "exactly one of labels and prototypes names the classes", hint="Give one of them.")
         if sum(one is not None for one in (body.ids, body.search)) > 1:
             raise HttpError(400, "ids and search both say which images are meant", hint="Give one of them.")
-        k = None if body.ids is None else body.k
-        images = Images(revision, await self._rows(revision, body), k, body.listed, self.settings.is_local)
-        return await self.working.run(self._classified, images, body)
-
-    async def _rows(self, revision: Revision, body: ClassifyBody) -> Rows:
-        if body.ids is not None:
-            rows = np.array(sorted({revision.row_of(number) for number in body.ids}), dtype=np.int64)
-        elif body.search is not None:
-            found = await self.search(revision.name, body.search.model_copy(update={"revision": revision.key}))
-            rows = np.array([revision.row_of(hit["id"]) for hit in found["hits"]], dtype=np.int64)
-        else:
-            rows = np.arange(len(revision.gallery.items))
+        found: Sequence[int] = ()
+        if body.search is not None:
+            answer = await self.search(name, body.search.model_copy(update={"revision": revision.key}))
+            found = [hit["id"] for hit in answer["hits"]]
         try:
             passing = await self.selected(revision, body.where)
         except NothingPassesError:
-            return rows[:0]
-        return rows if passing is None else rows[np.isin(rows, passing)]
+            passing = np.empty(0, dtype=np.int64)
+        return await self.working.run(self._classified, revision, body, found, passing)
 
-    def _classified(self, images: Images, body: ClassifyBody) -> dict[str, Any]:
+    def _classified(
+        self, revision: Revision, body: ClassifyBody, found: Sequence[int], passing: Rows | None
+    ) -> dict[str, Any]:
+        rows = _rows(revision, body, found)
+        if passing is not None:
+            rows = rows[np.isin(rows, passing)]
+        images = Images(revision, rows, None if body.ids is None else body.k, body.listed, self.settings.is_local)
         if body.prototypes is None:
             most = self.settings.limits.prompts
             prototypes = prototypes_of(body.labels or (), body.templates, images.revision, self.model, most)
@@ -248,6 +246,15 @@ class Service:
         )  # fmt: skip
         for pool in pools:
             pool.close()
+
+
+def _rows(revision: Revision, body: ClassifyBody, found: Sequence[int]) -> Rows:
+    """The rows of the images that a body means: its IDs, those that its search found, or all."""
+    if body.ids is not None:
+        return np.array(sorted({revision.row_of(number) for number in body.ids}), dtype=np.int64)
+    if body.search is not None:
+        return np.array([revision.row_of(number) for number in found], dtype=np.int64)
+    return np.arange(len(revision.gallery.items))
 
 
 async def _at_once(work: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:

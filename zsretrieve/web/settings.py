@@ -12,10 +12,10 @@ PORT = 7878
 class Limits:
     """What a server spends at most; docs/serve.md lists the numbers.
 
-    Sizes are in bytes and times in seconds. ``active`` requests are answered at once, ``waiting`` wait for each pool of
-    threads, and ``batch`` searches share one pass through the model. Near-duplicates are left out of the first
-    ``distinct`` hits of a ranking, since each is compared with all before it. Classes that a request names may take
-    ``prompts`` with their templates.
+    Sizes are in bytes and times in seconds. ``active`` requests are answered at once, and ``streams`` of the steps of
+    jobs beside them; ``waiting`` wait for each pool of threads, and ``batch`` searches share one pass through the
+    model. Near-duplicates are left out of the first ``distinct`` hits of a ranking, since each is compared with all
+    before it. Classes that a request names may take ``prompts`` with their templates.
     """
 
     distinct: int = 10_000
@@ -30,6 +30,7 @@ class Limits:
     fetch_s: float = 10.0
     stop_s: float = 15.0
     active: int = 512
+    streams: int = 64
     waiting: int = 256
     batch: int = 64
     image_pixels: int = 150_000_000

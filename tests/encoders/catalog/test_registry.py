@@ -128,6 +128,9 @@ def test_models_are_described_without_their_weights() -> None:
         "interpolation": "bicubic",
         "resize_mode": "squash",
     }
+    assert (siglip["needs_torch"], siglip["torch_reason"]) == (False, None)
+    resnet = describe("RN50/openai")
+    assert (resnet["needs_torch"], resnet["torch_reason"]) == (True, "its image tower is a ResNet")
     assert describe("demo")["dim"] == 128
     with pytest.raises(WeightsUnavailableError):
         describe("hf-hub:timm/ViT-B-16-SigLIP")

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import open_clip
 import pytest
-from kits.unaided import run_unaided
+from kits.without import run_without_extras
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
 import zsretrieve as zs
@@ -69,7 +69,7 @@ print(json.dumps(said))
 
 def test_names_are_known_where_open_clip_is_absent() -> None:
     names = ["small", "ViT-B-16-SigLIP2-256/webli", "demo", "ViT-B-32/openai"]
-    said = json.loads(run_unaided(f"NAMES = {names!r}\n{ASK}"))
+    said = json.loads(run_without_extras(f"NAMES = {names!r}\n{ASK}"))
     assert said["known"] == len(known_models())
     assert said["described"] == json.loads(json.dumps([zs.describe_model(name) for name in names]))
     assert said["identity"][1] == "tag:ViT-B-16-SigLIP2-256/webli"

@@ -17,15 +17,15 @@ import timm
 import torch
 from kits.encoder_kit import TEXTS, pictures
 from kits.models import write_tokenizer
-from kits.unaided import run_unaided
+from kits.without import run_without_extras
 from safetensors.torch import load_file, save_file
 
 import zsretrieve as zs
 from zsretrieve.domain.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.domain.vectors import unit_rows
 from zsretrieve.encoders.catalog.model_name import parse_model_name
+from zsretrieve.encoders.catalog.plan import OutsideError
 from zsretrieve.encoders.openvino.graphs.build import build_once
-from zsretrieve.encoders.openvino.graphs.plan import OutsideError
 from zsretrieve.encoders.openvino.graphs.weights import MisfitError, Weights
 from zsretrieve.encoders.torch import loading
 
@@ -115,7 +115,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     write(config, folder / half, dtype)
         for name in (*CONFIGS, *STORED):
             expect(f"local-dir:{folder / name}", folder / f"{name}-expected")
-    run_unaided(
+    run_without_extras(
         BUILD, folder, json.dumps(ALL_TEXTS), json.dumps(SHAPE), env={"ZSRETRIEVE_CACHE": str(folder / "cache")}
     )
     return folder
@@ -195,9 +195,9 @@ def test_what_is_not_built_says_what_it_needs(built: Path, tmp_path: Path) -> No
     names = [f"local-dir:{folder}" for folder in folders.values()]
     (tmp_path / "file").touch()
     unwritable = {"ZSRETRIEVE_CACHE": str(tmp_path / "file")}
-    ((kind, message, hint),) = json.loads(run_unaided(REFUSE, f"local-dir:{built / 'clip'}", env=unwritable))
+    ((kind, message, hint),) = json.loads(run_without_extras(REFUSE, f"local-dir:{built / 'clip'}", env=unwritable))
     assert (kind, "cannot be written" in message, "ZSRETRIEVE_CACHE" in hint) == ("DeviceError", True, True)
-    said = json.loads(run_unaided(REFUSE, *names, env={"ZSRETRIEVE_CACHE": str(tmp_path / "cache")}))
+    said = json.loads(run_without_extras(REFUSE, *names, env={"ZSRETRIEVE_CACHE": str(tmp_path / "cache")}))
     kinds = ["OptionalDependencyError"] * 2 + ["WeightsUnavailableError"] * 3
     assert [kind for kind, _, _ in said] == kinds
     for (_, message, hint), words in zip(

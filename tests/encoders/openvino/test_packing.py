@@ -20,6 +20,7 @@ from kits.encoder_kit import TEXTS, pictures
 from kits.families import write_family
 from kits.models import write_model
 from kits.packs import described, members_of, signed, written
+from kits.without import EXTRAS, without
 
 import zsretrieve as zs
 from zsretrieve.domain.errors import DeviceError, OutputExistsError, WeightsUnavailableError
@@ -33,8 +34,6 @@ from zsretrieve.system import cache_dir
 ROOT = Path(__file__).resolve().parents[3]
 FP32 = zs.Compute(precision="fp32")
 BF16 = zs.Compute(precision="bf16")
-HIDDEN = ("torch", "open_clip", "faiss", "timm", "transformers", "torchvision", "huggingface_hub", "safetensors")
-WITHOUT = f"import sys\nsys.modules.update(dict.fromkeys({HIDDEN!r}))\n"
 KILLED_WHILE = """
 import sys, time
 from zsretrieve.encoders.openvino import packing
@@ -198,25 +197,24 @@ def test_an_index_built_with_one_is_searched_with_the_other(
 
 def test_everything_runs_from_a_pack_without_torch(tmp_path: Path, scene_folder: Path, pack: Path) -> None:
     (tmp_path / "list").write_text("".join(f"{path}\n" for path in sorted(scene_folder.rglob("*.png"))[:4]))
-    code = WITHOUT + (
-        "import json, zsretrieve as zs\n"
+    code = (
+        "import json, sys, zsretrieve as zs\n"
         "model, out, source = sys.argv[1:]\n"
         "zs.build_gallery(source, f'{out}/gallery', model)\n"
         "zs.build_prototypes(f'{out}/prototypes', ['red circle', 'blue star'], model)\n"
         "hits = zs.search(f'{out}/gallery', 'a red circle')\n"
         "classified = zs.classify(source, f'{out}/prototypes')\n"
         "shown = zs.describe_model(model)\n"
-        "assert sys.modules['openvino'] and sys.modules['torch'] is None\n"
+        "assert 'openvino' in sys.modules\n"
         "print(json.dumps([[hit.score for hit in hits], len(classified.results), shown['form']]))\n"
     )
     results = []
     for number, model in enumerate(("demo", f"pack:{pack}")):
         out = tmp_path / str(number)
         out.mkdir()
-        done = subprocess.run(
-            [sys.executable, "-c", code, model, out, f"@{tmp_path / 'list'}"],
-            capture_output=True, text=True, env={**os.environ, "ZSRETRIEVE_CACHE": str(tmp_path / f"cache{number}")},
-        )  # fmt: skip
+        command = [sys.executable, "-c", code, model, out, f"@{tmp_path / 'list'}"]
+        env = without(*EXTRAS, "huggingface_hub", ZSRETRIEVE_CACHE=str(tmp_path / f"cache{number}"))
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
         assert done.returncode == 0, done.stderr
         results.append(json.loads(done.stdout.splitlines()[-1]))
     assert results[0] == results[1]

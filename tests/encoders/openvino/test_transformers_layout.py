@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kits.encoder_kit import TEXTS, pictures
 from kits.tokenizing import GEMMA, clip, gemma, saved, unigram
-from kits.unaided import run_unaided
+from kits.without import run_without_extras
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import pre_tokenizers
@@ -164,7 +164,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (commit.parents[1] / "refs").mkdir()
     (commit.parents[1] / "refs" / "main").write_text("c0ffee")
     env = {"ZSRETRIEVE_CACHE": str(folder / "cache"), "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
-    run_unaided(BUILD, folder, json.dumps(ALL_TEXTS), *KINDS, "hf-hub:org/hubbed", env=env)
+    run_without_extras(BUILD, folder, json.dumps(ALL_TEXTS), *KINDS, "hf-hub:org/hubbed", env=env)
     return folder
 
 

@@ -231,7 +231,5 @@ def _numbers(text: str, option: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise typer.BadParameter(
-            f"'{text}' is not a comma-separated list of positive integers", param_hint=option
-        )  # fmt: skip
+        raise typer.BadParameter(f"'{text}' is not a comma-separated list of positive integers", param_hint=option)
     return numbers

@@ -203,9 +203,13 @@ def rebuild(
     options.check_skipped(skipped)
     with output.progress() as on_stage:
         built = zs.rebuild(
-            gallery, zs.Model(model, compute, on_stage=on_stage), reading=reading, drop_missing=drop_missing,
-            force=force, on_stage=on_stage,
-        )  # fmt: skip
+            gallery,
+            zs.Model(model, compute, on_stage=on_stage),
+            reading=reading,
+            drop_missing=drop_missing,
+            force=force,
+            on_stage=on_stage,
+        )
     _report(built.changes, form, skipped)
 
 

@@ -60,10 +60,12 @@ _Validation = Annotated[
 _ChooseBy = Annotated[
     ChosenBy | None,
     typer.Option(
-        "--choose-by", metavar="MEASURE", show_default="loss",
+        "--choose-by",
+        metavar="MEASURE",
+        show_default="loss",
         help="What --c is chosen by: the loss, for probabilities that can be believed, or accuracy, as in the paper.",
     ),
-]  # fmt: skip
+]
 
 
 def _shots(*, shots: int | None, seed: int, allow_fewer: bool) -> Shots:

@@ -67,10 +67,11 @@ _ClassesOf = Annotated[
 _PromptCache = Annotated[
     bool,
     typer.Option(
-        "--prompt-cache/--no-prompt-cache", rich_help_panel=options.ADVANCED,
+        "--prompt-cache/--no-prompt-cache",
+        rich_help_panel=options.ADVANCED,
         help="Keep the vectors of prompts, to use them again.",
     ),
-]  # fmt: skip
+]
 _COMPUTE = options.COMPUTE.without("compile", "batch_size")
 
 

@@ -22,9 +22,11 @@ class _Commands(Group):
 
 
 app = typer.Typer(
-    name="prompts", cls=_Commands, no_args_is_help=True,
+    name="prompts",
+    cls=_Commands,
+    no_args_is_help=True,
     help="Show the bundled class names and templates, and measure templates on labelled images.",
-)  # fmt: skip
+)
 
 
 @app.command("list", cls=Command)

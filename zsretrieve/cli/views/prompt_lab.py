@@ -42,9 +42,13 @@ def print_comparison(comparison: TemplateComparison, form: OutputFormat) -> None
     for row in comparison.sets:
         score = row.score
         table.add_row(
-            output.cell(_name(row)), str(row.n_templates or ""), str(row.n_prompts), output.percent(score.prec_at_1),
-            _interval(score.interval), f"{score.n_correct} / {score.n}",
-        )  # fmt: skip
+            output.cell(_name(row)),
+            str(row.n_templates or ""),
+            str(row.n_prompts),
+            output.percent(score.prec_at_1),
+            _interval(score.interval),
+            f"{score.n_correct} / {score.n}",
+        )
     output.show(table, _title(comparison.images))
     if len(comparison.sets) > 1:
         _show_differences(
@@ -115,9 +119,13 @@ def print_sensitivity(sensitivity: Sensitivity, form: ReportFormat) -> None:
     table = output.table("Prec@1 of single templates", "value", right=("value",))
     first, median, third = sensitivity.quartiles
     figures = {
-        "mean": sensitivity.mean, "least": sensitivity.least, "first quartile": first, "median": median,
-        "third quartile": third, "most": sensitivity.most,
-    }  # fmt: skip
+        "mean": sensitivity.mean,
+        "least": sensitivity.least,
+        "first quartile": first,
+        "median": median,
+        "third quartile": third,
+        "most": sensitivity.most,
+    }
     for name, value in figures.items():
         table.add_row(name, output.percent(value))
     table.add_row("standard deviation", f"{100 * sensitivity.sd:.2f} points")

@@ -128,9 +128,7 @@ def _cells(row: Row, sources: Sequence[str]) -> list[str]:
 
 def _planned(model: PlannedModel) -> list[str]:
     weights = {True: "here", False: "to download", None: _UNKNOWN}[model.cached]
-    return [
-        model.title, weights, _size(model.download_bytes), _size(model.disk_bytes), _duration(model.seconds)
-    ]  # fmt: skip
+    return [model.title, weights, _size(model.download_bytes), _size(model.disk_bytes), _duration(model.seconds)]
 
 
 def _effect(effect: Effect) -> list[str]:

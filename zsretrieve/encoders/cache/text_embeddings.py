@@ -25,8 +25,6 @@ QUERIES = VectorFile("queries.sqlite3", "queries", most=10_000)
 PROMPTS = VectorFile(
     "prompts.sqlite3", "prompts", most=250_000, spare=25_000, noted_ns=24 * HOUR_NS, page_bytes=1 << 14
 )
-# The best scores of some texts by gallery and model: 1,000 times half a kilobyte.
-BEST_SCORES = VectorFile("matching.sqlite3", "scores", most=1_000)
 # In a batch the last bits of a vector may differ; that matters less than the seconds that many queries would take.
 _MOST_ALONE = 16
 # The packages that affect the vector of a text.

@@ -13,16 +13,21 @@ from zsretrieve.encoders.catalog.fingerprint import config_bytes
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.layouts import is_transformers
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm, parse_model_name
+from zsretrieve.encoders.catalog.plan import OutsideError, plan_of
 from zsretrieve.encoders.catalog.registry import check_tag, common_to_tags, model_info
 from zsretrieve.encoders.catalog.tables import SCALING, architecture, preprocessing, tag_record
 from zsretrieve.encoders.openvino.graphs import transformers
-from zsretrieve.encoders.openvino.graphs.plan import OutsideError, plan_of
 from zsretrieve.encoders.text.sources import words_of
 from zsretrieve.encoders.text.tokenizer import InexactTokenizerError
+
+_UNSAFE = "its weights are not in the format safetensors"
 
 
 def describe(name: str) -> dict[str, object]:
     """Name, image size, dim, context, activation, tokenizer and preprocessing of a model, and whether it needs torch.
+
+    ``torch_reason`` is why it does, None if it does not. Of a tag or a hub model, that is what its configuration shows:
+    whether its weights are in safetensors is not looked up.
 
     Raises
     ------
@@ -40,13 +45,13 @@ def describe(name: str) -> dict[str, object]:
             weights = tag_record(info.arch, info.tag)
             config = _config(info.arch, info.activation)
             found = _from_config(info.name, "tag", config, weights, info.hub, cached=info.cached)
-            return found if weights.get("hf_hub") else found | {"needs_torch": True}
+            return found if weights.get("hf_hub") else _with_reason(found, "its weights are not on the hub")
         case NameForm.CHECKPOINT:
             check_tag(str(parsed.arch), None, name)
             common = common_to_tags(str(parsed.arch))
             config = _config(str(parsed.arch), common.activation)
             found = _from_config(name, "checkpoint", config, common.preprocessing, parsed.rest)
-            return found if safe_weights(parsed) else found | {"needs_torch": True}
+            return found if safe_weights(parsed) else _with_reason(found, _UNSAFE)
         case NameForm.LOCAL if is_transformers(parsed):
             if not safe_weights(parsed):
                 raise not_built(parsed, "it has no model.safetensors")
@@ -57,7 +62,7 @@ def describe(name: str) -> dict[str, object]:
                 config = json.loads(path.read_text(encoding="utf-8"))
                 images = config.get("preprocess_cfg", {})
                 found = _from_config(name, "local-dir", config["model_cfg"], images, parsed.rest)
-                return found if safe_weights(parsed) else found | {"needs_torch": True}
+                return found if safe_weights(parsed) else _with_reason(found, _UNSAFE)
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise ModelNameError(f"'{path}' is not valid: {error}", hint="Check the file.") from error
         case NameForm.PACK:
@@ -98,6 +103,7 @@ def _from_config(
         context = text.get("context_length", 77)
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelNameError(f"the configuration of '{name}' is not valid: {error!r}", hint="Check it.") from error
+    reason = _torch_reason(config)
     return {
         "name": name,
         "form": form,
@@ -109,8 +115,14 @@ def _from_config(
         "preprocessing": {key: resolved[key] for key in SCALING},
         "weights_from": place,
         "cached": cached,
-        "needs_torch": _needs_torch(config),
+        "needs_torch": reason is not None,
+        "torch_reason": reason,
     }
+
+
+def _with_reason(found: dict[str, object], reason: str) -> dict[str, object]:
+    """A description of a model that needs torch also for its weights."""
+    return found | {"needs_torch": True, "torch_reason": found["torch_reason"] or reason}
 
 
 def _of_transformers(name: ModelName, form: str, content: dict[str, Any], *, cached: bool) -> dict[str, object]:
@@ -131,14 +143,19 @@ def _of_transformers(name: ModelName, form: str, content: dict[str, Any], *, cac
         "weights_from": name.rest,
         "cached": cached,
         "needs_torch": False,
+        "torch_reason": None,
     }
 
 
-def _needs_torch(config: dict[str, Any]) -> bool:
-    """Whether a model is of a family whose graph cannot be built from its weights alone."""
+def _torch_reason(config: dict[str, Any]) -> str | None:
+    """What a model has that those do not whose graphs are built from their weights alone; None if it is one of them."""
     try:
         plan_of(config)
         words_of(config["text_cfg"])
-    except (OutsideError, InexactTokenizerError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
-        return True
-    return False
+    except OutsideError as error:
+        return str(error)
+    except InexactTokenizerError as error:
+        return f"its tokenizer: {error}"
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return "its configuration is not one of open_clip's"
+    return None

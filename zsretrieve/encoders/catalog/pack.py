@@ -159,6 +159,7 @@ def describe_pack(name: str, path: Path) -> dict[str, object]:
         "weights_from": str(path),
         "cached": True,
         "needs_torch": False,
+        "torch_reason": None,
         "made_from": pack.model,
         "weights": pack.space.weights,
         "precision": str(pack.precision),

@@ -38,8 +38,9 @@ def check_installed(name: ModelName, *, again: bool = False) -> None:
     check_available(name)  # for a model that does not exist, nobody should install anything
     from zsretrieve.encoders.catalog.describe import describe
 
-    if describe(name.written)["needs_torch"]:
-        extras.require_models(f"converting '{name.written}'")
+    reason = describe(name.written)["torch_reason"]
+    if reason is not None:
+        extras.require_models(f"converting '{name.written}' ({reason})")
 
 
 def find_or_convert(name: ModelName, on_stage: OnStage | None = None) -> ConvertedModel:
@@ -77,8 +78,8 @@ def find_or_convert(name: ModelName, on_stage: OnStage | None = None) -> Convert
 def _built_or_converted(name: ModelName) -> ConvertedModel:
     """The model, built from its weights alone if it is of a family for which that is known, else through torch."""
     from zsretrieve.encoders.catalog.availability import not_built
+    from zsretrieve.encoders.catalog.plan import OutsideError
     from zsretrieve.encoders.openvino.graphs.build import build_once
-    from zsretrieve.encoders.openvino.graphs.plan import OutsideError
 
     try:
         return build_once(name)

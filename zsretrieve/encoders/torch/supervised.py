@@ -120,8 +120,12 @@ class SupervisedEncoder(FeatureEncoder):
 
     def __init__(
         self,
-        features: nn.Module, classifier: nn.Linear, keys: Sequence[str], weights: str, compute: Compute,
-    ) -> None:  # fmt: skip
+        features: nn.Module,
+        classifier: nn.Linear,
+        keys: Sequence[str],
+        weights: str,
+        compute: Compute,
+    ) -> None:
         self._class_ids = {key: row for row, key in enumerate(keys)}
         self._classes = _unit_classes(classifier)
         space = _space(RESNET50, weights, self._classes.shape[1], _OF_RESNET50)

@@ -112,7 +112,7 @@ class Tar:
         try:
             with tarfile.open(
                 fileobj=cast(IO[bytes], _Headers(raw)), mode="r:", encoding="utf-8", errors="surrogateescape"
-            ) as tar:  # fmt: skip
+            ) as tar:
                 self._read_headers(tar, raw, found)
         except _DAMAGE as error:
             raise SourceError(f"'{self._path}' is not a tar file: {one_line(error)}", hint="Check the file.") from error

@@ -93,9 +93,7 @@ def _enters(below: str, name: str, choice: Choice, walked: Walk) -> bool:
     return False
 
 
-def _takes(
-    where: str, below: str, name: str, choice: Choice, wanted: Callable[[str], bool], walked: Walk
-) -> bool:  # fmt: skip
+def _takes(where: str, below: str, name: str, choice: Choice, wanted: Callable[[str], bool], walked: Walk) -> bool:
     path = f"{below}{name}"
     if choice.includes(path):
         return True

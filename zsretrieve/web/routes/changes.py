@@ -86,9 +86,13 @@ async def save(request: Request, gallery: Name, body: SavedBody) -> Response:
 def _save(service: Service, served: ServedGallery, body: SavedBody) -> dict[str, Any] | None:
     if any(term.upload is not None or term.image is not None for term in body.search.terms):
         raise HttpError(400, "an image that was sent cannot be part of a saved search", hint="Use one of the gallery.")
-    question = question_of(body.search, service.uploads, service.fetcher, exif=True)
+    question = question_of(body.search, service.uploads, _not_fetched, exif=True)
     kept = save_search(served.folder, body.name, question.terms, wanted_of(body.search))
     return _saved_dict(kept, served.current.gallery)
+
+
+def _not_fetched(_url: str) -> bytes:
+    raise HttpError(400, "an image at a URL cannot be part of a saved search", hint="Use one of the gallery.")
 
 
 # A name may hold slashes, which a client escapes and the server unescapes before it looks for the route.

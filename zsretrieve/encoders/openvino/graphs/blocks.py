@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from zsretrieve.encoders.openvino.graphs.plan import Blocks
+from zsretrieve.encoders.catalog.plan import Blocks
 from zsretrieve.encoders.openvino.graphs.weights import Weights
 from zsretrieve.encoders.openvino.runtime import openvino
 

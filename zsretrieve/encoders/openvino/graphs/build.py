@@ -20,12 +20,12 @@ from zsretrieve.encoders.catalog.fingerprint import weights_identity
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
 from zsretrieve.encoders.catalog.pack import preprocessing_of
+from zsretrieve.encoders.catalog.plan import OutsideError, Plan
 from zsretrieve.encoders.openvino import model_cache
 from zsretrieve.encoders.openvino.conversion import refuse_if_full
 from zsretrieve.encoders.openvino.encoder import OpenVinoEncoder
 from zsretrieve.encoders.openvino.graphs import transformers
 from zsretrieve.encoders.openvino.graphs.image import image_graph
-from zsretrieve.encoders.openvino.graphs.plan import OutsideError, Plan
 from zsretrieve.encoders.openvino.graphs.text import text_graph
 from zsretrieve.encoders.openvino.graphs.weights import MisfitError, Weights
 from zsretrieve.encoders.openvino.model_cache import IMAGE, TEXT, ConvertedModel

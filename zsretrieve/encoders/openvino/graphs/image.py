@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from zsretrieve.domain.records import Preprocessing
+from zsretrieve.encoders.catalog.plan import ImagePlan
 from zsretrieve.encoders.openvino.graphs.blocks import OPEN_CLIP, TIMM, Layers, attention, floats, integers, op
-from zsretrieve.encoders.openvino.graphs.plan import ImagePlan
 from zsretrieve.encoders.openvino.graphs.weights import MisfitError, Weights
 from zsretrieve.encoders.openvino.runtime import openvino
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from zsretrieve.encoders.catalog.plan import TextPlan
 from zsretrieve.encoders.openvino.graphs.blocks import OPEN_CLIP, Layers, floats, integers, op
-from zsretrieve.encoders.openvino.graphs.plan import TextPlan
 from zsretrieve.encoders.openvino.graphs.weights import Weights
 from zsretrieve.encoders.openvino.runtime import openvino
 

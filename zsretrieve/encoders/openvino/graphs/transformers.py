@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from zsretrieve.encoders.openvino.graphs import plan as open_clip
-from zsretrieve.encoders.openvino.graphs.plan import Blocks, ImagePlan, OutsideError, Plan, TextPlan
+from zsretrieve.encoders.catalog import plan as open_clip
+from zsretrieve.encoders.catalog.plan import Blocks, ImagePlan, OutsideError, Plan, TextPlan
 from zsretrieve.encoders.openvino.graphs.weights import Stored
 from zsretrieve.encoders.text import sources
 from zsretrieve.encoders.text.sources import Words
@@ -181,25 +181,33 @@ def _blocks(config: dict[str, Any]) -> Blocks:
 _PARTS = (("q_proj", 0), ("k_proj", 1), ("v_proj", 2))
 _OPEN_CLIP = (
     *((f"self_attn.{name}.{kind}", f"attn.in_proj_{kind}.{part}") for name, part in _PARTS for kind in _KINDS),
-    ("self_attn.", "attn."), ("layer_norm", "ln_"), ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"),
-)  # fmt: skip
+    ("self_attn.", "attn."),
+    ("layer_norm", "ln_"),
+    ("mlp.fc1", "mlp.c_fc"),
+    ("mlp.fc2", "mlp.c_proj"),
+)
 _TIMM = (
     *((f"self_attn.{name}.{kind}", f"attn.qkv.{kind}.{part}") for name, part in _PARTS for kind in _KINDS),
-    ("self_attn.out_proj", "attn.proj"), ("layer_norm", "norm"),
-)  # fmt: skip
+    ("self_attn.out_proj", "attn.proj"),
+    ("layer_norm", "norm"),
+)
 _TEXT = (
     ("text_model.encoder.layers.", "transformer.resblocks."),
     ("text_model.embeddings.token_embedding", "token_embedding"),
     ("text_model.embeddings.position_embedding.weight", "positional_embedding"),
-    ("text_model.final_layer_norm", "ln_final"), ("text_model.head.", "text_projection."), *_OPEN_CLIP,
-)  # fmt: skip
+    ("text_model.final_layer_norm", "ln_final"),
+    ("text_model.head.", "text_projection."),
+    *_OPEN_CLIP,
+)
 _IMAGE = {
     "clip": (
         ("vision_model.encoder.layers.", "visual.transformer.resblocks."),
         ("vision_model.embeddings.class_embedding", "visual.class_embedding"),
         ("vision_model.embeddings.patch_embedding", "visual.conv1"),
         ("vision_model.embeddings.position_embedding.weight", "visual.positional_embedding"),
-        ("vision_model.pre_layrnorm", "visual.ln_pre"), ("vision_model.post_layernorm", "visual.ln_post"), *_OPEN_CLIP,
+        ("vision_model.pre_layrnorm", "visual.ln_pre"),
+        ("vision_model.post_layernorm", "visual.ln_post"),
+        *_OPEN_CLIP,
     ),
     "siglip": (
         ("vision_model.encoder.layers.", "visual.trunk.blocks."),
@@ -209,9 +217,10 @@ _IMAGE = {
         ("vision_model.head.probe", "visual.trunk.attn_pool.latent"),
         ("vision_model.head.attention.out_proj", "visual.trunk.attn_pool.proj"),
         ("vision_model.head.layernorm", "visual.trunk.attn_pool.norm"),
-        ("vision_model.head.", "visual.trunk.attn_pool."), *_TIMM,
+        ("vision_model.head.", "visual.trunk.attn_pool."),
+        *_TIMM,
     ),
-}  # fmt: skip
+}
 _TURNED = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}
 
 

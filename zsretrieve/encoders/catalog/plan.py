@@ -169,10 +169,12 @@ def _vision(config: dict[str, Any], dim: int, *, quick: bool) -> ImagePlan:
     plain = {**_PLAIN_BLOCKS, "attentional_pool": (None, False), "pool_type": (None, "tok", "avg")}
     _check("the image tower", config, _ANY_BLOCKS | _VISION | {"timm_model_name"}, plain)
     width = config.get("width", 768)
+    # First, since a ResNet has no patches.
+    blocks = _blocks(config, width, width // config.get("head_width", 64), quick=quick)
     return ImagePlan(
         size=_pair(config.get("image_size", 224)),
         patch=_pair(config.get("patch_size", 16)),
-        blocks=_blocks(config, width, width // config.get("head_width", 64), quick=quick),
+        blocks=blocks,
         dim=dim,
         pool=config.get("pool_type") or "tok",
         norm_before=not config.get("no_ln_pre", False),
