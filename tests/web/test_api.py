@@ -239,6 +239,12 @@ def test_names_are_made_unique(tmp_path: Path, gallery: Path, photos: Path, hash
         ("/galleries/photos/search?q=cat+-+cat", 400, "the terms of the query"),
         ("/galleries/photos/search?q=id:999", 400, "999"),
         ("/galleries/photos/search?q=cat&revision=older", 409, "the gallery has changed"),
+        ("/galleries/photos/duplicates?revision=older", 409, "the gallery has changed"),
+        (
+            "/galleries/photos/evaluation/cell?prototypes=x&true=a&predicted=b&revision=older",
+            409,
+            "the gallery has changed",
+        ),
         ("/galleries/photos/search?q=https://example.org/a.jpg", 403, "the server does not fetch URLs"),
         (f"/galleries/photos/search?q={'a+%2B+' * 100}b", 400, "the query has 101 terms, and the limit is 100"),
         ("/galleries/photos/search?q=cat&dedup=true&offset=10000", 400, "a ranking ends after 10,000 hits"),

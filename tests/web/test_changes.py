@@ -71,6 +71,29 @@ def test_a_gallery_follows_its_folder(client: TestClient, place: Path) -> None:
     assert [hit["id"] for hit in client.get(f"{GALLERY}/items").json()["hits"]] == [1, 2, 3, 4]
 
 
+def test_pages_of_duplicates_fit_while_the_gallery_changes(client: TestClient, place: Path) -> None:
+    copies = [place / "photos" / f"{number} copy.png" for number in (0, 1)]
+    for copy in copies:
+        shutil.copy(copy.with_name(copy.name.replace(" copy", "")), copy)
+    events(client, client.post(f"{GALLERY}/sync").json()["job"])
+
+    def page(**parameters: str | int) -> dict:
+        answer = client.get(f"{GALLERY}/duplicates", params={"near": 1, "k": 1, **parameters})
+        assert answer.status_code == 200
+        return answer.json()
+
+    both = client.get(f"{GALLERY}/duplicates", params={"near": 1}).json()["groups"]
+    first = page()
+    copies[0].unlink()
+    events(client, client.post(f"{GALLERY}/sync").json()["job"])
+    rest = page(offset=first["next"], revision=first["revision"])
+    assert rest["revision"] == first["revision"] != page()["revision"]
+    assert [group["items"][0]["id"] for group in first["groups"] + rest["groups"]] == [
+        group["items"][0]["id"] for group in both
+    ]
+    assert (rest["next"], page()["total"]) == (None, 1)
+
+
 def test_a_job_that_fails(client: TestClient, place: Path) -> None:
     steps = events(client, client.post(f"{GALLERY}/add", json={"source": str(place / "none")}).json()["job"])
     assert steps[-1]["state"] == "failed"

@@ -199,10 +199,13 @@ class Client:
         """All groups of images that are there more than once, as ``zsretrieve.find_duplicates`` finds them."""
         groups: list[DuplicateGroup] = []
         offset: int | None = 0
+        revision: str | None = None
         while offset is not None:
-            content = self._server.get(f"{_place(gallery)}/duplicates", near=near, offset=offset, k=_PAGE)
+            content = self._server.get(
+                f"{_place(gallery)}/duplicates", near=near, offset=offset, k=_PAGE, revision=revision
+            )
             groups += _made(lambda page: tuple(map(records.group_of, page["groups"])), content)
-            offset = content["next"]
+            offset, revision = content["next"], content["revision"]
         return tuple(groups)
 
     def add(self, gallery: str, source: str, *, on_stage: OnStage | None = None) -> Changes:

@@ -75,6 +75,7 @@ class DuplicatesAnswer(BaseModel):
     total: int
     offset: int
     next: int | None
+    revision: str
 
 
 class CellAnswer(BaseModel):
@@ -84,6 +85,7 @@ class CellAnswer(BaseModel):
     total: int
     offset: int
     next: int | None
+    revision: str
 
 
 class CaptionAnswer(BaseModel):

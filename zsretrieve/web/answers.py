@@ -49,12 +49,12 @@ def error_reply(error: HttpError) -> Response:
     return reply(body_of(error), error.status, error.headers)
 
 
-def unchanged(request: Request, etag: str) -> Response | None:
+def unchanged(request: Request, etag: str, cache_control: str = _LASTING) -> Response | None:
     """304 if the client has what ``etag`` names."""
     known = request.headers.get("if-none-match", "")
     if f'"{etag}"' not in (tag.strip().removeprefix("W/") for tag in known.split(",")):
         return None
-    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": _LASTING})
+    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": cache_control})
 
 
 def picture_reply(request: Request, picture: Picture) -> Response:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zsretrieve.domain.errors import ZsRetrieveError
@@ -20,11 +18,10 @@ from zsretrieve.system.version import tool_version
 from zsretrieve.web import clip_retrieval
 from zsretrieve.web.answers import error_reply
 from zsretrieve.web.errors import HttpError, as_http, unlike
+from zsretrieve.web.page import PageFiles
 from zsretrieve.web.routes import analysis, changes, galleries, maps, search, server
 from zsretrieve.web.security import Bounds, Guard
 from zsretrieve.web.service import Service
-
-STATIC = Path(__file__).with_name("static")
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -49,7 +46,7 @@ def create_app(service: Service) -> ASGIApp:
         clip_retrieval.router,
     ):
         app.include_router(router)
-    app.mount("/", _Static(directory=STATIC, html=True))
+    app.add_route("/{path:path}", PageFiles().answer)
     for kind in (ZsRetrieveError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _refused)
     return Guard(Bounds(_Counted(app, service), service.settings), service.settings)
@@ -60,15 +57,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
     async with service.running():
         yield
-
-
-class _Static(StaticFiles):
-    """The page's files, looked at again on every visit, which costs a 304."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
 
 class _Counted:

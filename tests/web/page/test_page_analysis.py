@@ -7,7 +7,7 @@ import re
 import pytest
 from kits.browser import Opener, Window, findings
 from kits.shapes import Studio
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 import zsretrieve as zs
 from zsretrieve.domain.results import EvalReport
@@ -273,6 +273,44 @@ def test_duplicates_are_loaded_page_by_page(open_studio: Opener, studio: Studio)
     groups = zs.find_duplicates(studio.stars, near=0.9)
     assert page.evaluate(script, 0.9) == [one.id for group in groups for one in group.items]
     assert len(asked) == len(groups) > 1
+    assert ["revision=" in one for one in asked] == [False] + [True] * (len(groups) - 1)
+
+
+def test_a_list_begins_again_when_its_gallery_has_changed(open_studio: Opener, studio: Studio) -> None:
+    window = open_studio()
+    window.expected = "409 .*/duplicates"
+    page = window.page
+    groups = zs.find_duplicates(studio.stars, near=0.9)
+
+    def cut(route: Route) -> None:
+        """The first group alone, and no other since its revision is gone."""
+        if "revision=" in route.request.url:
+            route.fulfill(status=409, json={"error": {"message": "it has changed", "hint": ""}})
+        else:
+            answer = route.fetch()
+            route.fulfill(json={**answer.json(), "groups": answer.json()["groups"][:1], "next": 1})
+
+    page.route("**/duplicates?*", cut)
+    page.goto(f"{window.address}?view=duplicates&alike=0.9")
+    expect(page.locator(".end .notice")).to_contain_text("it has changed")
+    expect(page.locator(".cut")).to_have_count(1)
+    page.unroute("**/duplicates?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".cut")).to_have_count(len(groups))
+    assert window.ids() == [one.id for group in groups for one in group.items]
+
+
+def test_a_list_that_fails_can_be_asked_for_again(open_studio: Opener) -> None:
+    window = open_studio("?view=duplicates")
+    window.expected = "500 .*/duplicates"
+    page = window.page
+    page.route("**/duplicates?*", lambda route: route.fulfill(status=500, json={"error": {"message": "It broke"}}))
+    page.get_by_label("Lowest similarity").fill("0.9")
+    page.get_by_label("Lowest similarity").press("Enter")
+    expect(page.locator(".end .notice")).to_contain_text("It broke")
+    page.unroute("**/duplicates?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".cell").first).to_be_visible()
 
 
 @pytest.mark.parametrize("state", STATES)

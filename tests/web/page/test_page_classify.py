@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from kits.browser import Opener
 from kits.shapes import Galleries
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 import zsretrieve as zs
 from zsretrieve.domain.ports import Encoder
@@ -137,3 +137,23 @@ def test_errors_and_many_classes(open_window: Opener) -> None:
     window.open(f"?view=classify{names}")
     assert len(bars(page)) <= 100
     expect(page.get_by_text("Without images:")).to_be_visible()
+
+
+def test_images_of_a_class_can_be_asked_for_again(open_window: Opener) -> None:
+    window = open_window("?view=classify&c=a+red+thing&c=a+blue+thing")
+    window.expected = "500 .*/items"
+    page = window.page
+    asked: list[str] = []
+
+    def fail(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=500, json={"error": {"message": "It broke"}})
+
+    page.route("**/shapes/items", fail)
+    page.locator(".histogram button").first.click()
+    expect(page.locator(".of-class .notice")).to_contain_text("It broke")
+    page.wait_for_timeout(200)
+    assert len(asked) == 1
+    page.unroute("**/shapes/items")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".of-class .cell").first).to_be_visible()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kits.browser import Opener, Window
 from kits.shapes import Galleries
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 import zsretrieve as zs
 from zsretrieve.domain.ports import Encoder
@@ -260,6 +260,43 @@ def test_selecting(open_window: Opener) -> None:
     page.keyboard.press("Escape")
     expect(bar).to_have_count(0)
     assert parameter(page, "sel") is None
+
+
+def test_a_selection_that_no_address_has_room_for_stays(open_window: Opener) -> None:
+    window = open_window(f"?sel={','.join(map(str, range(1001, 2001, 2)))}")
+    page = window.page
+    bar = page.get_by_role("region", name="Selection")
+    page.locator(".cell .picture").first.press("x")
+    expect(bar).to_contain_text("501 images selected")
+    assert parameter(page, "sel") is None
+    page.keyboard.press("Enter")
+    expect(page.locator(".viewer[open]")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".viewer[open]")).to_have_count(0)
+    expect(bar).to_contain_text("501 images selected")
+
+
+def test_the_focus_is_in_the_grid_when_the_selection_is_cleared(open_window: Opener) -> None:
+    page = open_window("?sel=1-3").page
+    page.get_by_role("button", name="Clear the selection").press("Enter")
+    expect(page.locator(".selection")).to_have_count(0)
+    expect(page.locator(".cell a").first).to_be_focused()
+
+
+def test_an_image_that_fails_late_leaves_the_next_alone(open_window: Opener) -> None:
+    window = open_window("?id=3")
+    window.expected = "500 .*/image"
+    page = window.page
+    held: list[Route] = []
+    page.route("**/items/4/image", lambda route: held.append(route))
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".viewer .facts")).to_contain_text("ID4")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".viewer .facts")).to_contain_text("ID5")
+    expect(page.locator(".viewer .full")).to_have_js_property("complete", True)
+    held[0].fulfill(status=500)
+    page.wait_for_timeout(100)
+    expect(page.locator(".viewer .full")).to_be_visible()
 
 
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])

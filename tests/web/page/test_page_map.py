@@ -173,6 +173,39 @@ def test_errors_of_a_query_are_at_the_box(open_window: Opener) -> None:
     rested(window.page)
 
 
+def test_a_link_opens_an_image(open_window: Opener) -> None:
+    page = open_window("?view=map&id=7").page
+    expect(page.locator(".viewer[open] .facts")).to_contain_text("ID7")
+    page.keyboard.press("Escape")
+    expect(page.locator(".viewer[open]")).to_have_count(0)
+    rested(page)
+
+
+def test_a_query_that_fails_can_be_sent_again(open_window: Opener) -> None:
+    window = open_window("?view=map")
+    window.expected = "500 .*/search"
+    page = window.page
+    rested(page)
+    page.route("**/search", lambda route: route.fulfill(status=500, json={"error": {"message": "It broke"}}))
+    window.box.fill("a star")
+    page.keyboard.press("Enter")
+    expect(page.locator(".map-side .notice")).to_contain_text("It broke")
+    page.wait_for_timeout(400)  # the map rests again meanwhile
+    page.unroute("**/search")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".status")).to_contain_text("match")
+    expect(page.locator(".map-side .notice")).to_have_count(0)
+
+
+def test_a_map_that_is_left_gives_its_context_back(open_window: Opener) -> None:
+    page = open_window("?view=map").page
+    rested(page)
+    page.evaluate("window.context = document.querySelector('.points').getContext('webgl2')")
+    page.get_by_role("link", name="Search").click()
+    expect(page.locator(".cell").first).to_be_visible()
+    assert page.evaluate("context.isContextLost()")
+
+
 def test_a_lasso_selects(open_window: Opener, galleries: Galleries) -> None:
     page = open_window("?view=map").page
     rested(page)

@@ -217,6 +217,66 @@ def test_keys_are_listed(open_window: Opener) -> None:
     page.keyboard.press("f")
     page.get_by_label("SQL condition").press("?")
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("Escape")
+    page.locator(".cell a").first.press("Enter")
+    page.locator(".viewer[open] h2").press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".viewer[open]")).to_be_visible()
+
+
+def test_keys_do_nothing_below_a_dialog(open_window: Opener) -> None:
+    page = open_window("?q=id%3A5+%2B+red").page
+    page.locator(".chip .body").first.click()
+    page.get_by_role("button", name="Use a part of it").click()
+    dialog = page.get_by_role("dialog", name="Choose a part of the image")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("f")
+    page.keyboard.press("?")
+    expect(page.locator("#filters")).to_be_hidden()
+    expect(page.get_by_role("dialog", name="Keys")).to_have_count(0)
+    dialog.get_by_role("button", name="Close").press("Enter")
+    expect(dialog).to_have_count(0)
+    assert "t=" not in page.url
+
+
+def test_what_is_typed_stays_while_images_are_selected(open_window: Opener) -> None:
+    window = open_window("?q=red")
+    window.box.fill("red star")
+    window.page.locator(".cell").first.hover()
+    window.page.locator(".cell .check").first.click()
+    expect(window.page.locator(".selection")).to_be_visible()
+    expect(window.box).to_have_value("red star")
+
+
+def test_another_gallery_can_be_chosen_where_the_address_names_none(open_window: Opener) -> None:
+    page = open_window("?g=elsewhere").page
+    page.get_by_label("Gallery").select_option("shapes (200)")
+    expect(page.locator(".cell").first).to_be_visible()
+    page.go_back()
+    expect(page.locator(".notice")).to_contain_text("no gallery named")
+    page.get_by_role("link", name="zsretrieve: all images").click()
+    expect(page.locator(".cell").first).to_be_visible()
+
+
+def test_tabs_take_the_query_along(open_window: Opener) -> None:
+    window = open_window()
+    window.box.fill("a star")
+    window.page.keyboard.press("Enter")
+    expect(window.page).to_have_url(re.compile("q=a"))
+    expect(window.page.get_by_role("link", name="Map")).to_have_attribute("href", "?view=map&q=a+star")
+
+
+def test_a_view_that_cannot_be_loaded(open_window: Opener) -> None:
+    window = open_window()
+    window.expected = "500 .*/views/map.js"
+    page = window.page
+    page.route("**/views/map.js", lambda route: route.fulfill(status=500))
+    page.get_by_role("link", name="Map").click()
+    expect(page.locator(".notice")).to_contain_text("The view cannot be loaded.")
+    page.unroute("**/views/map.js")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("canvas.map")).to_be_visible()
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(open_window: Opener) -> None:

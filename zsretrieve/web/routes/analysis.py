@@ -11,6 +11,7 @@ from zsretrieve.domain.settings import DUPLICATE_SCORE
 from zsretrieve.web import analysis
 from zsretrieve.web.analysis_bodies import CellAnswer, ClassifyAnswer, ClassifyBody, DuplicatesAnswer, ExportBody
 from zsretrieve.web.answers import ERRORS, reply, service_of
+from zsretrieve.web.galleries import Revision
 from zsretrieve.web.items import item_dict
 from zsretrieve.web.routes.galleries import Name
 
@@ -18,6 +19,7 @@ router = APIRouter(prefix="/api/v1/galleries/{gallery}", responses=ERRORS, tags=
 Prototypes = Annotated[str, Query(max_length=255, description="The name of prototypes, see GET /galleries")]
 Offset = Annotated[int, Query(ge=0, lt=2**31)]
 Count = Annotated[int, Query(ge=1, le=1000)]
+Shown = Annotated[str | None, Query(max_length=100, description="The revision of the page before this one")]
 ClassName = Annotated[str, Query(max_length=10_000)]
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {
@@ -55,18 +57,19 @@ async def cell(
     predicted: ClassName,
     offset: Offset = 0,
     k: Count = 50,
+    revision: Shown = None,
 ) -> Response:
     """The images of one class that were classified as another."""
     service = service_of(request)
-    revision = service.shelf.gallery(gallery).current
+    shown = service.shelf.gallery(gallery).revision(revision)
     is_local = service.settings.is_local
 
     def work() -> dict[str, Any]:
-        chosen = service.shelf.prototypes_for(prototypes, revision.gallery)
-        rows = analysis.cell(revision, analysis.evaluated(revision, chosen, service.memo), true, predicted)
-        items = [revision.gallery.items[row] for row in rows[offset : offset + k].tolist()]
-        hits = [item_dict(revision.gallery, item, is_local=is_local) for item in items]
-        return {"hits": hits, **_page(len(rows), offset, k)}
+        chosen = service.shelf.prototypes_for(prototypes, shown.gallery)
+        rows = analysis.cell(shown, analysis.evaluated(shown, chosen, service.memo), true, predicted)
+        items = [shown.gallery.items[row] for row in rows[offset : offset + k].tolist()]
+        hits = [item_dict(shown.gallery, item, is_local=is_local) for item in items]
+        return {"hits": hits, **_page(shown, len(rows), offset, k)}
 
     return reply(await service.working.run(work))
 
@@ -92,16 +95,17 @@ async def duplicates(
     near: Annotated[float, Query(gt=0, le=1)] = DUPLICATE_SCORE,
     offset: Offset = 0,
     k: Annotated[int, Query(ge=1, le=200)] = 50,
+    revision: Shown = None,
 ) -> Response:
     """Groups of images that are there more than once, the one to keep first."""
     service = service_of(request)
-    revision = service.shelf.gallery(gallery).current
+    shown = service.shelf.gallery(gallery).revision(revision)
     is_local = service.settings.is_local
 
     def work() -> dict[str, Any]:
-        groups = analysis.duplicates(revision, near, service.memo) if len(revision.gallery.items) else ()
-        page = [analysis.group_dict(revision, group, is_local=is_local) for group in groups[offset : offset + k]]
-        return {"groups": page, **_page(len(groups), offset, k)}
+        groups = analysis.duplicates(shown, near, service.memo) if len(shown.gallery.items) else ()
+        page = [analysis.group_dict(shown, group, is_local=is_local) for group in groups[offset : offset + k]]
+        return {"groups": page, **_page(shown, len(groups), offset, k)}
 
     return reply(await service.working.run(work))
 
@@ -118,5 +122,6 @@ async def export(request: Request, gallery: Name, body: ExportBody) -> Response:
     return Response(text.encode("utf-8", "backslashreplace"), 200, headers, f"{kind}; charset=utf-8")
 
 
-def _page(total: int, offset: int, k: int) -> dict[str, Any]:
-    return {"total": total, "offset": offset, "next": offset + k if offset + k < total else None}
+def _page(shown: Revision, total: int, offset: int, k: int) -> dict[str, Any]:
+    following = offset + k if offset + k < total else None
+    return {"total": total, "offset": offset, "next": following, "revision": shown.key}

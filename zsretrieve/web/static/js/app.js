@@ -1,6 +1,7 @@
 /** The page's state, its history, and what all views share. */
 
 import { ask, galleryPath } from "./api.js";
+import { announce } from "./dom.js";
 import { Selection } from "./selection.js";
 import * as address from "./state.js";
 
@@ -32,7 +33,12 @@ export class App extends EventTarget {
   async start() {
     history.scrollRestoration = "manual";
     this.catalogue = await ask("galleries");
-    addEventListener("popstate", (event) => this.#change(address.read(location.search), event.state ?? {}));
+    addEventListener("popstate", (event) => {
+      const state = address.read(location.search);
+      // A selection that no address has room for would be lost on the way back.
+      if (state.g === this.state.g && !address.hasRoom(this.state.sel)) state.sel = this.state.sel;
+      this.#change(state, event.state ?? {});
+    });
     addEventListener("pagehide", () => this.keepPlace());
     let timer = 0;
     addEventListener(
@@ -43,7 +49,10 @@ export class App extends EventTarget {
       },
       { passive: true },
     );
-    this.selection.addEventListener("change", () => this.go({ sel: this.selection.ids }, { replace: true }));
+    this.selection.addEventListener("change", () => {
+      this.go({ sel: this.selection.ids }, { replace: true });
+      announce(this.selection.size ? `${this.selection.size} selected` : "The selection is empty.");
+    });
   }
 
   /** Ask again which galleries and prototypes there are and what they hold, after a change. */
@@ -59,10 +68,14 @@ export class App extends EventTarget {
     return this.state.g ? galleries.find(({ name }) => name === this.state.g) : galleries[0];
   }
 
+  /** The prototypes that fit the gallery. */
+  get fitting() {
+    return this.catalogue.prototypes.filter(({ galleries }) => galleries.includes(this.gallery?.name ?? ""));
+  }
+
   /** The prototypes whose classes the viewer shows: those of the address, else the first that fit the gallery. */
   get prototypes() {
-    const fitting = this.catalogue.prototypes.filter(({ galleries }) => galleries.includes(this.gallery?.name ?? ""));
-    return fitting.find(({ name }) => name === this.state.p) ?? fitting[0];
+    return this.fitting.find(({ name }) => name === this.state.p) ?? this.fitting[0];
   }
 
   /**

@@ -92,6 +92,43 @@ export function announce(text) {
   if (place) place.textContent = text;
 }
 
+let waiting = 0;
+
+/**
+ * Show that something is on its way, until it is there or fails.
+ *
+ * @template T
+ * @param {Promise<T>} promise
+ * @returns {Promise<T>}
+ */
+export async function busy(promise) {
+  const root = document.documentElement;
+  waiting += 1;
+  root.dataset.busy = "";
+  try {
+    return await promise;
+  } finally {
+    waiting -= 1;
+    if (!waiting) delete root.dataset.busy;
+  }
+}
+
+/**
+ * Call a function with the detail of each event of a name.
+ *
+ * @param {EventTarget} target
+ * @param {string} name
+ * @param {(detail: any) => void} run
+ */
+export const on = (target, name, run) => target.addEventListener(name, (event) => run(/** @type {CustomEvent} */ (event).detail));
+
+/**
+ * What went wrong, in words.
+ *
+ * @param {any} error
+ */
+export const wordsOf = ({ message, hint }) => [message, hint].filter(Boolean).join(". ").replaceAll(".. ", ". ");
+
 /**
  * Whether keys belong to what has the focus: to what one types in, or to a control that uses them itself.
  *

@@ -1,6 +1,7 @@
 /** The keys, and the dialog that lists them. */
 
-import { h, iconButton } from "./dom.js";
+import { h } from "./dom.js";
+import { sheet } from "./elements/sheet.js";
 
 /** @type {[string, [string, string][]][]} */
 const KEYS = [
@@ -40,31 +41,15 @@ const KEYS = [
   ["Terms", [["+ −", "More or less weight"], ["n", "Subtract instead of add"], ["Delete", "Remove"]]],
 ];
 
-/** The dialog of the keys. @returns {HTMLDialogElement} */
-export function keysDialog() {
-  const dialog = h(
-    "dialog",
-    { class: "sheet", "aria-labelledby": "keys-title" },
+/** Show the keys. */
+export function showKeys() {
+  const sections = KEYS.map(([title, rows]) =>
     h(
-      "header",
+      "section",
       {},
-      h("h2", { id: "keys-title" }, "Keys"),
-      iconButton("close", "Close", () => dialog.close()),
-    ),
-    h(
-      "div",
-      { class: "keys" },
-      ...KEYS.map(([title, rows]) =>
-        h(
-          "section",
-          {},
-          h("h3", {}, title),
-          h("dl", {}, ...rows.map(([key, action]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, action)))),
-        ),
-      ),
+      h("h3", {}, title),
+      h("dl", {}, ...rows.map(([key, action]) => h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, action)))),
     ),
   );
-  // A click outside the sheet closes it.
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-  return dialog;
+  sheet("Keys", [h("div", { class: "keys" }, ...sections)]);
 }

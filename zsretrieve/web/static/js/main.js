@@ -2,15 +2,16 @@
 
 import { App } from "./app.js";
 import { fill, h, icon, iconButton, isTyping } from "./dom.js";
-import { count } from "./format.js";
-import { keysDialog } from "./keys.js";
+import { stateLink } from "./elements/link.js";
 import { notice } from "./elements/notice.js";
+import { count } from "./format.js";
+import { showKeys } from "./keys.js";
+import { empty } from "./state.js";
 import { VIEWS } from "./views.js";
 
 const app = new App();
 const page = /** @type {HTMLElement} */ (document.getElementById("page"));
-const dialog = keysDialog();
-document.body.append(dialog);
+const nav = /** @type {HTMLElement} */ (document.getElementById("views"));
 
 /** @type {import("./views.js").View|null} */
 let view = null;
@@ -31,7 +32,7 @@ function header() {
   const { galleries } = app.catalogue;
   const chosen = app.gallery;
   const switcher =
-    galleries.length > 1
+    galleries.length > 1 || (galleries.length && !chosen)
       ? h(
           "select",
           {
@@ -45,52 +46,35 @@ function header() {
                 more: [], less: [], where: "", id: null, sel: [], p: "", at: null, bar: "", own: {},
               }),
           },
+          !chosen && h("option", { value: "", selected: true, disabled: true }, "Choose a gallery"),
           ...galleries.map(({ name, n_images }) => h("option", { value: name, selected: name === chosen?.name }, `${name} (${count(n_images)})`)),
         )
-      : h("span", { class: "soft" }, chosen?.name ?? "");
+      : h("span", { class: "soft" }, chosen?.name);
   fill(
     /** @type {HTMLElement} */ (document.getElementById("brand")),
-    h("a", { href: app.gallery ? `?g=${encodeURIComponent(app.gallery.name)}` : "?", class: "name", "aria-label": "zsretrieve: all images", onclick: home }, icon("search"), h("span", {}, "zsretrieve")),
+    stateLink(app, { ...empty(), g: chosen ? app.state.g : "" }, { class: "name", "aria-label": "zsretrieve: all images" }, icon("search"), h("span", {}, "zsretrieve")),
     switcher,
   );
   fill(
     /** @type {HTMLElement} */ (document.getElementById("tools")),
     iconButton("theme", "Light or dark", toggleTheme),
-    iconButton("keys", "Keys", () => dialog.showModal()),
+    iconButton("keys", "Keys", showKeys),
   );
-  tabs();
+  fill(nav, ...VIEWS.filter((one) => chosen && one.fits(chosen, app)).map(({ name, title }) => stateLink(app, viewOf(name), { "data-view": name }, title)));
+  nav.hidden = nav.children.length < 2;
 }
 
-/** @param {MouseEvent} event */
-function home(event) {
-  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  app.go({ view: "search", q: "", t: [], more: [], less: [], where: "", order: "score", dedup: false, near: null, min: null, id: null, sel: [], at: null, own: {} });
-}
+/** @param {string} view  the state that shows it */
+const viewOf = (view) => ({ view, id: null, own: {} });
 
+/** Show which view is open, and what the others would show. */
 function tabs() {
-  const nav = /** @type {HTMLElement} */ (document.getElementById("views"));
-  const { gallery } = app;
-  const fitting = gallery ? VIEWS.filter((one) => one.fits(gallery, app)) : [];
-  nav.hidden = fitting.length < 2;
-  fill(
-    nav,
-    ...fitting.map(({ name, title }) =>
-      h(
-        "a",
-        {
-          href: app.link({ view: name, id: null, own: {} }),
-          "aria-current": name === app.state.view ? "page" : null,
-          onclick: (/** @type {MouseEvent} */ event) => {
-            if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-            event.preventDefault();
-            app.go({ view: name, id: null, own: {} });
-          },
-        },
-        title,
-      ),
-    ),
-  );
+  for (const link of nav.querySelectorAll("a")) {
+    const { view = "" } = link.dataset;
+    link.href = app.link(viewOf(view));
+    if (view === app.state.view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
 }
 
 /**
@@ -99,6 +83,8 @@ function tabs() {
  */
 async function update(before, place) {
   const { gallery, state } = app;
+  if (before && before.g !== state.g) header();
+  tabs();
   if (!gallery) {
     view?.unmount();
     [view, mounted] = [null, ""];
@@ -106,17 +92,18 @@ async function update(before, place) {
     fill(page, notice({ title: message, text: state.g ? "Choose one above." : "Start it with one: zsretrieve serve GALLERY" }));
     return;
   }
-  if (before && before.g !== state.g) header();
-  else if (before && before.view !== state.view) tabs();
   const entry = VIEWS.find(({ name }) => name === state.view) ?? VIEWS[0];
   const wanted = `${gallery.name} ${entry.name}`;
   if (wanted !== mounted) {
     view?.unmount();
     [view, mounted] = [null, wanted];
-    const { mount } = await entry.load();
-    if (mounted !== wanted) return;
+    const module = await entry.load().catch((error) => {
+      // What failed to load once, some browsers never load again.
+      fill(page, notice({ error, title: "The view cannot be loaded.", text: "Check that zsretrieve serve is still running.", again: () => location.reload() }));
+    });
+    if (!module || mounted !== wanted) return;
     fill(page);
-    view = mount(page, app);
+    view = module.mount(page, app);
     view.update(null, place);
   } else view?.update(before, place);
 }
@@ -136,8 +123,11 @@ app.addEventListener("state", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-  if (event.key === "?") dialog.showModal();
-  else if (dialog.open || !view?.key?.(event)) return;
+  if (event.key === "?") showKeys();
+  else if (!view?.key?.(event)) {
+    if (event.key !== "Escape" || !app.selection.size) return;
+    app.selection.clear();
+  }
   event.preventDefault();
 });
 

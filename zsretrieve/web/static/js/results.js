@@ -1,6 +1,7 @@
 /** Lists of images that are loaded page by page: rankings, and whatever else the API lists. */
 
 import { ask, galleryPath } from "./api.js";
+import { wordsOf } from "./dom.js";
 import { body } from "./state.js";
 
 /** @typedef {import("./types.js").Item} Item */
@@ -41,7 +42,8 @@ export function resultsOf(gallery, state, loaded) {
 export function listOf(gallery, path, parameters, { page = PAGE, loaded = 0, most = MOST, read = (one) => one } = {}) {
   const first = Math.min(most, Math.max(page, loaded));
   return keep(JSON.stringify([gallery, path, parameters]), gallery, async (answer, signal) => {
-    const given = new URLSearchParams({ ...parameters, offset: String(answer?.next ?? 0), k: String(answer ? page : first) });
+    const place = answer ? { offset: answer.next, k: page, revision: answer.revision } : { k: first };
+    const given = new URLSearchParams(/** @type {any} */ ({ ...parameters, ...place }));
     return read(await ask(`${galleryPath(gallery)}/${path}?${given}`, { signal }));
   });
 }
@@ -52,11 +54,41 @@ export function listOf(gallery, path, parameters, { page = PAGE, loaded = 0, mos
  * @param {string} gallery
  * @param {Item[]} items
  */
-export function itemsOf(gallery, items) {
-  return new Results("", gallery, async (answer) => {
+export const itemsOf = (gallery, items) => pagesOf(gallery, items.length, PAGE, async (start, end) => items.slice(start, end));
+
+/**
+ * Images by their IDs.
+ *
+ * @param {string} gallery
+ * @param {number[]} ids
+ * @param {{total?: number, rest?: (signal: AbortSignal) => Promise<number[]>, loaded?: number}} [options]  how many there
+ *   are, and all their IDs, where `ids` are only the first; and how many images to load first
+ */
+export function namedOf(gallery, ids, { total = ids.length, rest, loaded = 0 } = {}) {
+  const first = Math.min(MOST, Math.max(PAGE, loaded));
+  return pagesOf(gallery, total, first, async (start, end, signal) => {
+    if (rest && Math.min(end, total) > ids.length) {
+      ids = await rest(signal);
+      rest = undefined;
+    }
+    const { hits } = await ask(`${galleryPath(gallery)}/items`, { body: { ids: ids.slice(start, end) }, signal });
+    return hits;
+  });
+}
+
+/**
+ * A list whose length is known.
+ *
+ * @param {string} gallery
+ * @param {number} total
+ * @param {number} first  images in the first page
+ * @param {(start: number, end: number, signal: AbortSignal) => Promise<Item[]>} read  a part of it
+ */
+function pagesOf(gallery, total, first, read) {
+  return new Results("", gallery, async (answer, signal) => {
     const start = answer?.next ?? 0;
-    const next = start + PAGE;
-    return /** @type {any} */ ({ hits: items.slice(start, next), total: items.length, next: next < items.length ? next : null });
+    const end = start + (answer ? PAGE : first);
+    return /** @type {any} */ ({ hits: await read(start, end, signal), total, next: end < total ? end : null });
   });
 }
 
@@ -117,7 +149,7 @@ export const forgetAll = () => kept.clear();
  * @returns {Promise<{cause: "query"|"filter"|"server", message: string}>}
  */
 export async function causeOf(error, gallery, where) {
-  const message = [error.message, error.hint].filter(Boolean).join(". ").replaceAll(".. ", ". ");
+  const message = wordsOf(error);
   if (![400, 404, 415, 422].includes(error.status)) return { cause: "server", message };
   if (error.status !== 400 || !where) return { cause: "query", message };
   // The filter is to blame if it fails alone.

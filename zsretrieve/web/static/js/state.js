@@ -60,8 +60,7 @@ export function write(state) {
   for (const name of /** @type {const} */ (["g", "q", "where", "p", "bar"])) if (state[name]) given.set(name, state[name]);
   for (const term of state.t) given.append("t", writeTerm(term));
   for (const name of /** @type {const} */ (["more", "less", "sel"])) {
-    const ids = writeIds(state[name]);
-    if (ids && ids.length <= LONGEST_SELECTION) given.set(name, ids);
+    if (state[name].length && hasRoom(state[name])) given.set(name, writeIds(state[name]));
   }
   if (state.order !== "score") given.set("order", state.order);
   if (state.dedup) given.set("dedup", "1");
@@ -133,6 +132,9 @@ export function writeIds(ids) {
   }
   return parts.join(",");
 }
+
+/** Whether an address has room for a selection. @param {number[]} ids */
+export const hasRoom = (ids) => writeIds(ids).length <= LONGEST_SELECTION;
 
 /**
  * Whether there is anything to rank by.

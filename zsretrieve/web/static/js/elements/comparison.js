@@ -88,5 +88,7 @@ function changes(title, rows) {
 function flipped(title, flips, gallery, pictures) {
   if (!flips.length) return [];
   const caption = (/** @type {any} */ flip) => ({ name: flip.true_class, more: `${flip.first_class} → ${flip.second_class}` });
-  return [h("h3", {}, `${title}: ${counted(flips.length, "image")}`), pictures.grid(itemsOf(gallery, flips), { caption, ragged: true })];
+  const grid = pictures.grid({ caption, ragged: true });
+  pictures.fill(grid, itemsOf(gallery, flips));
+  return [h("h3", {}, `${title}: ${counted(flips.length, "image")}`), grid];
 }

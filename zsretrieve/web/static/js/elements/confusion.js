@@ -3,7 +3,7 @@
 import { fill, h } from "../dom.js";
 import { count, counted } from "../format.js";
 import { cellOf } from "./figures.js";
-import { stateLink } from "./pictures.js";
+import { stateLink } from "./link.js";
 
 /** @typedef {import("../app.js").App} App */
 /** @typedef {{classes: string[], cells: [number, number, number][]}} Matrix  true, predicted, images */

@@ -1,6 +1,7 @@
 /** Choosing a part of an image: drag a rectangle over it, or use the keys. */
 
 import { announce, h } from "../dom.js";
+import { sheet } from "./sheet.js";
 
 /** @typedef {import("../types.js").Box} Box */
 
@@ -19,6 +20,7 @@ export class Crop {
     this.box = null;
     this.rectangle = h("div", { class: "crop", hidden: true });
     this.button = h("button", { type: "button", class: "primary crop-button", hidden: true, onclick: () => this.choose() }, "Search with this part");
+    frame.tabIndex = -1;
     frame.append(h("div", { class: "shade" }, this.rectangle), this.button);
     frame.addEventListener("pointerdown", (event) => this.#drag(event));
     // Else the browser would drag the image itself.
@@ -36,6 +38,8 @@ export class Crop {
   }
 
   stop() {
+    // Its button is gone, and keys go on to what is around it.
+    if (document.activeElement === this.button) this.frame.focus({ preventScroll: true });
     this.#set(null);
   }
 
@@ -129,22 +133,18 @@ export function cropDialog(source, onchosen) {
   const image = h("img", { src: source, alt: "The image to choose a part of", draggable: "false" });
   const frame = h("div", { class: "frame" }, image);
   image.addEventListener("load", () => frame.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight)));
-  const dialog = h(
-    "dialog",
-    { class: "sheet", "aria-label": "Choose a part of the image" },
-    h("header", {}, h("h2", {}, "Choose a part"), h("button", { type: "button", onclick: () => dialog.close() }, "Cancel")),
+  const dialog = sheet("Choose a part of the image", [
     h("p", { class: "soft" }, "Drag a rectangle, or use the arrow keys to move it and Shift with them to resize it."),
     frame,
-  );
+  ]);
   const crop = new Crop(frame, (box) => {
     dialog.close();
     onchosen(box);
   });
   dialog.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" && crop.key(event)) event.preventDefault();
+    const isClosing = event.key === "Escape" || /** @type {Element} */ (event.target).closest("header");
+    if (!isClosing && crop.key(event)) event.preventDefault();
   });
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
   crop.start();
+  crop.button.focus({ preventScroll: true });
 }

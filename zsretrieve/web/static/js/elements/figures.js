@@ -2,7 +2,7 @@
 
 import { fill, h } from "../dom.js";
 import { count, counted, precise } from "../format.js";
-import { stateLink } from "./pictures.js";
+import { stateLink } from "./link.js";
 
 /** @typedef {{low: number, high: number, level: number}} Interval */
 /** @typedef {{class_name: string, n_scored: number, n_correct: number, recall: number, interval: Interval|null}} ClassResult */

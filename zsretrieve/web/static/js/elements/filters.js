@@ -10,8 +10,27 @@ const MOST = 200; // boxes of a list; typing finds the others
 export class Filters extends HTMLElement {
   /** @type {import("../types.js").Gallery|null} */
   gallery = null;
-  where = "";
   wanted = sql.none();
+  text = h("textarea", { name: "where", rows: 2, spellcheck: "false", autocapitalize: "off", "aria-describedby": "filter-error", placeholder: "label = 'cat' and width > 500" });
+  alert = h("p", { id: "filter-error", class: "error", role: "alert" });
+  note = h("p", { class: "soft small", hidden: true }, "Written by hand. Clicking a filter replaces it.");
+
+  constructor() {
+    super();
+    this.text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey) return;
+      event.preventDefault();
+      this.#apply();
+    });
+    this.addEventListener("change", (event) => this.#changed(/** @type {HTMLInputElement} */ (event.target)));
+    this.addEventListener("keydown", (event) => {
+      const target = /** @type {HTMLInputElement} */ (event.target);
+      // Escape first empties a field that finds something.
+      if (event.key !== "Escape" || (target.type === "search" && target.value)) return;
+      event.preventDefault();
+      this.dispatchEvent(new CustomEvent("shut"));
+    });
+  }
 
   /**
    * @param {import("../types.js").State} state
@@ -22,7 +41,6 @@ export class Filters extends HTMLElement {
     const read = sql.read(where);
     this.wanted = read ?? sql.none();
     if (gallery !== this.gallery) this.#build(gallery);
-    this.where = where;
     const wanted = this.wanted;
     for (const box of this.#inputs("[data-list]")) {
       box.checked = wanted[/** @type {"labels"|"folders"} */ (box.dataset.list)].includes(box.value);
@@ -36,23 +54,12 @@ export class Filters extends HTMLElement {
       if (input !== document.activeElement) input.value = value === null ? "" : String(value);
     }
     this.#inputs("[name=dedup]")[0].checked = dedup;
-    if (this.text && this.text !== document.activeElement) this.text.value = where;
-    if (this.note) this.note.hidden = read !== null;
-  }
-
-  connectedCallback() {
-    this.onkeydown = (/** @type {KeyboardEvent} */ event) => {
-      const target = /** @type {HTMLInputElement} */ (event.target);
-      // Escape first empties a field that finds something.
-      if (event.key !== "Escape" || (target.type === "search" && target.value)) return;
-      event.preventDefault();
-      this.dispatchEvent(new CustomEvent("shut"));
-    };
+    if (this.text !== document.activeElement) this.text.value = where;
+    this.note.hidden = read !== null;
   }
 
   /** @param {string} message  about the condition; nothing clears it */
   set error(message) {
-    if (!this.alert || !this.text) return;
     this.alert.textContent = message;
     this.text.setAttribute("aria-invalid", String(Boolean(message)));
   }
@@ -68,14 +75,6 @@ export class Filters extends HTMLElement {
     const { labels = [], folders = [] } = gallery;
     const day = (/** @type {string|null|undefined} */ iso) => iso?.slice(0, 10) ?? null;
     const range = { min: day(gallery.first_date), max: day(gallery.last_date) };
-    this.text = h("textarea", { name: "where", rows: 2, spellcheck: "false", autocapitalize: "off", "aria-describedby": "filter-error", placeholder: "label = 'cat' and width > 500" });
-    this.alert = h("p", { id: "filter-error", class: "error", role: "alert" });
-    this.note = h("p", { class: "soft small", hidden: true }, "Written by hand. Clicking a filter replaces it.");
-    this.text.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey) return;
-      event.preventDefault();
-      this.#apply();
-    });
     fill(
       this,
       h(
@@ -115,7 +114,6 @@ export class Filters extends HTMLElement {
         ),
       ),
     );
-    this.onchange = (/** @type {Event} */ event) => this.#changed(/** @type {HTMLInputElement} */ (event.target));
   }
 
   /**
@@ -174,7 +172,7 @@ export class Filters extends HTMLElement {
   }
 
   #apply() {
-    this.#fire({ where: this.text?.value.trim() ?? "" });
+    this.#fire({ where: this.text.value.trim() });
   }
 
   /** @param {Partial<import("../types.js").State>} patch */

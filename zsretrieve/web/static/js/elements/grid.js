@@ -10,7 +10,7 @@ import { cellOf } from "./cell.js";
  * Fires `open` (detail: the ID), `act` (detail: {action, item}) and `failed` (detail: the error).
  */
 export class Grid extends HTMLElement {
-  /** @type {import("./viewing.js").Images|null} */
+  /** @type {import("../results.js").Results|null} */
   results = null;
   /** @type {import("../selection.js").Selection|null} */
   selection = null;
@@ -27,11 +27,13 @@ export class Grid extends HTMLElement {
   /** Where a range starts. */
   anchor = 0;
 
-  connectedCallback() {
-    if (this.list) return;
-    this.list = h("ul", { class: "grid", "aria-label": "Images" });
-    this.end = h("div", { class: "end" });
-    this.append(this.list, this.end);
+  list = h("ul", { class: "grid", "aria-label": "Images" });
+  /** What is below the images. */
+  end = h("div", { class: "end" });
+  observer = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.more(), { rootMargin: "1200px" });
+
+  constructor() {
+    super();
     this.list.addEventListener("click", (event) => this.#click(event));
     this.list.addEventListener("keydown", (event) => this.#key(event));
     this.list.addEventListener("focusin", (event) => {
@@ -42,30 +44,43 @@ export class Grid extends HTMLElement {
       const item = this.itemAt(event.target);
       if (item) event.dataTransfer?.setData("application/x-zsretrieve-id", String(item.id));
     });
-    this.observer = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.more(), {
-      rootMargin: "1200px",
-    });
+  }
+
+  connectedCallback() {
+    this.append(this.list, this.end);
   }
 
   disconnectedCallback() {
-    this.observer?.disconnect();
+    this.observer.disconnect();
   }
 
   /** @type {HTMLElement[]} */
   cells = [];
 
   /**
-   * Show images from the first, as far as they are loaded.
+   * Show nothing, until the images of a list are there.
    *
-   * @param {import("./viewing.js").Images} results
+   * @param {import("../results.js").Results} results
    */
-  show(results) {
+  clear(results) {
     this.results = results;
-    this.list?.classList.toggle("ragged", this.ragged);
+    this.list.classList.toggle("ragged", this.ragged);
     this.cells = [];
     this.current = 0;
     this.anchor = 0;
-    this.list?.replaceChildren();
+    this.list.replaceChildren();
+    this.end.replaceChildren();
+    this.end.hidden = false;
+    this.observer.disconnect();
+  }
+
+  /**
+   * Show images from the first, as far as they are loaded.
+   *
+   * @param {import("../results.js").Results} results
+   */
+  show(results) {
+    this.clear(results);
     this.#append();
   }
 
@@ -77,7 +92,7 @@ export class Grid extends HTMLElement {
       await results.load();
     } catch (error) {
       if (results === this.results && /** @type {any} */ (error)?.name !== "AbortError") {
-        this.observer?.disconnect();
+        this.observer.disconnect();
         this.dispatchEvent(new CustomEvent("failed", { detail: error }));
       }
       return;
@@ -86,8 +101,8 @@ export class Grid extends HTMLElement {
   }
 
   #append() {
-    const { results, list } = this;
-    if (!results || !list) return;
+    const { results, list, end } = this;
+    if (!results) return;
     for (const hit of results.hits.slice(this.cells.length)) {
       const line = this.divide(hit, results.hits[this.cells.length - 1]);
       if (line) list.append(h("li", { class: "cut" }, ...line));
@@ -98,12 +113,11 @@ export class Grid extends HTMLElement {
     list.classList.toggle("whole", !results.complete);
     if (!results.complete && !this.ragged) this.#holdBack();
     this.refresh();
-    if (!this.end) return;
-    this.observer?.disconnect();
-    this.end.hidden = results.complete;
-    this.end.replaceChildren();
+    this.observer.disconnect();
+    end.hidden = results.complete;
+    end.replaceChildren();
     // Observed again each time: it fires only on a change, and the end may still be in sight.
-    if (!results.complete) this.observer?.observe(this.end);
+    if (!results.complete) this.observer.observe(end);
   }
 
   /** Take the last row away until it is full, since its images would grow when others join them. */
@@ -113,13 +127,13 @@ export class Grid extends HTMLElement {
     const start = cells.findIndex((cell) => cell.offsetTop === top);
     if (start <= 0) return;
     cells.length = start;
-    while (list?.lastChild && list.lastChild !== cells[start - 1]) list.lastChild.remove();
+    while (list.lastChild && list.lastChild !== cells[start - 1]) list.lastChild.remove();
   }
 
   /** Show what is selected. */
   refresh() {
     const { selection } = this;
-    if (!selection || !this.list) return;
+    if (!selection) return;
     this.list.classList.toggle("selecting", selection.size > 0);
     for (const [index, cell] of this.cells.entries()) {
       const on = selection.has(this.results?.hits[index].id ?? -1);

@@ -2,6 +2,7 @@
 
 import { h } from "../dom.js";
 import * as format from "../format.js";
+import { stateLink } from "./link.js";
 import { thumb, title } from "./thumb.js";
 
 /** @typedef {import("../types.js").Item} Item */
@@ -34,7 +35,6 @@ export function terms(item) {
  * @param {(name: string) => void} onchoose  other prototypes
  */
 export function classes(details, app, onchoose) {
-  const fitting = app.catalogue.prototypes.filter(({ galleries }) => galleries.includes(app.gallery?.name ?? ""));
   if (!details.classes?.length) return null;
   const rows = details.classes.slice(0, 5).map(({ class_name, score, probability }) => ({
     name: class_name,
@@ -43,11 +43,11 @@ export function classes(details, app, onchoose) {
   }));
   const chosen = app.prototypes?.name;
   const choice =
-    fitting.length > 1 &&
+    app.fitting.length > 1 &&
     h(
       "select",
       { "aria-label": "Prototypes", onchange: (/** @type {Event} */ event) => onchoose(/** @type {HTMLSelectElement} */ (event.target).value) },
-      ...fitting.map(({ name }) => h("option", { value: name, selected: name === chosen }, name)),
+      ...app.fitting.map(({ name }) => h("option", { value: name, selected: name === chosen }, name)),
     );
   return h("section", {}, h("h3", {}, "Nearest classes"), choice, bars(rows));
 }
@@ -73,18 +73,10 @@ export function neighbours(details, app, onopen) {
         h(
           "li",
           {},
-          h(
-            "a",
-            {
-              href: app.link({ id: item.id }),
-              title: `${title(item)}, score ${format.score(item.score)}`,
-              "aria-label": `${title(item)}, score ${format.score(item.score)}`,
-              onclick: (/** @type {MouseEvent} */ event) => {
-                if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-                event.preventDefault();
-                onopen(item.id);
-              },
-            },
+          stateLink(
+            app,
+            { id: item.id },
+            { go: () => onopen(item.id), title: `${title(item)}, score ${format.score(item.score)}`, "aria-label": `${title(item)}, score ${format.score(item.score)}` },
             item.missing ? h("span", { class: "missing" }, "Missing") : thumb(app.gallery?.name ?? "", item, "84px", { lazy: false }),
           ),
         ),

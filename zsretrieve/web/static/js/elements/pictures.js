@@ -1,78 +1,76 @@
 /** Grids of images in a view, with the large image and the selection that they share. */
 
-import { announce, h } from "../dom.js";
-import { Results } from "../results.js";
+import { act } from "../actions.js";
+import { busy, on } from "../dom.js";
+import { forget } from "../results.js";
 import { Grid } from "./grid.js";
 import { notice } from "./notice.js";
 import { SelectionBar } from "./selection-bar.js";
 import { Viewer } from "./viewer.js";
 
-/** @typedef {import("../types.js").Item} Item */
+/** @typedef {import("../results.js").Results} Results */
 
 export class Pictures {
   /**
    * @param {import("../app.js").App} app
-   * @param {HTMLElement} root  where the large image and the bar are put
+   * @param {{from?: Partial<import("../types.js").State>, onact?: (action: string) => void, restart?: () => void}} [options]
+   *   what a search with an image begins with, see `act`; `onact` is called before it; `restart` asks again for all images,
+   *   after a change of the gallery
    */
-  constructor(app, root) {
+  constructor(app, { from = {}, onact = () => {}, restart = () => {} } = {}) {
     this.app = app;
+    this.restart = restart;
     /** @type {Grid[]} */
     this.grids = [];
     this.viewer = new Viewer();
     this.bar = new SelectionBar();
-    root.append(this.viewer, this.bar);
-    const on = (/** @type {string} */ name, /** @type {(detail: any) => void} */ run) =>
-      this.viewer.addEventListener(name, (event) => run(/** @type {CustomEvent} */ (event).detail));
-    on("open", (id) => app.openImage(id));
-    on("act", ({ action, item }) => this.act(action, item));
-    on("step", (step) => this.step(step));
-    on("shut", () => app.leaveImage());
-    on("part", ({ item, box }) => this.search({ t: [{ kind: "id", value: String(item.id), weight: 1, box }] }));
-    on("prototypes", (p) => app.go({ p }, { replace: true }));
-    on("help", () => document.dispatchEvent(new KeyboardEvent("keydown", { key: "?" })));
-    this.selected = () => {
-      this.update();
-      announce(`${app.selection.size} selected`);
+    this.act = (/** @type {{action: string, item: {id: number}, box?: import("../types.js").Box}} */ { action, item, box }) => {
+      onact(action);
+      act(app, action, item.id, from, box);
     };
-    app.selection.addEventListener("change", this.selected);
+    on(this.viewer, "open", (id) => app.openImage(id));
+    on(this.viewer, "act", this.act);
+    on(this.viewer, "step", (step) => this.step(step));
+    on(this.viewer, "shut", () => app.leaveImage());
+    on(this.viewer, "prototypes", (p) => app.go({ p }, { replace: true }));
     app.loaded = () => this.grids.reduce((n, grid) => n + grid.cells.length, 0);
   }
 
   /**
-   * A new grid; its images come when they are there.
+   * A new grid, which has no images yet.
    *
-   * @param {Results} results
    * @param {Partial<Pick<Grid, "divide"|"caption"|"ragged">>} [looks]
-   * @param {() => void} [onfirst]  called when the first page is shown
    */
-  grid(results, looks = {}, onfirst = () => {}) {
+  grid(looks = {}) {
+    const { app } = this;
     const grid = Object.assign(new Grid(), looks, {
-      selection: this.app.selection,
-      link: (/** @type {number} */ id) => this.app.link({ id }),
+      selection: app.selection,
+      link: (/** @type {number} */ id) => app.link({ id }),
     });
-    const on = (/** @type {string} */ name, /** @type {(detail: any) => void} */ run) =>
-      grid.addEventListener(name, (event) => run(/** @type {CustomEvent} */ (event).detail));
-    on("open", (id) => this.app.openImage(id));
-    on("act", ({ action, item }) => this.act(action, item));
-    on("failed", (error) => grid.end?.replaceChildren(notice({ error, again: () => grid.more() })));
+    on(grid, "open", (id) => app.openImage(id));
+    on(grid, "act", this.act);
+    on(grid, "failed", (error) => grid.end.replaceChildren(notice({ error, again: () => this.#again(grid, error) })));
     this.grids.push(grid);
-    this.#start(grid, results, onfirst);
     return grid;
   }
 
   /**
+   * Show images in a grid as soon as the first are there.
+   *
    * @param {Grid} grid
    * @param {Results} results
-   * @param {() => void} onfirst
+   * @param {() => void} [onfirst]  called when they are shown
    */
-  async #start(grid, results, onfirst) {
-    const isWanted = () => this.grids.includes(grid);
+  async fill(grid, results, onfirst = () => {}) {
+    if (grid.results !== results) grid.results?.stop();
+    grid.clear(results);
+    const isWanted = () => this.grids.includes(grid) && grid.results === results;
     try {
       // Also where they are here already: the grid is not in the page yet.
-      await (results.answer ? Promise.resolve() : results.load());
+      await (results.answer ? null : busy(results.load()));
     } catch (error) {
       if (!isWanted() || /** @type {any} */ (error)?.name === "AbortError") return;
-      grid.replaceChildren(notice({ error, again: () => this.#start(grid, results, onfirst) }));
+      grid.end.replaceChildren(notice({ error, again: () => this.fill(grid, results, onfirst) }));
       return;
     }
     if (!isWanted()) return;
@@ -81,32 +79,41 @@ export class Pictures {
     this.view();
   }
 
+  /**
+   * @param {Grid} grid
+   * @param {import("../api.js").ApiError} error
+   */
+  #again(grid, { status }) {
+    if (status !== 409) return grid.more();
+    // Of a revision that is gone, there never will be more.
+    if (grid.results) forget(grid.results);
+    return this.restart();
+  }
+
   /** Forget the grids, which are about to be replaced. */
   clear() {
-    for (const { results } of this.grids) if (results instanceof Results) results.stop();
+    for (const { results } of this.grids) results?.stop();
     this.grids = [];
   }
 
   unmount() {
     this.clear();
     this.viewer.close();
-    this.app.selection.removeEventListener("change", this.selected);
     this.app.loaded = () => 0;
   }
 
-  /** Show what the state says of the selection and the large image. */
-  update() {
+  /**
+   * Show what the state says of the selection and the large image.
+   *
+   * @param {boolean} [refocus]  as `view`
+   */
+  update(refocus = true) {
     for (const grid of this.grids) grid.refresh();
+    const inside = this.bar.contains(document.activeElement);
     this.bar.show(this.app);
-    this.view();
-  }
-
-  /** @param {KeyboardEvent} event */
-  key({ key }) {
-    const { selection } = this.app;
-    if (key !== "Escape" || !selection.size) return false;
-    selection.clear();
-    return true;
+    // The button that emptied the selection is gone with it.
+    if (inside && this.bar.hidden) this.grids[0]?.focusAt(this.grids[0].current);
+    this.view(refocus);
   }
 
   /**
@@ -122,14 +129,18 @@ export class Pictures {
     return null;
   }
 
-  /** Open or close the large image as the state says. */
-  view() {
+  /**
+   * Open or close the large image as the state says.
+   *
+   * @param {boolean} [refocus]  whether its place in the grid gets the focus when it is closed
+   */
+  view(refocus = true) {
     const { app, viewer } = this;
     const { id } = app.state;
     if (id !== null) {
       viewer.show(app, id, this.find(id)?.results ?? null);
     } else if (viewer.isOpen) {
-      const found = this.find(viewer.item?.id ?? -1);
+      const found = refocus ? this.find(viewer.item?.id ?? -1) : null;
       viewer.close();
       found?.grid.focusAt(found.position);
     }
@@ -144,48 +155,4 @@ export class Pictures {
     const hit = results.hits[position + step];
     if (hit) this.app.go({ id: hit.id }, { replace: true });
   }
-
-  /**
-   * @param {string} action
-   * @param {Item} item
-   */
-  act(action, { id }) {
-    const { selection } = this.app;
-    if (action === "select") selection.mark([id], !selection.has(id));
-    else if (action === "use") this.search({ q: `id:${id}` });
-    else this.search({ [action]: [id] });
-  }
-
-  /**
-   * Leave for the search view.
-   *
-   * @param {Partial<import("../types.js").State>} patch
-   */
-  search(patch) {
-    this.app.go({ view: "search", own: {}, q: "", t: [], more: [], less: [], where: "", min: null, id: null, ...patch });
-  }
-}
-
-/**
- * What links to another state of the page.
- *
- * @param {import("../app.js").App} app
- * @param {Partial<import("../types.js").State>} patch
- * @param {Record<string, any>} properties
- * @param {...(Node|string|number|null|undefined|false)} children
- */
-export function stateLink(app, patch, properties, ...children) {
-  return h(
-    "a",
-    {
-      href: app.link(patch),
-      onclick: (/** @type {MouseEvent} */ event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        app.go(patch);
-      },
-      ...properties,
-    },
-    ...children,
-  );
 }

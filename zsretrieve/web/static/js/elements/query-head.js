@@ -1,7 +1,8 @@
 /** The head of the views that search: query, terms, filters, and a line about what they found. */
 
+import { act } from "../actions.js";
 import { thumbnail, uploadThumbnail } from "../api.js";
-import { fill, h, icon } from "../dom.js";
+import { busy, fill, h, icon, on, wordsOf } from "../dom.js";
 import { causeOf } from "../results.js";
 import { isSearch } from "../state.js";
 import { changed } from "../terms.js";
@@ -15,13 +16,14 @@ import { Terms } from "./terms.js";
 export class QueryHead {
   /**
    * @param {import("../app.js").App} app
-   * @param {{onleave: () => void, onid: (id: number) => void, onagain: () => boolean, ordered?: boolean, tools?: Node[]}} options
-   *   `onagain` is asked when the same query is sent once more: whether it was a new attempt;
+   * @param {{onleave: () => void, hasFailed: () => boolean, again: () => void, ordered?: boolean, tools?: Node[]}} options
+   *   what is done when one goes down from the box; whether the last search failed, and another attempt at it;
    *   `tools` are what the view has beside the filters
    */
-  constructor(app, { onleave, onid, onagain, ordered = false, tools = [] }) {
+  constructor(app, { onleave, hasFailed, again, ordered = false, tools = [] }) {
     this.app = app;
-    this.onagain = onagain;
+    this.hasFailed = hasFailed;
+    this.again = again;
     this.box = new SearchBox();
     this.terms = new Terms();
     this.filters = new Filters();
@@ -37,8 +39,6 @@ export class QueryHead {
     this.error = h("p", { id: "query-error", class: "error", role: "alert" });
     this.status = h("div", { class: "status" });
     this.element = h("div", { class: "search" }, this.box, this.error, this.terms, h("div", { class: "row" }, this.filterButton, this.order, ...tools, this.status), this.filters);
-    const on = (/** @type {HTMLElement} */ element, /** @type {string} */ name, /** @type {(detail: any) => void} */ run) =>
-      element.addEventListener(name, (event) => run(/** @type {CustomEvent} */ (event).detail));
     on(this.box, "search", (q) => this.#search(q));
     on(this.box, "image", (file) => this.#bring(file));
     on(this.box, "leave", onleave);
@@ -49,14 +49,15 @@ export class QueryHead {
     });
     on(this.filters, "filter", (patch) => app.go(patch));
     on(this.filters, "shut", () => this.toggleFilters(false));
-    this.unlisten = receive({ onfile: (file) => this.#bring(file), onid, onother: (message) => (this.error.textContent = message) });
+    this.unlisten = receive({ onfile: (file) => this.#bring(file), onid: (id) => act(app, "use", id), onother: (message) => (this.error.textContent = message) });
   }
 
   /** @param {import("../types.js").State|null} before */
   show(before) {
     const { app } = this;
     const { state } = app;
-    this.box.query = state.q;
+    // What is being typed stays.
+    if (state.q !== before?.q) this.box.query = state.q;
     this.terms.show(state, app.gallery?.name ?? "");
     this.order.value = state.order;
     this.order.options[0].text = isSearch(state) ? "Best first" : "In gallery order";
@@ -85,15 +86,15 @@ export class QueryHead {
    * Say what is wrong with a search beside what is to be corrected.
    *
    * @param {any} error
-   * @param {{again: () => void, isWanted: () => boolean}} options  `isWanted`: whether nothing else is asked for by now
+   * @param {() => boolean} isWanted  whether nothing else is asked for by now
    * @returns {Promise<HTMLElement|null>} what takes the place of images; null if it is no longer wanted
    */
-  async fail(error, { again, isWanted }) {
+  async fail(error, isWanted) {
     this.clearErrors();
     fill(this.status);
     const { cause, message } = await causeOf(error, this.app.gallery?.name ?? "", this.app.state.where);
     if (!isWanted()) return null;
-    if (cause === "server") return notice({ error, again });
+    if (cause === "server") return notice({ error, again: this.again });
     if (cause === "query") {
       this.error.textContent = message;
       return notice({ title: "Nothing was searched.", text: "What is wrong is under the search box." });
@@ -105,20 +106,17 @@ export class QueryHead {
 
   /** @param {string} q */
   #search(q) {
-    if (q !== this.app.state.q || !this.onagain()) this.app.go({ q, id: null });
+    if (q === this.app.state.q && this.hasFailed()) this.again();
+    else this.app.go({ q, id: null });
   }
 
   /** @param {Blob} file */
   async #bring(file) {
-    document.documentElement.dataset.busy = "";
     try {
-      const term = await upload(file);
+      const term = await busy(upload(file));
       this.app.go({ t: [...this.app.state.t, term], id: null });
     } catch (error) {
-      const { message, hint } = /** @type {any} */ (error);
-      this.error.textContent = [message, hint].filter(Boolean).join(" ");
-    } finally {
-      delete document.documentElement.dataset.busy;
+      this.error.textContent = wordsOf(error);
     }
   }
 
@@ -137,7 +135,6 @@ export class QueryHead {
   key({ key }) {
     if (key === "/") this.box.focus();
     else if (key === "f") this.toggleFilters();
-    else if (key === "Escape" && this.app.selection.size) this.app.selection.clear();
     else return false;
     return true;
   }

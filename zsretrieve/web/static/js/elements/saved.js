@@ -1,11 +1,11 @@
 /** The saved searches of a gallery: run, save and delete them. */
 
 import { ask, galleryPath } from "../api.js";
-import { announce, fill, h, iconButton } from "../dom.js";
+import { announce, fill, h, iconButton, wordsOf } from "../dom.js";
 import { body, empty } from "../state.js";
 import { canWrite, parse, write } from "../query.js";
 import { field, sheet } from "./sheet.js";
-import { stateLink } from "./pictures.js";
+import { stateLink } from "./link.js";
 
 /** @typedef {import("../types.js").State} State */
 /** @typedef {{name: string, search: any}} Saved */
@@ -60,7 +60,7 @@ export async function savedSearches(app) {
         h(
           "li",
           {},
-          stateLink(app, stateOf(one), { class: "name", onclick: (/** @type {MouseEvent} */ event) => run(event, one) }, name),
+          stateLink(app, stateOf(one), { class: "name", go: () => run(one) }, name),
           h("span", { class: "soft small" }, said(one)),
           writable && iconButton("close", `Delete ${name}`, () => remove(name)),
         ),
@@ -68,9 +68,7 @@ export async function savedSearches(app) {
       !all.length && h("li", { class: "soft" }, "No search is saved."),
     );
   };
-  const run = (/** @type {MouseEvent} */ event, /** @type {any} */ one) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
+  const run = (/** @type {any} */ one) => {
     dialog.close();
     app.go(stateOf(one));
   };
@@ -81,7 +79,7 @@ export async function savedSearches(app) {
       announce(`Deleted ${name}.`);
       dialog.querySelector("button")?.focus();
     } catch (error) {
-      fill(failure, /** @type {Error} */ (error).message);
+      fill(failure, wordsOf(error));
     }
   };
   const failure = h("p", { class: "error", role: "alert" });
@@ -100,7 +98,7 @@ export async function savedSearches(app) {
   try {
     show((await ask(path)).searches);
   } catch (error) {
-    fill(failure, /** @type {Error} */ (error).message);
+    fill(failure, wordsOf(error));
   }
 }
 

@@ -11,61 +11,64 @@ export class SearchBox extends HTMLElement {
   offered = [];
   chosen = -1;
 
-  connectedCallback() {
-    if (this.input) return;
-    this.input = h("input", {
-      type: "text", name: "q", id: "q", placeholder: "Describe an image, or drop one here", autocomplete: "off", autocapitalize: "off",
-      spellcheck: "false", enterkeyhint: "search", maxlength: 10000, role: "combobox", "aria-label": "Query", "aria-expanded": "false",
-      "aria-controls": "completions", "aria-autocomplete": "list", "aria-describedby": "query-error",
-      oninput: () => this.#offer(),
-      onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),
-      onblur: () => this.#close(),
-    });
-    this.file = h("input", {
-      type: "file", accept: "image/*", hidden: true, "aria-label": "Image to search with",
-      onchange: () => {
-        const chosen = this.file?.files?.[0];
-        if (chosen) this.dispatchEvent(new CustomEvent("image", { detail: chosen }));
-        if (this.file) this.file.value = "";
-      },
-    });
-    this.clear = iconButton("close", "Clear the query", () => this.#submit(""), { hidden: true });
-    this.list = h("ul", { id: "completions", role: "listbox", "aria-label": "Completions", hidden: true });
+  input = h("input", {
+    type: "text", name: "q", id: "q", placeholder: "Describe an image, or drop one here", autocomplete: "off", autocapitalize: "off",
+    spellcheck: "false", enterkeyhint: "search", maxlength: 10000, role: "combobox", "aria-label": "Query", "aria-expanded": "false",
+    "aria-controls": "completions", "aria-autocomplete": "list", "aria-describedby": "query-error",
+    oninput: () => this.#offer(),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),
+    onblur: () => this.#close(),
+  });
+  file = h("input", {
+    type: "file", accept: "image/*", hidden: true, "aria-label": "Image to search with",
+    onchange: () => {
+      const [chosen] = this.file.files ?? [];
+      if (chosen) this.dispatchEvent(new CustomEvent("image", { detail: chosen }));
+      this.file.value = "";
+    },
+  });
+  clear = iconButton("close", "Clear the query", () => this.#submit(""), { hidden: true });
+  list = h("ul", { id: "completions", role: "listbox", "aria-label": "Completions", hidden: true });
+  form = h(
+    "form",
+    { role: "search", class: "box" },
+    icon("search"),
+    this.input,
+    this.clear,
+    this.file,
+    iconButton("image", "Search with an image file", () => this.file.click()),
+    h("button", { type: "submit", class: "primary", "aria-label": "Search" }, h("span", {}, "Search"), icon("search")),
+    this.list,
+  );
+
+  constructor() {
+    super();
     // Before the box loses the focus, which closes the list.
     this.list.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       const option = /** @type {Element} */ (event.target).closest("li");
-      if (option) this.#take([...(this.list?.children ?? [])].indexOf(option));
+      if (option) this.#take([...this.list.children].indexOf(option));
     });
-    const form = h(
-      "form",
-      { role: "search", class: "box" },
-      icon("search"),
-      this.input,
-      this.clear,
-      this.file,
-      iconButton("image", "Search with an image file", () => this.file?.click()),
-      h("button", { type: "submit", class: "primary", "aria-label": "Search" }, h("span", {}, "Search"), icon("search")),
-      this.list,
-    );
-    form.addEventListener("submit", (event) => {
+    this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#submit(this.input?.value ?? "");
+      this.#submit(this.input.value);
     });
-    this.append(form);
+  }
+
+  connectedCallback() {
+    this.append(this.form);
   }
 
   /** @param {string} query */
   set query(query) {
-    if (!this.input || !this.clear) return;
     this.input.value = query;
     this.clear.hidden = !query;
     this.#close();
   }
 
   focus() {
-    this.input?.focus();
-    this.input?.select();
+    this.input.focus();
+    this.input.select();
   }
 
   /** @param {string} query */
@@ -76,7 +79,6 @@ export class SearchBox extends HTMLElement {
 
   #offer() {
     const { input, list, clear } = this;
-    if (!input || !list || !clear) return;
     clear.hidden = !input.value;
     // In the middle of a query, completing would cut off what follows.
     const atEnd = input.selectionStart === input.value.length;
@@ -95,7 +97,6 @@ export class SearchBox extends HTMLElement {
 
   #close() {
     const { input, list } = this;
-    if (!input || !list) return;
     this.offered = [];
     this.chosen = -1;
     fill(list);
@@ -106,8 +107,7 @@ export class SearchBox extends HTMLElement {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    const { input, offered } = this;
-    if (!input) return;
+    const { offered } = this;
     if ((event.key === "ArrowDown" || event.key === "ArrowUp") && offered.length) {
       const places = offered.length + 1; // none is chosen, too
       const step = event.key === "ArrowDown" ? 1 : -1;
@@ -122,19 +122,19 @@ export class SearchBox extends HTMLElement {
   /** @param {number} index */
   #choose(index) {
     this.chosen = index;
-    for (const [i, option] of [...(this.list?.children ?? [])].entries()) {
+    for (const [i, option] of [...this.list.children].entries()) {
       option.setAttribute("aria-selected", String(i === index));
       if (i === index) option.scrollIntoView({ block: "nearest" });
     }
-    if (index < 0) this.input?.removeAttribute("aria-activedescendant");
-    else this.input?.setAttribute("aria-activedescendant", `completion-${index}`);
+    if (index < 0) this.input.removeAttribute("aria-activedescendant");
+    else this.input.setAttribute("aria-activedescendant", `completion-${index}`);
   }
 
   /** @param {number} index */
   #take(index) {
     const { input } = this;
     const { text } = this.offered[index] ?? {};
-    if (!input || text === undefined) return;
+    if (text === undefined) return;
     input.value = text;
     input.focus();
     input.setSelectionRange(text.length, text.length);

@@ -1,47 +1,48 @@
 /** `<zs-selection>`: what one can do with the selected images. */
 
-import { announce, fill, h, iconButton } from "../dom.js";
+import { fill, h, iconButton, wordsOf } from "../dom.js";
 import { counted } from "../format.js";
 import { ACTIONS } from "../selection-actions.js";
 
 export class SelectionBar extends HTMLElement {
+  count = h("strong");
+  said = h("span", { class: "soft", role: "status" });
+
   /** @param {import("../app.js").App} app */
   show(app) {
     const { selection } = app;
     this.hidden = selection.size === 0;
-    if (this.hidden) return fill(this);
-    const said = h("span", { class: "soft", role: "status" }, selection.said);
-    const say = (/** @type {string} */ text) => fill(said, (selection.said = text));
+    if (this.hidden) fill(this);
+    // What has the focus stays.
+    else if (!this.firstChild) fill(this, this.#built(app));
+    fill(this.count, `${counted(selection.size, "image")} selected`);
+    fill(this.said, selection.said);
+  }
+
+  /** @param {import("../app.js").App} app */
+  #built(app) {
+    const { selection } = app;
+    const say = (/** @type {string} */ text) => fill(this.said, (selection.said = text));
     const refusal = app.gallery?.writable ? "" : "This server is read-only. Its operator allows changes with --write.";
-    return fill(
-      this,
-      h(
-        "div",
-        { class: "selection", role: "region", "aria-label": "Selection" },
-        h("strong", {}, `${counted(selection.size, "image")} selected`),
-        h(
-          "div",
-          { class: "doable" },
-          ...ACTIONS.map(({ title, writes, run }) => {
-            const refused = writes && refusal;
-            const act = async () => {
-              try {
-                say(refused || ((await run(selection.ids, app)) ?? ""));
-              } catch (error) {
-                const { message, hint } = /** @type {any} */ (error);
-                say([message, hint].filter(Boolean).join(". "));
-              }
-            };
-            // A button that is refused keeps the focus and says why.
-            return h("button", { type: "button", "aria-disabled": refused ? "true" : null, title: refused || null, onclick: act }, title);
-          }),
-        ),
-        iconButton("close", "Clear the selection", () => {
-          selection.clear();
-          announce("The selection is empty.");
-        }),
-        said,
-      ),
+    const buttons = ACTIONS.map(({ title, writes, run }) => {
+      const refused = writes && refusal;
+      const act = async () => {
+        try {
+          say(refused || ((await run(selection.ids, app)) ?? ""));
+        } catch (error) {
+          say(wordsOf(error));
+        }
+      };
+      // A button that is refused keeps the focus and says why.
+      return h("button", { type: "button", "aria-disabled": refused ? "true" : null, title: refused || null, onclick: act }, title);
+    });
+    return h(
+      "div",
+      { class: "selection", role: "region", "aria-label": "Selection" },
+      this.count,
+      h("div", { class: "doable" }, ...buttons),
+      iconButton("close", "Clear the selection", () => selection.clear()),
+      this.said,
     );
   }
 }

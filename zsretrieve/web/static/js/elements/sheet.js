@@ -1,6 +1,6 @@
 /** A dialog that asks for something. */
 
-import { fill, h, iconButton } from "../dom.js";
+import { fill, h, iconButton, wordsOf } from "../dom.js";
 
 /**
  * Open a dialog. It closes once what its form was sent for is done; what goes wrong is said in it.
@@ -33,8 +33,7 @@ export function sheet(title, content, form) {
         await form.run(new FormData(element), by);
         dialog.close();
       } catch (error) {
-        const { message, hint } = /** @type {any} */ (error);
-        fill(said, [message, hint].filter(Boolean).join(". ").replace("..", "."));
+        fill(said, wordsOf(error));
       } finally {
         for (const button of buttons) button.disabled = false;
       }

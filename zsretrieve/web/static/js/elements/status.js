@@ -35,10 +35,7 @@ export function summary(answer, state) {
  */
 function notices(answer, state) {
   const { hits, matching, n_images: all } = answer;
-  if (!all) return [notice({ title: "This gallery is empty.", text: "Add images: zsretrieve index add GALLERY FOLDER" })];
-  if (!hits.length) {
-    return [notice({ title: "No image passes.", text: state.min === null ? "Change or clear the filters." : `No image scores at least ${state.min}. Lower the score, or clear the filters.` })];
-  }
+  if (!hits.length) return [empty(all, state.min === null ? undefined : `No image scores at least ${state.min}. Lower the score, or clear the filters.`)];
   if (!matching?.nothing || !isSearch(state)) return [];
   const best = hits[0].score ?? 0;
   return [
@@ -49,6 +46,18 @@ function notices(answer, state) {
       ` The best score, ${score(best)}, is below ${score(matching.threshold)}, which ${percent(matching.false_alarms)} of unrelated queries reach. These are the nearest images.`,
     ),
   ];
+}
+
+/**
+ * What takes the place of images where there are none.
+ *
+ * @param {number} all  images of the gallery
+ * @param {string} [advice]  if it has some
+ */
+export function empty(all, advice = "Change or clear the filters.") {
+  return all
+    ? notice({ title: "No image passes.", text: advice })
+    : notice({ title: "This gallery is empty.", text: "Add images: zsretrieve index add GALLERY FOLDER" });
 }
 
 /**

@@ -2,8 +2,9 @@
 
 import { ACTIONS } from "../actions.js";
 import { ask, galleryPath, image as imageAddress, thumbnail } from "../api.js";
-import { announce, fill, h, icon, iconButton, isTyping } from "../dom.js";
+import { announce, fill, h, icon, iconButton, isTyping, wordsOf } from "../dom.js";
 import { count } from "../format.js";
+import { showKeys } from "../keys.js";
 import { Crop } from "./crop.js";
 import { classes, facts, neighbours, terms } from "./panel.js";
 import { title } from "./thumb.js";
@@ -11,45 +12,46 @@ import { title } from "./thumb.js";
 /** @typedef {import("../types.js").Item} Item */
 
 /**
- * Fires `shut`, `step` (detail: -1 or 1), `open` (detail: the ID of a neighbour), `act` (detail: {action, item}),
- * `part` (detail: {item, box}) and `prototypes` (detail: a name).
+ * Fires `shut`, `step` (detail: -1 or 1), `open` (detail: the ID of a neighbour), `act` (detail: {action, item, box}, with
+ * the part to use) and `prototypes` (detail: a name).
  */
 export class Viewer extends HTMLElement {
   /** @type {Item|null} */
   item = null;
+  /** The prototypes whose classes are shown. @type {string|undefined} */
+  shown = "";
+  /** @type {Crop|undefined} */
+  crop;
+  cancel = new AbortController();
+  heading = h("h2", { id: "viewer-title", tabindex: -1, autofocus: true });
+  place = h("span", { class: "soft" });
+  previous = iconButton("previous", "Previous image", () => this.#fire("step", -1));
+  next = iconButton("next", "Next image", () => this.#fire("step", 1));
+  stage = h("div", { class: "stage" });
+  panel = h("aside", { class: "panel", "aria-label": "About this image", tabindex: 0 });
+  dialog = h(
+    "dialog",
+    { class: "viewer", "aria-labelledby": "viewer-title" },
+    h("header", {}, h("div", { class: "what" }, this.heading, this.place), this.previous, this.next, iconButton("close", "Close", () => this.#fire("shut"))),
+    h("div", { class: "split" }, this.stage, this.panel),
+  );
 
-  connectedCallback() {
-    if (this.dialog) return;
-    this.heading = h("h2", { id: "viewer-title", tabindex: -1, autofocus: true });
-    this.place = h("span", { class: "soft" });
-    this.previous = iconButton("previous", "Previous image", () => this.#fire("step", -1));
-    this.next = iconButton("next", "Next image", () => this.#fire("step", 1));
-    this.stage = h("div", { class: "stage" });
-    this.panel = h("aside", { class: "panel", "aria-label": "About this image", tabindex: 0 });
-    this.dialog = h(
-      "dialog",
-      { class: "viewer", "aria-labelledby": "viewer-title" },
-      h(
-        "header",
-        {},
-        h("div", { class: "what" }, this.heading, this.place),
-        this.previous,
-        this.next,
-        iconButton("close", "Close", () => this.#fire("shut")),
-      ),
-      h("div", { class: "split" }, this.stage, this.panel),
-    );
+  constructor() {
+    super();
     this.dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
       if (this.crop?.active) this.crop.stop();
       else this.#fire("shut");
     });
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  connectedCallback() {
     this.append(this.dialog);
   }
 
   get isOpen() {
-    return Boolean(this.dialog?.open);
+    return this.dialog.open;
   }
 
   /**
@@ -57,19 +59,17 @@ export class Viewer extends HTMLElement {
    *
    * @param {import("../app.js").App} app
    * @param {number} id
-   * @param {import("./viewing.js").Images|null} images
+   * @param {import("../results.js").Results|null} images
    */
   async show(app, id, images) {
+    const { dialog, heading, stage, panel } = this;
     const position = images?.indexOf(id) ?? -1;
     const known = images?.hits[position] ?? null;
-    const last = known === null || (position === (images?.hits.length ?? 0) - 1 && images?.complete);
-    const { dialog, place, previous, next } = this;
-    if (!dialog || !place || !previous || !next) return;
     if (!dialog.open) dialog.showModal();
     const total = images?.total ?? 0;
-    place.textContent = position < 0 || !total ? "" : `${count(position + 1)} of ${count(total)}`;
-    previous.disabled = position <= 0;
-    next.disabled = Boolean(last);
+    this.place.textContent = position < 0 || !total ? "" : `${count(position + 1)} of ${count(total)}`;
+    this.previous.disabled = position <= 0;
+    this.next.disabled = !images || !known || (position === images.hits.length - 1 && images.complete);
     if (this.item?.id === id && this.shown === app.prototypes?.name) {
       this.#press(app);
       return;
@@ -78,40 +78,43 @@ export class Viewer extends HTMLElement {
     this.shown = app.prototypes?.name;
     if (this.item?.id !== id) {
       this.item = known ?? /** @type {any} */ ({ id });
-      this.panel?.scrollTo(0, 0);
-      if (known) this.#draw(gallery, known);
-      else fill(this.stage ?? dialog, h("p", { class: "soft" }, "Loading …"));
-      if (known) announce(`${title(known)}, ${known.name}`);
+      panel.scrollTo(0, 0);
+      if (known) {
+        this.#draw(gallery, known);
+        announce(`${title(known)}, ${known.name}`);
+      } else fill(stage, h("p", { class: "soft" }, "Loading …"));
     }
     if (known) this.#describe(app, known, null);
+    this.cancel.abort();
+    this.cancel = new AbortController();
+    const { signal } = this.cancel;
     const given = this.shown ? `?prototypes=${encodeURIComponent(this.shown)}` : "";
     try {
-      const details = await ask(`${galleryPath(gallery)}/items/${id}${given}`);
-      if (this.item?.id !== id || !dialog.open) return;
+      const details = await ask(`${galleryPath(gallery)}/items/${id}${given}`, { signal });
       // The score and the terms belong to the search, everything else to the image.
       const item = { ...details, score: known?.score, terms: known?.terms };
       this.item = item;
       if (!known) this.#draw(gallery, item);
       this.#describe(app, item, details);
     } catch (error) {
-      if (this.item?.id !== id) return;
-      const { message, hint } = /** @type {any} */ (error);
-      const said = h("p", { class: "error", role: "alert" }, `${message} ${hint ?? ""}`);
-      if (known) this.panel?.append(said);
+      if (signal.aborted) return;
+      const said = h("p", { class: "error", role: "alert" }, wordsOf(error));
+      if (known) panel.append(said);
       else {
-        fill(/** @type {HTMLElement} */ (this.heading), `Image ${id}`);
-        fill(/** @type {HTMLElement} */ (this.stage), said);
-        fill(/** @type {HTMLElement} */ (this.panel));
+        fill(heading, `Image ${id}`);
+        fill(stage, said);
+        fill(panel);
       }
     }
   }
 
   close() {
+    this.cancel.abort();
     this.crop?.stop();
     this.item = null;
-    if (this.dialog?.open) this.dialog.close();
-    fill(/** @type {HTMLElement} */ (this.stage));
-    fill(/** @type {HTMLElement} */ (this.panel));
+    this.dialog.close();
+    fill(this.stage);
+    fill(this.panel);
   }
 
   /**
@@ -119,10 +122,9 @@ export class Viewer extends HTMLElement {
    * @param {Item} item
    */
   #draw(gallery, item) {
-    const { stage, heading } = this;
-    if (!stage || !heading) return;
+    const { stage } = this;
     this.crop = undefined;
-    heading.textContent = title(item);
+    this.heading.textContent = title(item);
     if (item.missing) return fill(stage, gone("The file is missing", "It was moved or deleted after it was indexed. Sync the gallery to update it."));
     const full = h("img", { class: "full", src: imageAddress(gallery, item.id), alt: title(item), draggable: "false" });
     const frame = h("div", { class: "frame" }, full);
@@ -134,8 +136,9 @@ export class Viewer extends HTMLElement {
     // The thumbnail is there at once, while the file is on its way.
     frame.style.backgroundImage = `url("${thumbnail(gallery, item.id, 512)}")`;
     full.addEventListener("load", () => (frame.style.backgroundImage = ""));
-    full.addEventListener("error", () => fill(stage, gone("This image cannot be shown", "The file is damaged, or was replaced by something else.")));
-    this.crop = new Crop(frame, (box) => this.#fire("part", { item: this.item, box }));
+    // By then, another image may be shown.
+    full.addEventListener("error", () => frame.isConnected && fill(stage, gone("This image cannot be shown", "The file is damaged, or was replaced by something else.")));
+    this.crop = new Crop(frame, (box) => this.#fire("act", { action: "use", item, box }));
     return fill(stage, frame);
   }
 
@@ -148,7 +151,7 @@ export class Viewer extends HTMLElement {
     const gallery = app.gallery?.name ?? "";
     const act = (/** @type {string} */ action) => this.#fire("act", { action, item });
     fill(
-      /** @type {HTMLElement} */ (this.panel),
+      this.panel,
       h(
         "div",
         { class: "doing" },
@@ -172,7 +175,7 @@ export class Viewer extends HTMLElement {
     const id = this.item?.id ?? -1;
     const on = { more: state.more.includes(id), less: state.less.includes(id), select: selection.has(id) };
     for (const [action, is] of Object.entries(on)) {
-      this.panel?.querySelector(`[data-action=${action}]`)?.setAttribute("aria-pressed", String(is));
+      this.panel.querySelector(`[data-action=${action}]`)?.setAttribute("aria-pressed", String(is));
     }
   }
 
@@ -187,12 +190,12 @@ export class Viewer extends HTMLElement {
     if (event.key === "Escape" || !this.item) return;
     const action = ACTIONS.find(([, , , key]) => key === event.key)?.[0];
     const scrolls = event.target === this.panel && event.key.startsWith("Arrow");
-    if (event.key === "ArrowLeft" && !this.previous?.disabled && !scrolls) this.#fire("step", -1);
-    else if (event.key === "ArrowRight" && !this.next?.disabled && !scrolls) this.#fire("step", 1);
+    if (event.key === "ArrowLeft" && !this.previous.disabled && !scrolls) this.#fire("step", -1);
+    else if (event.key === "ArrowRight" && !this.next.disabled && !scrolls) this.#fire("step", 1);
     else if (event.key === "c") this.crop?.start();
-    else if (event.key === "o") /** @type {HTMLElement|null|undefined} */ (this.panel?.querySelector("a.button"))?.click();
+    else if (event.key === "o") /** @type {HTMLElement|null|undefined} */ (this.panel.querySelector("a.button"))?.click();
     else if (action || event.key === "x") this.#fire("act", { action: action ?? "select", item: this.item });
-    else if (event.key === "?") this.#fire("help");
+    else if (event.key === "?") showKeys();
     else return;
     event.preventDefault();
   }

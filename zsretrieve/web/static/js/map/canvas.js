@@ -35,28 +35,29 @@ export class MapCanvas extends HTMLElement {
   /** @type {Picture|null} */
   picture = null;
 
+  canvas = h("canvas", {
+    class: "map", tabindex: 0, role: "application", "aria-label": "Map of the images", "aria-describedby": "map-keys",
+    "aria-keyshortcuts": "ArrowLeft ArrowRight ArrowUp ArrowDown + - 0 Enter x v",
+  });
+  paper = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+  overlay = new Overlay(this);
+  resizing = new ResizeObserver(() => this.#resize());
+  themed = new MutationObserver(this.repaint);
+
   connectedCallback() {
-    if (this.canvas) return;
-    this.canvas = h("canvas", {
-      class: "map", tabindex: 0, role: "application", "aria-label": "Map of the images", "aria-describedby": "map-keys",
-      "aria-keyshortcuts": "ArrowLeft ArrowRight ArrowUp ArrowDown + - 0 Enter x v",
-    });
-    this.paper = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.append(this.canvas);
-    this.overlay = new Overlay(this);
-    this.unlisten = listen(this, this.canvas);
-    this.resizing = new ResizeObserver(() => this.#resize());
+    listen(this, this.canvas);
     this.resizing.observe(this);
     this.scheme.addEventListener("change", this.repaint);
-    this.themed = new MutationObserver(this.repaint);
     this.themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
   disconnectedCallback() {
-    this.unlisten?.();
-    this.resizing?.disconnect();
-    this.themed?.disconnect();
+    this.resizing.disconnect();
+    this.themed.disconnect();
     this.scheme.removeEventListener("change", this.repaint);
+    // Browsers keep few contexts, and let go of them late.
+    this.painter?.end();
     cancelAnimationFrame(this.asked);
     clearTimeout(this.resting);
     this.data = null;
@@ -97,7 +98,7 @@ export class MapCanvas extends HTMLElement {
   /** What is drawn has changed, but not where. */
   changed() {
     this.picture = null;
-    if (this.overlay) this.overlay.colours = null;
+    this.overlay.colours = null;
     this.moved();
   }
 
@@ -120,7 +121,7 @@ export class MapCanvas extends HTMLElement {
 
   #resize() {
     const { width, height } = this.getBoundingClientRect();
-    if (!this.canvas || !width || !height) return;
+    if (!width || !height) return;
     Object.assign(this.camera, { width, height });
     fit(this.canvas, this.camera, this.ratio);
     this.changed();
@@ -164,7 +165,7 @@ export class MapCanvas extends HTMLElement {
 
   #frame() {
     const { data, painter, work, paper, camera, ratio } = this;
-    if (!data || !painter || !paper) return;
+    if (!data || !painter) return;
     if (work && !this.#proceed(painter, work)) {
       this.draw(); // go on; what is shown is still right
       return;
@@ -176,7 +177,7 @@ export class MapCanvas extends HTMLElement {
     painter.show(camera, this.appearance, covers ? [] : data.points.runs(camera.frame, few ? 3 : 1), box);
     paper.setTransform(ratio, 0, 0, ratio, 0, 0);
     paper.clearRect(0, 0, camera.width, camera.height);
-    this.overlay?.draw(paper);
+    this.overlay.draw(paper);
   }
 
   /**
@@ -207,7 +208,7 @@ export class MapCanvas extends HTMLElement {
     painter.keep();
     this.picture = { at: { ...this.camera.at }, width: this.camera.width, height: this.camera.height };
     this.work = null;
-    this.overlay?.settle();
+    this.overlay.settle();
     delete this.dataset.drawing;
     this.dispatchEvent(new CustomEvent("settled"));
     return true;

@@ -7,7 +7,6 @@ const REACH = 14; // pixels from a point that still mean it
 /**
  * @param {import("./canvas.js").MapCanvas} map
  * @param {HTMLCanvasElement} canvas
- * @returns {() => void} ends it
  */
 export function listen(map, canvas) {
   const { camera } = map;
@@ -23,7 +22,7 @@ export function listen(map, canvas) {
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   };
   const placeAt = (/** @type {{x: number, y: number}} */ { x, y }) => {
-    const shown = map.overlay?.placeAt(x, y) ?? -1;
+    const shown = map.overlay.placeAt(x, y);
     if (shown >= 0) return shown;
     const [mapX, mapY] = camera.toMap(x, y);
     return map.data?.points.nearest(mapX, mapY, REACH / camera.scale) ?? -1;
@@ -33,7 +32,7 @@ export function listen(map, canvas) {
     return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, distance: Math.hypot(a.x - b.x, a.y - b.y) };
   };
   const draw = () => {
-    if (map.overlay) map.overlay.lasso = lasso;
+    map.overlay.lasso = lasso;
     map.draw();
   };
 
@@ -119,7 +118,7 @@ export function listen(map, canvas) {
       "-": () => camera.zoom(1 / 1.5),
       0: () => camera.look(camera.all),
     };
-    const centre = map.overlay?.centre ?? -1;
+    const centre = map.overlay.centre;
     if (moves[event.key]) {
       moves[event.key]();
       map.moved();
@@ -128,5 +127,4 @@ export function listen(map, canvas) {
     else return;
     event.preventDefault();
   });
-  return () => fingers.clear();
 }

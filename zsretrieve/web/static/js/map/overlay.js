@@ -77,7 +77,7 @@ export class Overlay {
     add(inView.subarray(0, this.litInView), MOST);
     const others = inView.subarray(this.litInView, LOOKED_AT);
     add(others, n > CROWDED ? this.shown.length + 40 : MOST);
-    const paper = /** @type {CanvasRenderingContext2D} */ (map.paper);
+    const { paper } = map;
     paper.font = FONT;
     for (const { label, x, y } of data.captions.slice(0, 300)) {
       if (this.written.length >= CAPTIONS) break;
@@ -143,7 +143,7 @@ export class Overlay {
     this.#dots(paper, map.selected, 2.5);
     this.#thumbnails(paper, accent, card);
     this.#captions(paper, ink, card);
-    if (map.canvas?.matches(":focus-visible")) this.#cursor(paper, accent, card);
+    if (map.canvas.matches(":focus-visible")) this.#cursor(paper, accent, card);
     if (this.lasso) this.#line(paper, accent);
   }
 

@@ -22,6 +22,7 @@
  * @property {() => void} keep  the picture is complete
  * @property {(camera: import("./camera.js").Camera, look: Look, runs: [number, number][], box: Box|null) => void} show
  *   show runs of places, and over them the last picture, if it has a place
+ * @property {() => void} end  give back what it holds
  */
 
 export const COLOURS = 32;
@@ -226,6 +227,10 @@ class GlPainter {
     gl.uniform4f(at, (2 * left) / camera.width - 1, 1 - (2 * (top + height)) / camera.height, (2 * width) / camera.width, (2 * height) / camera.height);
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
+
+  end() {
+    this.gl.getExtension("WEBGL_lose_context")?.loseContext();
+  }
 }
 
 /** @implements {Painter} */
@@ -277,6 +282,8 @@ class PlainPainter {
   draw = () => {};
 
   flush() {}
+
+  end() {}
 
   keep() {
     [this.next, this.kept] = [this.kept, this.next];

@@ -1,9 +1,10 @@
 /** The duplicates view: images that are there more than once, in groups, the one to keep first. */
 
 import { fill, h } from "../dom.js";
+import { ELSEWHERE } from "../actions.js";
 import { Pictures } from "../elements/pictures.js";
 import { counted, size } from "../format.js";
-import { forget, listOf } from "../results.js";
+import { listOf } from "../results.js";
 import { notice } from "../elements/notice.js";
 
 /** @typedef {import("../types.js").Item} Item */
@@ -40,16 +41,12 @@ class DuplicatesView {
       h("div", { class: "search" }, h("div", { class: "row" }, h("label", { class: "choice", for: "near" }, "Lowest similarity", this.near), this.others, this.status), this.error),
       h("main", { id: "main", tabindex: -1, class: "results", "aria-label": "Duplicates" }, this.place),
     );
-    this.pictures = new Pictures(app, root);
+    this.pictures = new Pictures(app, { from: ELSEWHERE, restart: () => this.again() });
+    root.append(this.pictures.viewer, this.pictures.bar);
   }
 
   unmount() {
     this.pictures.unmount();
-  }
-
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    return this.pictures.key(event);
   }
 
   /** The groups that are loaded. @returns {Group[]} */
@@ -99,31 +96,29 @@ class DuplicatesView {
     this.pictures.clear();
     this.others.hidden = true;
     fill(this.status);
-    document.documentElement.dataset.busy = "";
-    const grid = this.pictures.grid(
-      results,
-      {
-        ragged: true,
-        divide: (item, above) => this.divide(/** @type {Duplicate} */ (item), /** @type {Duplicate|undefined} */ (above)),
-        caption: (item) => ({
-          name: item.name,
-          more: [`${item.width} × ${item.height}`, item.bytes && size(item.bytes), item.folder].filter(Boolean).join(" · "),
-          badge: /** @type {Duplicate} */ (item).group.items[0].id === item.id && "Keep",
-        }),
-      },
-      () => {
-        const total = /** @type {any} */ (results.answer).n_groups;
-        fill(this.status, h("strong", {}, counted(total, "group")));
-        this.others.hidden = total === 0;
-        if (!total) fill(this.place, notice({ title: "No duplicates.", text: `No two images are alike by ${near} or more. A lower similarity finds more.` }));
-        if (place) scrollTo(0, place.scroll ?? 0);
-      },
-    );
-    grid.addEventListener("failed", () => forget(results));
-    fill(this.place, grid);
-    results.load().catch(() => {}).finally(() => {
-      if (results === this.results) delete document.documentElement.dataset.busy;
+    const grid = this.pictures.grid({
+      ragged: true,
+      divide: (item, above) => this.divide(/** @type {Duplicate} */ (item), /** @type {Duplicate|undefined} */ (above)),
+      caption: (item) => ({
+        name: item.name,
+        more: [`${item.width} × ${item.height}`, item.bytes && size(item.bytes), item.folder].filter(Boolean).join(" · "),
+        badge: /** @type {Duplicate} */ (item).group.items[0].id === item.id && "Keep",
+      }),
     });
+    fill(this.place, grid);
+    this.pictures.fill(grid, results, () => {
+      const total = /** @type {any} */ (results.answer).n_groups;
+      fill(this.status, h("strong", {}, counted(total, "group")));
+      this.others.hidden = total === 0;
+      if (!total) fill(this.place, notice({ title: "No duplicates.", text: `No two images are alike by ${near} or more. A lower similarity finds more.` }));
+      if (place) scrollTo(0, place.scroll ?? 0);
+    });
+  }
+
+  /** Look for them again, in the gallery as it is now. */
+  again() {
+    this.shown = "";
+    this.update(null, null);
   }
 
   /**

@@ -1,12 +1,14 @@
 /** The evaluation view: how well prototypes find the labels, where they fail, and whether others do better. */
 
+import { ELSEWHERE } from "../actions.js";
 import { ask, galleryPath } from "../api.js";
-import { fill, h, icon } from "../dom.js";
+import { busy, fill, h, icon } from "../dom.js";
 import { comparison } from "../elements/comparison.js";
 import { confusion } from "../elements/confusion.js";
 import { figures, perClass } from "../elements/figures.js";
 import { notice } from "../elements/notice.js";
-import { Pictures, stateLink } from "../elements/pictures.js";
+import { stateLink } from "../elements/link.js";
+import { Pictures } from "../elements/pictures.js";
 import { counted } from "../format.js";
 import { listOf } from "../results.js";
 
@@ -35,16 +37,12 @@ class EvaluationView {
     this.bar = h("div", { class: "row" });
     this.main = h("main", { id: "main", tabindex: -1, class: "results analysis", "aria-label": "Evaluation" });
     root.append(h("div", { class: "search" }, this.bar), this.main);
-    this.pictures = new Pictures(app, root);
+    this.pictures = new Pictures(app, { from: ELSEWHERE, restart: () => this.again() });
+    root.append(this.pictures.viewer, this.pictures.bar);
   }
 
   unmount() {
     this.pictures.unmount();
-  }
-
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    return this.pictures.key(event);
   }
 
   /**
@@ -63,7 +61,7 @@ class EvaluationView {
       this.shown = wanted;
       pictures.clear();
       this.sorted = () => false;
-      this.draw(wanted, place);
+      busy(this.draw(wanted, place));
     }
     pictures.update();
   }
@@ -89,7 +87,6 @@ class EvaluationView {
   async draw(wanted, place) {
     const { app, main } = this;
     const chosen = app.prototypes;
-    document.documentElement.dataset.busy = "";
     try {
       const details = await app.details();
       if (this.shown !== wanted) return;
@@ -106,17 +103,14 @@ class EvaluationView {
       }
       scrollTo(0, place?.scroll ?? 0);
     } catch (error) {
-      if (this.shown === wanted) fill(main, notice({ error, again: () => this.draw(wanted, place) }));
-    } finally {
-      if (this.shown === wanted) delete document.documentElement.dataset.busy;
+      if (this.shown === wanted) fill(main, notice({ error, again: () => busy(this.draw(wanted, place)) }));
     }
   }
 
   /** The choice of the prototypes and of those they are compared with. */
   choices() {
     const { app, bar } = this;
-    const gallery = app.gallery?.name ?? "";
-    const fitting = app.catalogue.prototypes.filter(({ galleries }) => galleries.includes(gallery));
+    const { fitting } = app;
     const chosen = app.prototypes?.name;
     const others = fitting.filter(({ name }) => name !== chosen);
     const value = (/** @type {Event} */ event) => /** @type {HTMLSelectElement} */ (event.target).value;
@@ -176,10 +170,7 @@ class EvaluationView {
     const { app, pictures } = this;
     const results = listOf(app.gallery?.name ?? "", "evaluation/cell", { prototypes: chosen, true: truth, predicted }, { loaded: place?.loaded ?? 0 });
     const n = h("span", { class: "soft" });
-    const grid = pictures.grid(results, { caption: ({ name }) => ({ name }) }, () => {
-      fill(n, counted(results.answer?.total ?? 0, "image"));
-      if (place) scrollTo(0, place.scroll ?? 0);
-    });
+    const grid = pictures.grid({ caption: ({ name }) => ({ name }) });
     const right = truth === predicted;
     fill(
       this.main,
@@ -187,5 +178,16 @@ class EvaluationView {
       h("h2", { class: "of", tabindex: -1 }, truth, h("span", { class: "soft" }, right ? " classified as it is" : " taken for "), right ? "" : predicted, " ", n),
       grid,
     );
+    pictures.fill(grid, results, () => {
+      fill(n, counted(results.answer?.total ?? 0, "image"));
+      if (place) scrollTo(0, place.scroll ?? 0);
+    });
+  }
+
+  /** Ask for everything again, of the gallery as it is now. */
+  again() {
+    this.asked.clear();
+    this.shown = "";
+    this.update(null, null);
   }
 }

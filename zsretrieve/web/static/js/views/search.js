@@ -1,15 +1,12 @@
 /** The search view: query, filters, grid, large image, selection. */
 
-import { act } from "../actions.js";
-import { announce, fill, h } from "../dom.js";
-import { notice } from "../elements/notice.js";
+import { announce, busy, fill, h, wordsOf } from "../dom.js";
+import { Pictures } from "../elements/pictures.js";
 import { QueryHead } from "../elements/query-head.js";
 import { savedSearches } from "../elements/saved.js";
-import { SelectionBar } from "../elements/selection-bar.js";
 import { dividing, summary } from "../elements/status.js";
-import { Viewing } from "../elements/viewing.js";
 import { count } from "../format.js";
-import { allIds, forget, keyOf, resultsOf } from "../results.js";
+import { allIds, keyOf, resultsOf } from "../results.js";
 import { isSearch } from "../state.js";
 
 /** @typedef {import("../types.js").State} State */
@@ -37,39 +34,28 @@ class SearchView {
     this.results = null;
     /** Whether the first image gets the focus when the next ranking is shown. */
     this.refocus = false;
-    this.viewing = new Viewing(app, (action, { id }) => this.act(action, id));
-    this.grid = this.viewing.grid;
+    this.pictures = new Pictures(app, {
+      // The images that had the focus are about to be replaced.
+      onact: (action) => (this.refocus = action !== "select" && (Boolean(this.grid.focused) || this.pictures.viewer.isOpen)),
+      restart: () => this.again(),
+    });
+    this.grid = this.pictures.grid();
     this.all = h("button", { type: "button", hidden: true, onclick: () => this.selectAll() });
     this.head = new QueryHead(app, {
       ordered: true,
       tools: [h("button", { type: "button", "aria-haspopup": "dialog", title: "Saved searches", onclick: () => savedSearches(app) }, "Saved"), this.all],
       onleave: () => this.grid.focusAt(this.grid.current),
-      onid: (id) => this.act("use", id),
-      onagain: () => {
-        const failed = Boolean(this.results?.failed);
-        if (failed) this.run(null);
-        return failed;
-      },
+      hasFailed: () => Boolean(this.results?.failed),
+      again: () => this.again(),
     });
-    this.bar = new SelectionBar();
     this.place = h("div", { class: "place" });
-    root.append(this.head.element, h("main", { id: "main", tabindex: -1, class: "results" }, this.place, this.grid), this.viewing.viewer, this.bar);
-    app.loaded = () => this.grid.cells.length;
-    this.grid.addEventListener("failed", (event) => this.fail(/** @type {CustomEvent} */ (event).detail));
-    this.changedSelection = () => {
-      this.grid.refresh();
-      this.bar.show(app);
-      announce(`${app.selection.size} selected`);
-    };
-    app.selection.addEventListener("change", this.changedSelection);
+    root.append(this.head.element, h("main", { id: "main", tabindex: -1, class: "results" }, this.place, this.grid), this.pictures.viewer, this.pictures.bar);
   }
 
   unmount() {
     this.head.unlisten();
     this.results?.stop();
-    this.viewing.viewer.close();
-    this.app.selection.removeEventListener("change", this.changedSelection);
-    this.app.loaded = () => 0;
+    this.pictures.unmount();
   }
 
   /** @param {KeyboardEvent} event */
@@ -86,17 +72,12 @@ class SearchView {
     const { state } = app;
     const gallery = app.gallery?.name ?? "";
     this.head.show(before);
-    this.bar.show(app);
     document.title = `${[state.q, gallery].filter(Boolean).join(" · ")} · zsretrieve`;
-    if (!this.results || this.results.key !== keyOf(gallery, state)) {
-      // The large image of before does not wait for the next ranking.
-      if (state.id === null) this.viewing.show(!this.refocus);
-      this.run(place);
-    } else {
-      this.grid.refresh();
-      if (place) scrollTo(0, place.scroll ?? 0);
-      this.viewing.show(!this.refocus);
-    }
+    const isNew = this.results?.key !== keyOf(gallery, state);
+    if (place && !isNew) scrollTo(0, place.scroll ?? 0);
+    // The large image of before does not wait for the next ranking, and that of the next waits for it.
+    if (!isNew || state.id === null) this.pictures.update(!this.refocus);
+    if (isNew) this.run(place);
   }
 
   /** @param {Place|null} place */
@@ -105,20 +86,13 @@ class SearchView {
     this.results?.stop();
     const results = resultsOf(app.gallery?.name ?? "", app.state, place?.loaded ?? 0);
     this.results = results;
-    this.viewing.images = results;
-    if (!results.answer) {
-      document.documentElement.dataset.busy = "";
-      try {
-        await results.load();
-      } catch (error) {
-        if (results === this.results) this.fail(error);
-        return;
-      } finally {
-        if (results === this.results) delete document.documentElement.dataset.busy;
-      }
-      if (results !== this.results) return;
+    try {
+      if (!results.answer) await busy(results.load());
+    } catch (error) {
+      if (results === this.results) this.fail(error);
+      return;
     }
-    this.shown(results, place);
+    if (results === this.results) this.shown(results, place);
   }
 
   /**
@@ -142,7 +116,7 @@ class SearchView {
     if (this.refocus) this.grid.focusAt(0);
     this.refocus = false;
     scrollTo(0, place?.scroll ?? 0);
-    if (this.app.state.id !== null) this.viewing.show();
+    this.pictures.update();
   }
 
   /** What says which images match, if some do and some may not. */
@@ -156,46 +130,29 @@ class SearchView {
   async selectAll() {
     const { app, matching } = this;
     const { state } = app;
+    const gallery = app.gallery?.name ?? "";
     const min = matching ? Math.max(matching.threshold, state.min ?? -1) : state.min;
-    document.documentElement.dataset.busy = "";
     try {
-      app.selection.mark(await allIds(app.gallery?.name ?? "", { ...state, min }, MOST_SELECTED), true);
+      const ids = await busy(allIds(gallery, { ...state, min }, MOST_SELECTED));
+      if (gallery === app.gallery?.name) app.selection.mark(ids, true);
     } catch (error) {
-      this.head.error.textContent = /** @type {Error} */ (error).message;
-    } finally {
-      delete document.documentElement.dataset.busy;
+      this.head.error.textContent = wordsOf(error);
     }
+  }
+
+  /** Ask for all images again. */
+  again() {
+    this.run({ loaded: this.results?.hits.length, scroll: scrollY });
   }
 
   /** @param {any} error */
   async fail(error) {
     const { results } = this;
     if (error?.name === "AbortError" || !results) return;
-    const again = () => {
-      forget(results);
-      this.results = null;
-      this.run({ loaded: results.hits.length, scroll: scrollY });
-    };
-    if (results.answer) {
-      this.head.clearErrors();
-      // What is there stays; the end says why there is no more. Of a revision that is gone, there never will be.
-      this.grid.end?.replaceChildren(notice({ error, again: error.status === 409 ? again : () => this.grid.more() }));
-      return;
-    }
     this.all.hidden = true;
     this.grid.hidden = true;
-    this.grid.cells = [];
-    const message = await this.head.fail(error, { again, isWanted: () => results === this.results });
+    this.grid.clear(results);
+    const message = await this.head.fail(error, () => results === this.results);
     if (message) fill(this.place, message);
-  }
-
-  /**
-   * @param {string} action
-   * @param {number} id
-   */
-  act(action, id) {
-    // The images that had the focus are about to be replaced.
-    this.refocus = action !== "select" && (Boolean(this.grid.focused) || this.viewing.viewer.isOpen);
-    act(this.app, action, id);
   }
 }
