@@ -72,8 +72,12 @@ function tabs() {
   for (const link of nav.querySelectorAll("a")) {
     const { view = "" } = link.dataset;
     link.href = app.link(viewOf(view));
-    if (view === app.state.view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (view !== app.state.view) link.removeAttribute("aria-current");
+    else if (!link.ariaCurrent) {
+      link.setAttribute("aria-current", "page");
+      // On a narrow screen, there is not room for all of them.
+      nav.scrollLeft = link.offsetLeft + link.offsetWidth / 2 - nav.offsetLeft - nav.clientWidth / 2;
+    }
   }
 }
 

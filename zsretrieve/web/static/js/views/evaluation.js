@@ -175,11 +175,11 @@ class EvaluationView {
     fill(
       this.main,
       stateLink(app, { own: { ...app.state.own, true: "", predicted: "" }, id: null }, { class: "button back" }, icon("previous"), "All figures"),
-      h("h2", { class: "of", tabindex: -1 }, truth, h("span", { class: "soft" }, right ? " classified as it is" : " taken for "), right ? "" : predicted, " ", n),
+      h("h2", { class: "of", tabindex: -1 }, truth, h("span", { class: "soft" }, right ? " classified correctly" : " taken for "), right ? "" : predicted, n),
       grid,
     );
     pictures.fill(grid, results, () => {
-      fill(n, counted(results.answer?.total ?? 0, "image"));
+      fill(n, ` · ${counted(results.answer?.total ?? 0, "image")}`);
       if (place) scrollTo(0, place.scroll ?? 0);
     });
   }
