@@ -136,6 +136,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 async function start() {
+  // The view loads while the galleries are on their way; `update` says what goes wrong.
+  VIEWS.find(({ name }) => name === app.state.view)?.load().catch(() => {});
   try {
     await app.start();
   } catch (error) {
