@@ -153,6 +153,9 @@ def test_a_comparison_shows_which_images_differ(open_studio: Opener, studio: Stu
         choice.focus()
         page.keyboard.type("starred")
     compared = page.locator(".comparison")
+    expect(compared).to_be_visible()
+    if by == "keyboard":
+        expect(choice).to_be_focused()
     wanted = zs.compare(studio.prototypes("plain"), studio.prototypes("starred"), on=studio.stars)
     paired = wanted.difference
     expect(compared).to_contain_text(f"{points(paired.difference)} points")

@@ -337,6 +337,8 @@ def test_galleries_are_switched(open_window: Opener, by: str) -> None:
         page.keyboard.press("ArrowDown")
     expect(page).to_have_url(re.compile(r"g=worn"))
     expect(page.locator(".status")).to_contain_text("3 images")
+    if by == "keyboard":
+        expect(switcher).to_be_focused()
     expect(window.box).to_have_value("a star")
     assert "where" not in page.url
     page.go_back()

@@ -2,7 +2,7 @@
 
 import { ELSEWHERE } from "../actions.js";
 import { ask, galleryPath } from "../api.js";
-import { busy, fill, h, icon } from "../dom.js";
+import { busy, fill, h, icon, refill } from "../dom.js";
 import { comparison } from "../elements/comparison.js";
 import { confusion } from "../elements/confusion.js";
 import { figures, perClass } from "../elements/figures.js";
@@ -118,7 +118,7 @@ class EvaluationView {
     const back = { ...app.state.own, true: "", predicted: "" };
     const options = (/** @type {typeof fitting} */ all, /** @type {string|undefined} */ current) =>
       all.map(({ name, n_classes }) => h("option", { value: name, selected: name === current }, `${name} (${counted(n_classes, "class", "classes")})`));
-    fill(
+    refill(
       bar,
       fitting.length > 0 && h("label", { class: "choice" }, "Prototypes", h("select", { onchange: (/** @type {Event} */ event) => app.go({ p: value(event), own: { ...back, with: other === value(event) ? "" : other }, id: null }) }, ...options(fitting, chosen))),
       others.length > 0 && h("label", { class: "choice" }, "Compare with", h("select", { onchange: (/** @type {Event} */ event) => app.go({ own: { ...back, with: value(event) }, id: null }) }, h("option", { value: "" }, "none"), ...options(others, other))),
