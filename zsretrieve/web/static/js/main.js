@@ -1,7 +1,7 @@
 /** Starts the page: header, tabs, the view of the address. */
 
 import { App } from "./app.js";
-import { fill, h, icon, iconButton, isTyping } from "./dom.js";
+import { fill, h, icon, iconButton, isTyping, refill } from "./dom.js";
 import { stateLink } from "./elements/link.js";
 import { notice } from "./elements/notice.js";
 import { count } from "./format.js";
@@ -50,7 +50,7 @@ function header() {
           ...galleries.map(({ name, n_images }) => h("option", { value: name, selected: name === chosen?.name }, `${name} (${count(n_images)})`)),
         )
       : h("span", { class: "soft" }, chosen?.name);
-  fill(
+  refill(
     /** @type {HTMLElement} */ (document.getElementById("brand")),
     stateLink(app, { ...empty(), g: chosen ? app.state.g : "" }, { class: "name", "aria-label": "zsretrieve: all images" }, icon("search"), h("span", {}, "zsretrieve")),
     switcher,
@@ -72,8 +72,12 @@ function tabs() {
   for (const link of nav.querySelectorAll("a")) {
     const { view = "" } = link.dataset;
     link.href = app.link(viewOf(view));
-    if (view === app.state.view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (view !== app.state.view) link.removeAttribute("aria-current");
+    else if (!link.ariaCurrent) {
+      link.setAttribute("aria-current", "page");
+      // On a narrow screen, there is not room for all of them.
+      nav.scrollLeft = link.offsetLeft + link.offsetWidth / 2 - nav.offsetLeft - nav.clientWidth / 2;
+    }
   }
 }
 
@@ -132,6 +136,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 async function start() {
+  // The view loads while the galleries are on their way; `update` says what goes wrong.
+  VIEWS.find(({ name }) => name === app.state.view)?.load().catch(() => {});
   try {
     await app.start();
   } catch (error) {

@@ -1,7 +1,7 @@
 /** The line about a ranking, and what takes the place of images if there are none. */
 
 import { h } from "../dom.js";
-import { counted, duration, percent, score } from "../format.js";
+import { count, counted, duration, percent, score } from "../format.js";
 import { isSearch } from "../state.js";
 import { notice } from "./notice.js";
 
@@ -16,7 +16,7 @@ import { notice } from "./notice.js";
  */
 export function summary(answer, state) {
   const { total, n_images: all, matching } = answer;
-  const counts = total === all ? counted(all, "image") : `${total.toLocaleString("en-GB")} of ${counted(all, "image")}`;
+  const counts = total === all ? counted(all, "image") : `${count(total)} of ${counted(all, "image")}`;
   const match = isSearch(state) && matching && matching.n !== null && !matching.nothing ? `${counted(matching.n, "image")} ${matching.n === 1 ? "matches" : "match"}` : "";
   const exact = answer.exact ? "exact" : "approximate";
   const line = [
