@@ -42,6 +42,9 @@ class Form(StrEnum):
     CLIP_RETRIEVAL = "clip-retrieval"
     NPY = "npy"
     PARQUET = "parquet"
+    MILVUS = "milvus"
+    LANCEDB = "lancedb"
+    QDRANT = "qdrant"
 
 
 @dataclass(frozen=True)
