@@ -214,7 +214,7 @@ def export(
         bool,
         typer.Option(
             "--force",
-            help="Convert again; with --int8, keep the calibration whatever it loses; with --pack, replace FILE.",
+            help="Convert again; with --int8, calibrate on any processor, whatever is lost; with --pack, replace FILE.",
         ),
     ] = False,
     trust_remote_code: options.TrustRemoteCode = False,
