@@ -6,6 +6,7 @@ queries for it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from zsretrieve.store.indexes import Gallery
 FORM = b"zsretrieve.form"
 MODEL = b"zsretrieve.model"
 
-# Of vectors in a file: what Milvus' own writer puts into one, since a node of it holds whole files in memory.
+# Of vectors in a file; as much as Milvus' own writer puts into one by default.
 _FILE_BYTES = 2**29
 _PART = re.compile(r"part_\d+\.parquet")
 # As those of a gallery, but text is text, which databases can filter by.
@@ -54,7 +55,7 @@ def write_gallery(
     # Milvus wants lists of any length, LanceDB those of one length.
     vectors = pa.list_(pa.from_numpy_dtype(dtype), -1 if form is Form.MILVUS else dim)
     schema = _COLUMNS.append(pa.field(parquet.VECTOR, vectors, nullable=False))
-    schema = schema.with_metadata({FORM: form.encode(), MODEL: gallery.space.model.encode()})
+    schema = schema.with_metadata({FORM: form.encode(), MODEL: os.fsencode(gallery.space.model)})
     rows = part_rows or _FILE_BYTES // (dim * dtype.itemsize)
     starts = range(0, max(count, 1), rows)
     width = len(str(len(starts)))
