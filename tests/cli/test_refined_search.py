@@ -126,3 +126,15 @@ def test_a_search_is_saved_run_again_listed_and_forgotten() -> None:
         ((), "there is none"),
     ):
         assert message in run("search", "gallery", *words, code=2).stderr
+
+
+@pytest.mark.parametrize("option", ["--minus", "-q", "--where", "--save", "-p"])
+@pytest.mark.parametrize("following", ["-k", "--explain", "--no-exif", "-k=1"])
+def test_an_option_is_not_the_value_of_the_one_before_it(option: str, following: str) -> None:
+    done = run("search", "gallery", "red", option, following, "1", code=2)
+    assert f"error: invalid value for {option}: it needs a value" in done.stderr
+
+
+def test_a_value_may_look_like_an_option_or_a_number() -> None:
+    assert {row["query"] for row in rows("--minus=-k")} == {"- 0.5:-k"}
+    assert len(rows("red", "--min-score", "-1", "-k", "3")) == 3
