@@ -155,7 +155,7 @@ def _show(models: Sequence[PublishedModel]) -> None:
         table.add_row(*(output.cell(text) for text in row))
     output.show(table)
     for line in _LEGEND[: None if any(model.on_front for model in models) else -1]:
-        output.out().print(line)
+        output.say(line)
 
 
 @app.command("show", cls=Command)
@@ -293,7 +293,7 @@ def clear_cache(
 
     deleted = zs.clear_cache(name)
     freed = _megabytes(sum(entry.bytes for entry in deleted))
-    output.out().print(f"deleted {counted(len(deleted), 'converted model')}, {freed}")
+    output.say(f"deleted {counted(len(deleted), 'converted model')}, {freed}")
 
 
 def _megabytes(count: int) -> str:

@@ -73,15 +73,15 @@ def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
         table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}")
     output.show(table, query)
     if below:
-        output.out().print(f"at the end: {counted(len(below), 'hit')} just below the cut", soft_wrap=True)
+        output.say(f"at the end: {counted(len(below), 'hit')} just below the cut")
     if (line := no_match(hits)) is not None:
-        output.out().print(line, soft_wrap=True)
+        output.say(line)
     if not hits:
-        output.out().print("no hit" if hits.total == 0 else f"no hit from {hits.offset} on; there are {hits.total}")
+        output.say("no hit" if hits.total == 0 else f"no hit from {hits.offset} on; there are {hits.total}")
     elif k is not None and len(hits) < k and not hits.offset and hits.next is None:
         which = "to search" if wanted.min_score is None else "of this score"
         found = f"{counted(len(hits), 'image')}, all that there are {which}"
-        output.out().print(f"{found}; -k asks for {k}", soft_wrap=True)
+        output.say(f"{found}; -k asks for {k}")
 
 
 def write_paths(hits: Iterable[Hit], end: str) -> None:
@@ -123,7 +123,7 @@ def show_images(hits: Iterable[Hit], image: Any) -> None:
         try:
             console.print(image(zs.read_image(path), width="auto", height=_ROWS))
         except ImageError as error:
-            console.print(f"cannot be shown: {error.message}", markup=False)
+            output.say(f"cannot be shown: {error.message}")
         console.print(output.path_cell(path), soft_wrap=True)
 
 
