@@ -131,7 +131,9 @@ def repair(
             encoding = joined if encoded else encoding
         live = saved.with_vectors(encoded)
         if manifest.count and not live.items:
-            raise IntegrityError(f"nothing of the index at '{folder}' can be saved", hint=manifests.REBUILD)
+            raise IntegrityError(
+                f"nothing of the index at '{manifests.shown(folder)}' can be saved", hint=manifests.REBUILD
+            )
         segments, index = manifest.segments, manifest.index
         if saved.n_damaged:
             segments = (rows.write_live(writer, live),)

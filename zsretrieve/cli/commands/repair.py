@@ -43,9 +43,9 @@ def verify(
         else:
             verdict += f", but nothing could be re-encoded: {gone}"
     for problem in problems:
-        output.err().print(f"error: {problem}")
+        output.say(f"error: {problem}", console=output.err())
     if problems:
-        output.say(f"hint: See what can be saved with: zsretrieve index repair '{folder}'")
+        output.say(f"hint: See what can be saved with: zsretrieve index repair '{folder}'", console=output.err())
         raise typer.Exit(1)
     output.say(verdict)
 

@@ -159,11 +159,7 @@ def search(
         zs.save_search(folder, save, to_find[0], wanted)
         output.note(f"saved: zsretrieve search {shlex.quote(str(folder))} --saved {shlex.quote(save)}")
     if missing := {hit.path for found in answers for hit in found if hit.missing}:
-        place = shlex.quote(str(folder))
-        output.note(
-            f"{counted(len(missing), 'missing file')} among the hits: zsretrieve index sync {place} follows files that "
-            f"were renamed or deleted, zsretrieve index relocate {place} OLD NEW a folder that was moved"
-        )
+        output.note(f"{counted(len(missing), 'missing file')} among the hits. {_about_missing(folder)}")
     hits = [hit for found in answers for hit in found]
     if paths or null:
         views.write_paths(hits, "\0" if null else "\n")
@@ -191,6 +187,20 @@ def search(
         best = [str(html)]
     for file in best if open_ else ():
         views.open_file(file)
+
+
+def _about_missing(gallery: str | Path) -> str:
+    """What to do about files of a gallery that are missing."""
+    import zsretrieve as zs
+
+    place = shlex.quote(str(gallery))
+    gone = [shlex.quote(source.source) for source in zs.gallery_sources(gallery) if source.missing]
+    if not gone:
+        return f"To follow files that were renamed or deleted, run: zsretrieve index sync {place}"
+    return (
+        f"If {gone[0]} was moved, run: zsretrieve index relocate {place} {gone[0]} NEW; if it is gone for good: "
+        f"zsretrieve index remove {place} {gone[0]}"
+    )
 
 
 def _queries(words: list[str], given: list[str], file: Path | None) -> list[str]:
