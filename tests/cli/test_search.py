@@ -98,16 +98,24 @@ def test_paths_for_pipes_are_the_bytes_on_disk(tmp_path: Path, hashing_encoder: 
     assert "--format" in search("gallery", "red", "--paths", "--format", "csv", code=2).stderr
 
 
-def test_copies_and_the_page_and_the_viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr("typer.launch", lambda path: opened.append(path) or len(opened) > 3)
+def test_copies_and_the_page_and_the_viewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log, opener = tmp_path / "log", tmp_path / "xdg-open"
+    opener.write_text(f'#!/bin/sh\necho "$1" >> {log}\necho no browser found >&2\ntest $(wc -l < {log}) -lt 4\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     best = found("gallery", "red", "-k", "1")[0]["path"]
     search("gallery", "red", "-k", "3", "--open")
     search("gallery", "red", "-k", "3", "--open", "--copy-to", str(tmp_path / "copies"))
     search("gallery", "red", "-k", "3", "--open", "--html", str(tmp_path / "page.html"))
+    opened = log.read_text().splitlines()
     assert opened == [best, str(tmp_path / "copies" / Path(best).name), str(tmp_path / "page.html")]
     assert len(list((tmp_path / "copies").iterdir())) == 3
     assert "no viewer opens" in search("gallery", "red", "--open", code=1).exception.message
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert "no viewer opens" in search("gallery", "red", "--open", code=1).exception.message
+    assert capfd.readouterr().err == ""
     (tmp_path / "page.html").write_text("mine")
     refused = search("gallery", "red", "--html", str(tmp_path / "page.html"), code=1)
     assert (refused.stdout, (tmp_path / "page.html").read_text()) == ("", "mine")

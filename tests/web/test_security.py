@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import re
+import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -284,7 +285,7 @@ def test_names_that_are_allowed(gallery: Path, hashing_encoder: HashingEncoder) 
     with client_of(service_for(hashing_encoder, [gallery], settings=settings)) as client:
         for host, status in (
             ("photos.example", 200), ("photos.example:80", 200), ("192.168.1.7:7878", 200), ("[fe80::1]", 200),
-            ("other.example", 400),
+            ("other.example", 400), (socket.gethostname(), 200), (f"{socket.gethostname()}.local:7878", 200),
         ):  # fmt: skip
             assert client.get(f"{API}/health", headers={"Host": host}).status_code == status, host
 

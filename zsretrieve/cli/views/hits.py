@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from zsretrieve.cli import output
 from zsretrieve.domain.errors import ImageError, OptionalDependencyError, SourceError
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 # The height of an image in the terminal.
 _ROWS = 12
+# How long what opens a file may take to fail.
+_OPENING_S = 5
 
 
 def title(hits: Hits, wanted: Wanted) -> str:
@@ -134,5 +135,18 @@ def open_file(path: str) -> None:
             f"'{path}' cannot be opened: there is no such file",
             hint="Images in archives open from a copy: add --copy-to FOLDER.",
         )
-    if typer.launch(path) != 0:
-        raise SourceError(f"no viewer opens '{path}'", hint="Install xdg-utils, or open it yourself.")
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        # Silent: xdg-open lists the programs that it tried.
+        viewer = subprocess.Popen(
+            [opener, path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        code = viewer.wait(_OPENING_S)
+    except subprocess.TimeoutExpired:  # it is the viewer itself
+        return
+    except OSError:
+        code = 1
+    if code:
+        raise SourceError(
+            f"no viewer opens '{path}'", hint=f"Install a viewer that {opener} finds, or open the file yourself."
+        )
