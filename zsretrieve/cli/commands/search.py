@@ -129,7 +129,11 @@ def search(
 
     asked = _queries(words or [], query or [], queries)
     if not asked and saved is None and not given.keys() & {"more", "less", "minus", "order"}:
-        raise typer.BadParameter("there is none: write it after GALLERY, with -q, or in a file", param_hint="QUERY")
+        raise typer.BadParameter(
+            "there is none: write words or the path of an image after GALLERY, or give --queries FILE, --more ID or "
+            "--saved NAME",
+            param_hint="QUERY",
+        )
     if saved is not None and (asked or save is not None):
         raise typer.BadParameter("it has its own query; leave the other out", param_hint="--saved")
     if save is not None and len(asked) > 1:
@@ -176,13 +180,20 @@ def search(
         views.show_images(hits, image)
     if build:
         output.note(f"the gallery is {folder}; search it with: zsretrieve search {shlex.quote(str(folder))} QUERY")
-        if skipped := len(zs.read_manifest(folder).skipped):
-            output.note(f"{skipped} skipped; zsretrieve index info {shlex.quote(str(folder))} --format json lists them")
+        every = f"list them with: zsretrieve index sync {shlex.quote(str(folder))} --skipped FILE"
+        output.note_skipped(zs.read_manifest(folder).skipped, every)
     best = [hit.path for hit in hits[:1]]
     if copy_to is not None:
         best = [str(copy) for copy in views.copy(hits, copy_to)[:1]] or best
     if html is not None:
-        zs.write_contact_sheet(html, dict(zip(titles, answers, strict=True)), zs.Reading(wanted.exif is not False))
+        remarks = [(text, views.no_match(found)) for text, found in zip(titles, answers, strict=True)]
+        zs.write_contact_sheet(
+            html,
+            dict(zip(titles, answers, strict=True)),
+            zs.Reading(wanted.exif is not False),
+            heading=f"Search in {folder}",
+            notes={text: remark for text, remark in remarks if remark is not None},
+        )
         output.note(f"{counted(len(hits), 'image')} -> {html}")
         best = [str(html)]
     for file in best if open_ else ():
