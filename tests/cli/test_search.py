@@ -58,7 +58,7 @@ def test_words_without_quotes_are_one_query() -> None:
 
 def test_several_queries_come_from_q_and_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "queries").write_text("\ufeffred\r\n\n  a blue star \n", encoding="utf-8")
-    rows = found("gallery", "a", "dog", "-q", "-k", "-q", "two", "--queries", str(tmp_path / "queries"), "-k", "2")
+    rows = found("gallery", "a", "dog", "--query=-k", "-q", "two", "--queries", str(tmp_path / "queries"), "-k", "2")
     assert list(dict.fromkeys(row["query"] for row in rows)) == ["a dog", "-k", "two", "red", "a blue star"]
     assert [row["rank"] for row in rows] == [1, 2] * 5
     assert found("gallery", "--queries", "-", "-k", "1", stdin="red\nblue\n") == found(
@@ -80,11 +80,11 @@ def test_q_is_a_query_only_after_search() -> None:
 
 
 def test_a_table_says_if_there_are_fewer_than_asked_for() -> None:
-    assert "6 images, all that there are to search; -k asks for 200" in search("gallery", "red", "-k", "200").stdout
+    assert "only 6 images to search" in search("gallery", "red", "-k", "200").stdout
     some = search("gallery", "red", "-k", "10", "--where", "label = 'class 1'")
-    assert "2 images, all" in some.stdout
-    assert "all that there are" not in search("gallery", "red", "-k", "6").stdout
-    assert "all that there are" not in search("gallery", "red").stdout
+    assert "only 2 images to search" in some.stdout
+    assert "only 6 images" not in search("gallery", "red", "-k", "6").stdout
+    assert "only 6 images" not in search("gallery", "red").stdout
 
 
 def test_paths_for_pipes_are_the_bytes_on_disk(tmp_path: Path, hashing_encoder: HashingEncoder) -> None:
@@ -125,7 +125,7 @@ def test_a_folder_is_indexed_by_name(photos: Path, run_cli: Run) -> None:
     refused = run_cli("search", "photos", "red")
     assert refused.returncode == 1
     assert "'photos' is not an index" in refused.stderr
-    assert "zsretrieve index gallery photos @photos; or let search do it: add --build" in refused.stderr
+    assert "zsretrieve index gallery photos @photos; or let search or serve do it: add --build" in refused.stderr
     assert found("photos", "red", "--build", "-k", "1")[0]["path"].startswith(str(photos))
     assert found("@photos", "red") == found("photos", "red", "--build")
     listed = CliRunner().invoke(app, ["index", "list", "--format", "json"])

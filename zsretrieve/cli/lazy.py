@@ -136,7 +136,8 @@ def _check_values(params: Iterable[Any], args: Sequence[str]) -> None:
         if word in options and word not in switches:
             value = next(words, "")
             if value.partition("=")[0] in options.keys() | switches:
-                raise typer.BadParameter(f"it needs a value, or {word}={value} if that is meant", param_hint=word)
+                long = max(options[word].opts, key=len)
+                raise typer.BadParameter(f"it needs a value, or {long}={value} if that is meant", param_hint=word)
 
 
 def _worded(error: TyperException) -> str:

@@ -30,9 +30,13 @@ def title(hits: Hits, wanted: Wanted) -> str:
     """What a search was for, where it was not typed."""
     if hits.query is not None and hits.query.text:
         return hits.query.text
+    return feedback(wanted) or "all images"
+
+
+def feedback(wanted: Wanted) -> str:
+    """The images that the hits should be like and unlike; empty if there are none."""
     kinds = (("like", wanted.more), ("unlike", wanted.less))
-    parts = [f"{how} {', '.join(f'id:{number}' for number in ids)}" for how, ids in kinds if ids]
-    return " and ".join(parts) or "all images"
+    return " and ".join(f"{how} {', '.join(f'id:{number}' for number in ids)}" for how, ids in kinds if ids)
 
 
 def rows(query: str, hits: Hits) -> list[dict[str, Any]]:
@@ -48,13 +52,7 @@ def rows(query: str, hits: Hits) -> list[dict[str, Any]]:
 
 def no_match(hits: Hits) -> str | None:
     """The line that says that nothing seems to match."""
-    matching = hits.matching
-    if matching is None or not matching.nothing:
-        return None
-    return (
-        f"nothing in this gallery seems to match: the best score, {matching.best:.3f}, is below "
-        f"{matching.threshold:.3f}, which {matching.false_alarms:.0%} of unrelated texts reach"
-    )
+    return None if hits.matching is None else hits.matching.warning
 
 
 def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
@@ -72,17 +70,19 @@ def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
         gone = " (missing)" if hit.missing else ""
         cells = [str(hit.rank), hit.score_text, str(hit.id), *scores, *([output.cell(nearest)] if classes else [])]
         table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}")
-    output.show(table, query)
+    typed = query if hits.query is None or not wanted.minus else hits.query.text
+    output.show(table, " ".join(filter(None, (typed, feedback(wanted) if hits.query and hits.query.text else ""))))
     if below:
-        output.say(f"at the end: {counted(len(below), 'hit')} just below the cut")
+        output.say(f"the last {len(below)} {'row is' if len(below) == 1 else 'rows are'} below the cut")
     if (line := no_match(hits)) is not None:
         output.say(line)
     if not hits:
-        output.say("no hit" if hits.total == 0 else f"no hit from {hits.offset} on; there are {hits.total}")
+        past = f"--offset {hits.offset} is past the end ({hits.total})"
+        output.say("no hits" if hits.total == 0 else past)
     elif k is not None and len(hits) < k and not hits.offset and hits.next is None:
-        which = "to search" if wanted.min_score is None else "of this score"
-        found = f"{counted(len(hits), 'image')}, all that there are {which}"
-        output.say(f"{found}; -k asks for {k}")
+        found = f"only {counted(len(hits), 'image')}"
+        least = wanted.min_score
+        output.say(f"{found} to search" if least is None else f"{found} with a score of at least {least:g}")
 
 
 def write_paths(hits: Iterable[Hit], end: str) -> None:
