@@ -376,8 +376,12 @@ def report_skipped(skipped: Sequence[Skipped], file: Path | None) -> None:
             writer = csv.writer(handle)
             writer.writerow(SKIPPED_COLUMNS)
             writer.writerows([s.path, s.reason] for s in skipped)
+    note_skipped(skipped, f"listed in {file}" if file is not None else "list them with --skipped FILE")
+
+
+def note_skipped(skipped: Sequence[Skipped], where: str) -> None:
+    """Print how many images were skipped, if any, ``where`` all are listed, and the first with its reason."""
     if skipped:
-        where = f"listed in {file}" if file is not None else "list them with --skipped FILE"
         # A whole folder or archive matters more than a file.
         first = next((one for one in skipped if one.reason.startswith(("folder: ", "archive: "))), skipped[0])
         note(f"{len(skipped)} skipped ({where}); first: {first.path}: {first.reason}")

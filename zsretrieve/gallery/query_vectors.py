@@ -219,7 +219,7 @@ class QueryVectors:
         if row is None:
             raise QueryError(
                 f"the gallery has no image with the ID {number}",
-                hint="IDs are those that results show; an image that was removed has none any more.",
+                hint="Use an ID from a search result; removed images have none.",
             )
         return row
 

@@ -33,6 +33,8 @@ _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
     r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss)"
 )
+# A gallery can be made of these.
+_ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
 _OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale")
@@ -107,12 +109,14 @@ def read(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / COPY).exists():
             message, hint = f"the manifest of '{shown(folder)}' is missing", repair_hint(folder)
+        elif folder.is_file() and not folder.name.lower().endswith(_ARCHIVES):
+            message, hint = f"'{folder}' is a file, not an index", "Give the folder of an index, or its @NAME."
         elif (folder / STAGING / NAME).exists():
             name = shown(folder)
             message, hint = f"the index '{name}' is not finished: its build was interrupted", _resume_hint(folder)
         else:
             message = f"'{folder}' is not an index: it has no {NAME}"
-            hint = f"Index its images: {build_command(folder)}; or let search do it: add --build."
+            hint = f"Index its images: {build_command(folder)}; or let search or serve do it: add --build."
         raise IndexFormatError(message, hint=hint) from error
     except OSError as error:
         raise IndexFormatError(f"'{path}' cannot be read: {error.strerror}", hint="Check its permissions.") from error

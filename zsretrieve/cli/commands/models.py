@@ -30,6 +30,16 @@ _LEGEND = (
     "GFLOP: of the image tower for one image. GB: of the weights on disk, in float32.",
     "* on the Pareto front: every other model needs more GFLOP, is less accurate or is equal in both.",
 )
+# What the fields of a description are called.
+_NAMES = {
+    "imagenet_prec@1": "ImageNet-1k Prec@1, published",
+    "imagenet_prec@1_source": "source of Prec@1",
+    "params_millions": "parameters, millions",
+    "disk_gb": "weights on disk, GB",
+    "image_gflop": "GFLOP per image",
+    "front": "on the Pareto front",
+    "dim": "dimensions",
+}
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")]
 Form = Annotated[OutputFormat, typer.Option("--format", help="How to print.")]
@@ -176,7 +186,7 @@ def show(
     table.show_header = False
     for key, value in description.items():
         if value is not None:
-            table.add_row(key.replace("_", " "), output.cell(_readable(key, value)))
+            table.add_row(_NAMES.get(key, key.replace("_", " ")), output.cell(_readable(key, value)))
     output.show(table)
 
 

@@ -120,7 +120,7 @@ def show_class_sets(found: ClassSetComparison) -> None:
 
 def between(interval: Interval) -> str:
     """An interval of a rate in percent."""
-    return f"{100 * interval.low:.2f} - {100 * interval.high:.2f} %"
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
 def _predicted(confusion: Confusion) -> str:
