@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import zsretrieve as zs
 from zsretrieve.cli.app import app
+from zsretrieve.domain.errors import UsageError
 from zsretrieve.encoders import loading
 
 
@@ -120,6 +121,7 @@ def test_a_search_is_saved_run_again_listed_and_forgotten() -> None:
     assert "no saved search; save one" in run("index", "searches", "gallery").stderr
     refused = CliRunner().invoke(app, ["search", "gallery", "--saved", "my search"])
     assert "no saved search 'my search'" in getattr(refused.exception, "message", "")
+    assert not isinstance(refused.exception, UsageError), "it is not there, as an ID may not be: exit code 1"
     for words, message in (
         (("red", "--saved", "a"), "it has its own query"),
         (("--saved", "a", "--save", "b"), "it has its own query"),

@@ -112,6 +112,8 @@ def test_copies_and_the_page_and_the_viewer(
     opened = log.read_text().splitlines()
     assert opened == [best, str(tmp_path / "copies" / Path(best).name), str(tmp_path / "page.html")]
     assert len(list((tmp_path / "copies").iterdir())) == 3
+    again = search("gallery", "red", "-k", "4", "--copy-to", str(tmp_path / "copies"))
+    assert again.stderr.endswith(f"1 image -> {tmp_path / 'copies'}; 3 were there already\n")
     assert "no viewer opens" in search("gallery", "red", "--open", code=1).exception.message
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert "no viewer opens" in search("gallery", "red", "--open", code=1).exception.message

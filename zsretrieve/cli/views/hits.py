@@ -97,10 +97,13 @@ def copy(hits: Iterable[Hit], folder: Path) -> list[Path]:
     """Copy the files of hits, and note what cannot be copied."""
     import zsretrieve as zs
 
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     copies, skipped = zs.copy_hits(hits, folder)
     for one in skipped:
         output.note(f"not copied: {one.path}: {one.reason}")
-    output.note(f"{counted(len(copies), 'image')} -> {folder}")
+    known = sum(place in before for place in copies)
+    there = f"; {known} {'was' if known == 1 else 'were'} there already" if known else ""
+    output.note(f"{counted(len(copies) - known, 'image')} -> {folder}{there}")
     return copies
 
 
