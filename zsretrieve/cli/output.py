@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from zsretrieve.domain.errors import SourceError
 
@@ -156,14 +156,15 @@ class Notes(logging.Handler):
         say(self.format(record), console=err())
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """A table whose long cells fold instead of being cut."""
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """A table whose long cells fold instead of being cut; those to stay ``whole`` fold last."""
     from rich import box
     from rich.table import Table
 
     new = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        new.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        new.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # The height of an image in the terminal.
 _ROWS = 12
+_TERM_WIDTH = 14
 # How long what opens a file may take to fail.
 _OPENING_S = 5
 
@@ -59,17 +61,17 @@ def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     """The hits of one query as a table, which says if there are fewer than asked for, or if nothing seems to match."""
     explanation = hits.explanation
     terms, classes, below = (explanation.terms, explanation.classes, explanation.below) if explanation else ((), (), ())
-    names = [output.visible(f"{term.weight:+.3g} {term.label}") for term in terms[0]] if terms else []
+    # In lines, so that a long term does not take the room of the paths.
+    labels = [output.visible(f"{term.weight:+.3g} {term.label}") for term in terms[0]] if terms else []
+    names = ["\n".join(textwrap.wrap(label, _TERM_WIDTH)) for label in labels]
     more = ["nearest classes"] if classes else []
     table = output.table("rank", "score", "id", *names, *more, "image", right=("rank", "score", "id", *names))
     for number, hit in enumerate((*hits, *below)):
-        if number == len(hits):
-            table.add_section()
         scores = [f"{term.score:.4f}" for term in terms[number]] if number < len(terms) else [""] * len(names)
         nearest = ", ".join(one.class_name for one in classes[number]) if number < len(classes) else ""
         gone = " (missing)" if hit.missing else ""
         cells = [str(hit.rank), hit.score_text, str(hit.id), *scores, *([output.cell(nearest)] if classes else [])]
-        table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}")
+        table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}", style="dim" if number >= len(hits) else None)
     typed = query if hits.query is None or not wanted.minus else hits.query.text
     output.show(table, " ".join(filter(None, (typed, feedback(wanted) if hits.query and hits.query.text else ""))))
     if below:
