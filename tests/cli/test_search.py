@@ -146,3 +146,15 @@ def test_images_are_drawn_where_the_package_is(photos: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "textual_image", ModuleType("textual_image"))
     monkeypatch.setitem(sys.modules, "textual_image.renderable", drawn)
     assert search("gallery", "red", "-k", "2", "--show").stdout.count("(7, 9) of 12 rows") == 2
+
+
+def test_a_build_notes_the_first_skipped_image_and_lists_all_to_a_file(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "some", 3)
+    (photos / "bad.png").write_bytes(b"no image")
+    built = search(str(photos), "red", "--build")
+    listing = "zsretrieve index sync @some --skipped FILE"
+    assert f"1 skipped (list them with: {listing}); first: bad.png: not a readable image" in built.stderr
+    skipped = tmp_path / "skipped.csv"
+    done = CliRunner().invoke(app, ["index", "sync", "@some", "--skipped", str(skipped)])
+    assert done.exit_code == 0
+    assert "bad.png,not a readable image" in skipped.read_text()

@@ -19,6 +19,8 @@ from kits.web import BASE, Running, client_of, running, service_for
 from PIL import Image
 
 import zsretrieve as zs
+from zsretrieve.domain.errors import UsageError
+from zsretrieve.web.serving import read_token
 from zsretrieve.web.settings import Settings
 
 API = "/api/v1"
@@ -297,3 +299,11 @@ def test_what_was_sent_is_kept_by_its_content_alone(server: Running) -> None:
     name = json.loads(answer.partition(b"\r\n\r\n")[2])["upload"]
     shown = exchange(server, request("GET", f"{API}/uploads/{name}/thumbnail"))
     assert b"content-type: image/jpeg" in shown
+
+
+def test_a_token_file_that_is_missing_hints_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file") as caught:
+        read_token(tmp_path / "my token")
+    made = f"> '{tmp_path / 'my token'}'"
+    assert "print(secrets.token_urlsafe())" in str(caught.value.hint)
+    assert str(caught.value.hint).endswith(made)
