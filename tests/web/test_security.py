@@ -237,7 +237,7 @@ class TestToken:
         assert asking.get(f"{API}/health").status_code == 200
 
     def test_a_browser_reads_a_page_that_says_so(self, asking: Any) -> None:
-        for place, problem in (("/", "This server asks for a token"), ("/?token=x", "The token is not that of")):
+        for place, problem in (("/", "This server asks for a token"), ("/?token=x", "Wrong token")):
             answer = asking.get(place, headers={"Accept": "text/html,*/*;q=0.8"})
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
