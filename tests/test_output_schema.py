@@ -121,6 +121,7 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("prompts similar raw --gallery gallery", "prompts similar", None),
         ("models list", "models list", None),
         ("models list ViT-B-32 --all", "models list", None),
+        ("models list --here demo", "models list --here", None),
         ("models show demo", "models show", None),
         ("models cache list", "models cache list", None),
         ("reproduce run photos --published table.toml --no-baseline --work work", "reproduce run", None),

@@ -28,6 +28,8 @@ from .api.indexes import verify as verify
 from .api.maps import has_map as has_map
 from .api.maps import make_map as make_map
 from .api.maps import open_map as open_map
+from .api.model_speed import MeasuredModel as MeasuredModel
+from .api.model_speed import measure_models as measure_models
 from .api.models import cached_images as cached_images
 from .api.models import cached_models as cached_models
 from .api.models import cached_prompts as cached_prompts

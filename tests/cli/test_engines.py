@@ -46,6 +46,8 @@ def test_what_is_asked_for_is_done_and_recorded(
         (("--engine", "openvino", "--device", "cuda"), "openvino runs on the CPU, not on 'cuda'", "--engine"),
         (("--device", "cpu:0"), "'cpu:0' is not a device", "Use cpu"),
         (("--device", "cpu:0", "--engine", "openvino"), "'cpu:0' is not a device", "Use cpu"),
+        (("--precision", "fp16"), "fp16 runs on intel-gpu and intel-npu, not on 'auto'", "--precision"),
+        (("--device", "intel-gpu", "--engine", "torch"), "'intel-gpu' runs in openvino, not in 'torch'", "--engine"),
         (("--device", "gpu"), "'gpu' is not a device", "cuda"),
         (("--device", "cuda:0,cpu"), "is not a device", "cuda"),
     ],
@@ -61,7 +63,7 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("options", [("--engine", "onnx"), ("--precision", "fp16"), ("--batch-size", "0")])
+@pytest.mark.parametrize("options", [("--engine", "onnx"), ("--precision", "fp8"), ("--batch-size", "0")])
 def test_words_that_no_option_takes_are_wrong_usage(
     tmp_path: Path, scene_folder: Path, run_cli: Run, options: tuple[str, ...]
 ) -> None:

@@ -90,7 +90,7 @@ def test_choices_are_not_cut_and_arguments_are_named_as_in_the_usage(pages: dict
     search = flat["search",]
     assert search.startswith("Usage: zsretrieve search [OPTIONS] GALLERY [QUERY...] Search ")
     assert "--format FORMAT How to print. [choices: table, json, jsonl, csv] [default: table]" in search
-    assert "[choices: auto, fp32, bf16, int8] [default: auto]" in search
+    assert "[choices: auto, fp32, bf16, fp16, int8] [default: auto]" in search
     assert "--near SCORE" in search
     assert flat["index", "remove"].startswith("Usage: zsretrieve index remove [OPTIONS] GALLERY [PATH...] ")
     assert "--compile / --no-compile Run the model through" in flat["index", "gallery"]

@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import zsretrieve as zs
+from zsretrieve.api import model_speed
 from zsretrieve.cli.app import app
 from zsretrieve.encoders.catalog import registry
 
@@ -148,3 +149,28 @@ def test_an_unknown_order_is_wrong_usage() -> None:
     done = models("list", "--sort", "speed")
     assert done.exit_code == 2
     assert "top1" in done.output
+
+
+def test_measured_models_are_recommended_from_the_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = [("a/fast", 50.0, "fp32", 0.65), ("b/beaten", 20.0, "fp32", 0.6), ("c/good", 2.0, "fp32", 0.8)]
+    monkeypatch.setattr(zs, "measure_models", lambda words, on_stage: model_speed.compared(rates))
+    done = models("list", "--here")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines() == [
+        "fastest on the Pareto front: --model a/fast, a million images in 5.6 hours",
+        "most accurate: --model c/good, a million images in 138.9 hours",
+    ]
+    starred = [line.split() for line in done.stdout.splitlines() if "fp32" in line]
+    assert starred == [
+        ["*", "a/fast", "50.0", "65.0", "fp32"],
+        ["b/beaten", "20.0", "60.0", "fp32"],
+        ["*", "c/good", "2.0", "80.0", "fp32"],
+    ]
+
+
+def test_a_front_needs_published_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = model_speed.compared([("demo", 50.0, "fp32", None)])
+    monkeypatch.setattr(zs, "measure_models", lambda words, on_stage: measured)
+    done = models("list", "--here")
+    assert "Pareto" not in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("nothing is published about these")

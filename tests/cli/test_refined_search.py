@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def world(folder: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_load", lambda *_: hashing_encoder)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: hashing_encoder)
     monkeypatch.chdir(folder)
 
 

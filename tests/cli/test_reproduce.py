@@ -188,6 +188,7 @@ def test_what_is_refused(world: Path, run_cli: Run) -> None:
         words("x", "--dataset", "imagenette"),
         words("x", "--plan", "--skipped", "skipped.csv"),
         ["reproduce", "--plan", "--ground-truth", "table.toml"],
+        ["reproduce", "--plan", "--device", "intel-gpu"],
     ):
         done = run_cli(*wrong, cwd=world)
         assert (done.returncode, done.stdout) == (2, "")

@@ -31,7 +31,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def world(photos: Path, tmp_path: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_load", lambda *_: hashing_encoder)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: hashing_encoder)
     monkeypatch.setenv("ZSRETRIEVE_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(photos.parent)
 

@@ -54,6 +54,8 @@ def test_this_machine_is_examined(diagnosis: dict[str, object]) -> None:
     for name in ("torch", "torchvision", "FAISS", "FAISS search on the CPU", "package numpy"):
         assert findings[name]["status"] == "ok", findings[name]
     assert findings["torch"]["found"].startswith(torch.__version__)
+    for name in ("Intel GPU", "Intel NPU"):
+        assert findings[name]["status"] == "ok", findings[name]
     assert findings["Hugging Face hub"]["found"] == "not checked because of --offline"
     if torch.cuda.is_available():
         assert findings["engine for models"]["found"].endswith("on cuda")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zsretrieve.doctor import engines
-from zsretrieve.doctor.engines import automatic, driver, faiss_gpu, torch, torch_gpu, torchvision
+from zsretrieve.doctor.engines import automatic, driver, faiss_gpu, other_devices, torch, torch_gpu, torchvision
 from zsretrieve.doctor.finding import Finding, Status
 from zsretrieve.doctor.outcomes import Outcome, Outcomes
 
@@ -150,3 +150,33 @@ def test_an_engine_that_cannot_be_chosen_is_a_problem() -> None:
     models, indexes = automatic(probed({"engine_error": "ImportError: open_clip"}, {"index_device": "cpu"}))
     assert models.status is Status.PROBLEM
     assert indexes == Finding("engine for indexes", Status.OK, "auto is numpy on cpu")
+
+
+def test_devices_that_auto_never_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    facts = {
+        "intel-gpu_absent": None,
+        "intel-gpu": 0.99995,
+        "intel-npu_absent": None,
+        "intel-npu": 0.5,
+        "step": "intel-npu",
+    }
+    probed = Outcomes(Outcome({"mps_absent": "torch sees no Apple GPU"}), Outcome(), None, Outcome(facts))
+    gpu, npu, mps = other_devices(probed)
+    assert (gpu.status, npu.status, mps.status) == (Status.OK, Status.PROBLEM, Status.OK)
+    assert "--device intel-gpu" in gpu.found
+    assert "0.5000" in npu.found
+    assert mps.found == "none; torch sees no Apple GPU"
+
+
+def test_a_driver_that_crashes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    crashed = Outcome({"step": "intel-gpu"}, failure="crashed (SIGSEGV)")
+    gpu, npu = other_devices(Outcomes(Outcome(), Outcome(), None, crashed))
+    assert (gpu.status, npu.status) == (Status.PROBLEM, Status.UNKNOWN)
+    assert gpu.found == "failed: the probe crashed (SIGSEGV)"
+
+
+def test_torch_for_rocm() -> None:
+    (found,) = torch(probed({"cuda": None, "hip": "7.1"}))
+    assert "built for ROCm 7.1" in found.found

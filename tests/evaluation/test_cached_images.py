@@ -68,7 +68,7 @@ def test_a_second_run_encodes_nothing(folder: Path, encoded: list[int]) -> None:
 def test_known_images_and_an_index_need_no_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zs.build_prototypes(tmp_path / "p", CLASSES, model())
     first = zs.evaluate(folder, tmp_path / "p", model())
-    monkeypatch.setattr(loading, "_load", lambda *_: pytest.fail("the model is loaded"))
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: pytest.fail("the model is loaded"))
     assert zs.evaluate(folder, tmp_path / "p", model()).to_dict() == first.to_dict()
     assert zs.classify(folder, tmp_path / "p", model()).results[0].predictions[0].class_name in CLASSES
 

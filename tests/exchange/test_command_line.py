@@ -56,7 +56,7 @@ def test_out_and_in_again_finds_the_same(
 def test_the_commands_of_the_page_run(run_cli: Run, demo_gallery: Path, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "exchange.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ zsretrieve (.*)", page, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 9
     (tmp_path / "indexes").mkdir()
     shutil.copytree(demo_gallery, tmp_path / "indexes" / "photos")
     for command in commands:

@@ -147,6 +147,20 @@ def test_an_image(client: TestClient, gallery: Path) -> None:
     assert [one["id"] for one in answer["neighbours"]] == others
 
 
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [("/", "text/html"), ("/js/views/map.js", "text/javascript"), ("/icon.svg", "image/svg+xml")],
+)
+def test_files_of_the_page(client: TestClient, path: str, media_type: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].split(";")[0] == media_type
+    assert answer.headers["cache-control"] == "no-cache"
+    again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["cache-control"]) == (304, b"", "no-cache")
+    assert client.get(f"{path}x").status_code == 404
+
+
 def test_thumbnails(client: TestClient, gallery: Path) -> None:
     for item in zs.open_gallery(gallery).items:
         answer = client.get(f"{PHOTOS}/items/{item.id}/thumbnail", params={"size": 128})

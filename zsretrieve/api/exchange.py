@@ -107,18 +107,19 @@ def export_index(
     out : path
         A folder, or for Parquet a file.
     form : str
-        ``clip-retrieval``, ``npy`` or ``parquet``; prototypes only as ``npy``.
+        ``clip-retrieval``, ``npy``, ``parquet``, or for a vector database ``milvus``, ``lancedb`` or ``qdrant``;
+        prototypes only as ``npy``.
     half : bool
-        Write float16, as clip-retrieval's form always does.
+        Write float16, as clip-retrieval's form always does; not for Milvus.
     force : bool
         Replace an export of the same form.
     part_rows : int, optional
-        Images per part, in clip-retrieval's form.
+        Images per file, in the forms of clip-retrieval and of databases.
 
     Raises
     ------
     UsageError
-        If ``form`` is unknown.
+        If ``form`` is unknown, or cannot be written in float16.
     OutputExistsError
         If ``out`` holds something else, or something and ``force`` is not given.
     SourceError
@@ -130,6 +131,11 @@ def export_index(
         form = Form(form)
     except ValueError:
         raise UsageError(f"'{form}' is not a form of vectors", hint=f"Use {', '.join(Form)}.") from None
+    if half and form is Form.MILVUS:
+        raise UsageError(
+            "Milvus imports these vectors as float32 only",
+            hint="Leave out --float16; an index of Milvus can halve them.",
+        )
     if manifests.read(folder_of(index)).kind is IndexKind.PROTOTYPES:
         prototypes = open_prototypes(index, device="cpu")
         _transfer.export_prototypes(prototypes, Path(out), form, half=half, force=force)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zsretrieve.domain.errors import ConversionError, SourceError, UsageError
+from zsretrieve.domain.errors import ConversionError, DeviceError, SourceError, UsageError
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import PathLike
 from zsretrieve.domain.settings import Compute, Engine, Precision, Reading
 from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, parse_model_name
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.sample import sample
+from zsretrieve.system import hardware
 from zsretrieve.system.atomic import OutputKind, check_output, replacing
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def calibrate(
     reading : Reading, optional
         As for ``build_gallery``: calibrate on images as they will be encoded.
     force : bool
-        Store it even if it loses too much.
+        Calibrate also on a processor on which int8 is slower than fp32, and store it even if it loses too much.
     again : bool
         Calibrate even if there is a calibration; otherwise return that one.
     on_stage : callable, optional
@@ -61,6 +62,8 @@ def calibrate(
 
     Raises
     ------
+    DeviceError
+        If int8 is slower than fp32 on this processor, unless ``force``.
     SourceError
         If too few images can be read.
     OptionalDependencyError, ConversionError, CacheError
@@ -69,6 +72,11 @@ def calibrate(
     from zsretrieve.api.sources import as_source  # opens indexes too, which a list of models need not wait for
     from zsretrieve.encoders.openvino import int8
 
+    if not (force or hardware.cpu_has_int8()):
+        raise DeviceError(
+            "this processor has no instructions for int8 (VNNI): fp32 is faster, and exact",
+            hint=f"Leave out int8, or calibrate all the same: zsretrieve models export {model} --int8 FOLDER --force",
+        )
     int8.check_installed()
     images = as_source(source)
     _refuse_few(model, len(images.files))

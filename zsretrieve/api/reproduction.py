@@ -16,7 +16,7 @@ from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import ModelNameError, SourceError, UsageError, WeightsUnavailableError
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import PathLike, PromptSet
-from zsretrieve.domain.settings import Compute, Precision
+from zsretrieve.domain.settings import INTEL, Compute, Precision
 from zsretrieve.encoders import baseline as _baseline
 from zsretrieve.encoders.baseline import SupervisedModel, is_supervised
 from zsretrieve.encoders.catalog.bundled_prompts import provide
@@ -154,6 +154,8 @@ def plan_reproduction(
         If the precision is int8, or there is a ground truth without a source.
     """
     _refuse_int8(compute)
+    if compute.device in INTEL:
+        raise UsageError(f"a plan cannot estimate '{compute.device}'", hint="Plan for --device cpu.")
     extras.require_models("planning a run")
     if source is None and ground_truth is not None:
         raise UsageError("a ground truth goes with a source of images", hint="Name the folder of images.")

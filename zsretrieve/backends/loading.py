@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zsretrieve.domain.errors import MissingGpuError, OptionalDependencyError
 from zsretrieve.domain.ports import IndexBackend
+from zsretrieve.domain.settings import INTEL
 from zsretrieve.system import extras, hardware
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ def automatic_index_device() -> str:
 
 def index_backend(device: str = "auto", *, half: bool = False, sharded: bool = False) -> IndexBackend:
     """The FAISS backend. Parameters and errors: see ``FaissBackend``, but if FAISS is not installed, or sees fewer GPUs
-    than are named, it logs that and keeps indexes on the CPU.
+    than are named, it logs that and keeps indexes on the CPU. Devices that only models run on leave them there, too.
     """
+    if device == "mps" or device in INTEL:
+        device = "cpu"
     if device not in ("auto", "cpu") and not extras.has_faiss():
         # The model may run on the GPU all the same.
         _log.warning(f"FAISS is not installed. The index stays on the CPU. To add it: {extras.how_to_add('gpu')}")

@@ -84,7 +84,11 @@ ModelOfClasses = Annotated[
 ]
 Device = Annotated[
     str,
-    _rare("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, or several GPUs: cuda:0,cuda:1 or cuda:all."),
+    _rare(
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N, several GPUs (cuda:0,cuda:1 or cuda:all), mps, intel-gpu or intel-npu.",
+    ),
 ]
 Fp16Index = Annotated[
     bool,
@@ -92,7 +96,11 @@ Fp16Index = Annotated[
 ]
 _Precision = Annotated[
     Precision,
-    _rare("--precision", help="auto is bf16 where the hardware has it, else fp32; int8 is calibrated on your images."),
+    _rare(
+        "--precision",
+        help="auto is bf16 where the hardware has it, else fp32, and fp16 on Intel's devices; "
+        "int8 is calibrated on your images.",
+    ),
 ]
 _Engine = Annotated[Engine, _rare("--engine", help="auto is torch on a GPU, openvino on the CPU.")]
 _BatchSize = Annotated[int | None, _rare("--batch-size", min=1, metavar="N", help="Images per batch.")]

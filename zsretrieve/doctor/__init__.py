@@ -46,6 +46,7 @@ def examine(*, offline: bool = False) -> Diagnosis:
         *guarded("NVIDIA driver", partial(engines.driver, probed)),
         *guarded("GPU of torch", partial(engines.torch_gpu, probed)),
         *guarded("GPU of FAISS", partial(engines.faiss_gpu, probed)),
+        *guarded("other devices", partial(engines.other_devices, probed)),
         *guarded("engine", partial(engines.automatic, probed)),
     ]
     caches = guarded("caches", partial(surroundings.caches, probed.torch.facts.get("hub_folder")))

@@ -1,4 +1,4 @@
-"""Do torch and FAISS work, on the CPU and on the GPU, and do they see the same GPUs?
+"""Do torch and FAISS work, on the CPU and on the GPU, do they see the same GPUs, and what else can models run on?
 
 The functions judge what the probes reported.
 """
@@ -6,6 +6,7 @@ The functions judge what the probes reported.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from importlib import metadata
 
@@ -14,11 +15,14 @@ from packaging.requirements import Requirement
 from zsretrieve.doctor.finding import Finding, Status
 from zsretrieve.doctor.outcomes import Outcome, Outcomes
 from zsretrieve.doctor.probes import ONES, QUERY_ROW
+from zsretrieve.domain.settings import INTEL
+from zsretrieve.encoders.device_trial import LEAST_COSINE
 from zsretrieve.system import extras, install_hints, requirements
 
 _HIDING = "CUDA_VISIBLE_DEVICES"
 _ON_CPU = "add --device cpu to the commands"
 _SCORE_ERROR = 1e-3
+_OTHERS = {"intel-gpu": "Intel GPU", "intel-npu": "Intel NPU", "mps": "Apple GPU"}
 
 
 def torch(probed: Outcomes) -> Iterator[Finding]:
@@ -28,6 +32,8 @@ def torch(probed: Outcomes) -> Iterator[Finding]:
             yield _failed("torch", probed.torch, "torch", _reinstall_torch())
         return
     build = f"built for CUDA {facts['cuda']}" if facts["cuda"] else "built without CUDA"
+    if facts.get("hip"):
+        build = f"built for ROCm {facts['hip']}"
     kernels = f"; CPU kernels {facts['cpu_kernels']}" if "cpu_kernels" in facts else ""
     yield Finding("torch", Status.OK, f"{facts['torch']}, {build}{kernels}")
 
@@ -120,6 +126,24 @@ def faiss_gpu(probed: Outcomes) -> Iterator[Finding]:
         fix = requirements.reinstall_faiss()
         # Not every platform has a distribution for GPUs.
         yield Finding(name, Status.WARNING, found, fix if fix is not None and "faiss-gpu>" in fix else None)
+
+
+def other_devices(probed: Outcomes) -> Iterator[Finding]:
+    """Those that ``auto`` never chooses: found, and compared with the CPU."""
+    for device, name in _OTHERS.items():
+        if device == "mps" and platform.system() != "Darwin":
+            continue
+        outcome = probed.openvino if device in INTEL else probed.torch
+        absent, cosine = outcome.facts.get(f"{device}_absent"), outcome.facts.get(device)
+        if absent is not None:
+            yield Finding(name, Status.OK, f"none; {absent}")
+        elif cosine is None:
+            yield _failed(name, outcome, device, None)
+        elif cosine >= LEAST_COSINE:
+            found = f"computes as the CPU does (least cosine similarity {cosine:.4f}); use it with --device {device}"
+            yield Finding(name, Status.OK, found)
+        else:
+            yield Finding(name, Status.PROBLEM, f"computes wrong vectors (least cosine similarity {cosine:.4f})")
 
 
 def automatic(probed: Outcomes) -> Iterator[Finding]:

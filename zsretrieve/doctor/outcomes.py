@@ -1,4 +1,4 @@
-"""The outcomes of the probes of torch, FAISS and the NVIDIA driver, each in a process of its own."""
+"""The outcomes of the probes of torch, FAISS, OpenVINO and the NVIDIA driver, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Outcomes:
     torch: Outcome
     faiss: Outcome
     driver: Outcome | None
+    openvino: Outcome = field(default_factory=Outcome)
 
 
 @contextlib.contextmanager
@@ -55,14 +56,14 @@ def started() -> Iterator[Callable[[], Outcomes]]:
             return stack.enter_context(Trial(command, limit_s))
 
         probes = [sys.executable, "-P", "-m", "zsretrieve.doctor.probes"]
-        torch, faiss = start([*probes, "torch"]), start([*probes, "faiss"])
+        torch, faiss, openvino = (start([*probes, name]) for name in ("torch", "faiss", "openvino"))
         nvidia_smi = shutil.which("nvidia-smi")
         driver = None if nvidia_smi is None else start([nvidia_smi, *_DRIVER], _DRIVER_LIMIT_S)
 
         def wait() -> Outcomes:
             # The driver first, since its limit is the shortest.
             last = None if driver is None else read(*driver.outcome())
-            return Outcomes(read(*torch.outcome()), read(*faiss.outcome()), last)
+            return Outcomes(read(*torch.outcome()), read(*faiss.outcome()), last, read(*openvino.outcome()))
 
         yield wait
 

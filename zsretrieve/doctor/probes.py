@@ -1,4 +1,4 @@
-"""What runs in a process of its own: ``python -m zsretrieve.doctor.probes torch|faiss``.
+"""What runs in a process of its own: ``python -m zsretrieve.doctor.probes torch|faiss|openvino``.
 
 Facts are written at once, one JSON object a line, so that a crash does not lose the earlier ones. A step that raises
 writes its reason as ``<step>_error``; after a crash or a hang, the last ``step`` is where it happened.
@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from zsretrieve.doctor.finding import reason
+from zsretrieve.domain.settings import INTEL
 from zsretrieve.system.trial import leave_no_core_dump
 
 # The test search: of these rows, QUERY_ROW is nearest to itself.
@@ -28,7 +29,7 @@ def torch() -> None:
     with _step("torch"):
         import torch
 
-        _report(torch=torch.__version__, cuda=torch.version.cuda, hub_folder=torch.hub.get_dir())
+        _report(torch=torch.__version__, cuda=torch.version.cuda, hip=torch.version.hip, hub_folder=torch.hub.get_dir())
         _report(cpu_kernels=torch.backends.cpu.get_cpu_capability())
     with _step("torchvision"):
         import torchvision  # type: ignore[import-untyped,unused-ignore]
@@ -51,6 +52,7 @@ def torch() -> None:
     if count:
         with _step("gpu_sum"):
             _report(gpu_sum=float(torch.ones(ONES, device="cuda").sum().item()))
+    _try("mps")
 
 
 def faiss() -> None:
@@ -74,6 +76,22 @@ def faiss() -> None:
     if count:
         with _step("gpu_search"):
             _report(gpu_search=_search(0))
+
+
+def openvino() -> None:
+    for device in INTEL:
+        _try(device)
+
+
+def _try(device: str) -> None:
+    """Report why there is no such device, or how near its vectors are to the CPU's."""
+    with _step(device):
+        from zsretrieve.encoders import device_trial
+
+        absent = device_trial.absence(device)
+        _report(**{f"{device}_absent": absent})
+        if absent is None:
+            _report(**{device: device_trial.least_cosine(device)})
 
 
 def _search(gpu: int | None) -> list[float]:
@@ -111,4 +129,4 @@ def _report(**facts: Any) -> None:
 if __name__ == "__main__":
     leave_no_core_dump()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    {"torch": torch, "faiss": faiss}[sys.argv[1]]()
+    {"torch": torch, "faiss": faiss, "openvino": openvino}[sys.argv[1]]()

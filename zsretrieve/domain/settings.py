@@ -20,13 +20,15 @@ DEDUP_SCORE, DUPLICATE_SCORE = 0.98, 0.95
 MOST_PIXELS = 10**12
 # How a manifest names the ways of decoding.
 EXACT, FAST = "exact", "fast"
-_DEVICE = re.compile(r"auto|cpu|cuda:all|cuda(:\d+)?(\s*,\s*cuda(:\d+)?)*")
+_DEVICE = re.compile(r"auto|cpu|intel-gpu|intel-npu|mps|cuda:all|cuda(:\d+)?(\s*,\s*cuda(:\d+)?)*")
+DEVICES_HINT = "Use auto, cpu, cuda, cuda:0, cuda:0,cuda:1, cuda:all, mps, intel-gpu or intel-npu."
 
 
 class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
     INT8 = "int8"
 
 
@@ -42,6 +44,16 @@ class Form(StrEnum):
     CLIP_RETRIEVAL = "clip-retrieval"
     NPY = "npy"
     PARQUET = "parquet"
+    MILVUS = "milvus"
+    LANCEDB = "lancedb"
+    QDRANT = "qdrant"
+
+
+# Intel's devices, which run images in OpenVINO, and the precisions that each has.
+INTEL = {
+    "intel-gpu": (Precision.AUTO, Precision.FP16, Precision.FP32),
+    "intel-npu": (Precision.AUTO, Precision.FP16),
+}
 
 
 @dataclass(frozen=True)
@@ -51,11 +63,13 @@ class Compute:
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, several GPUs (``cuda:0,cuda:1``) or ``cuda:all``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, several GPUs (``cuda:0,cuda:1``), ``cuda:all``, and what ``auto`` never
+        chooses: ``mps`` (Apple), ``intel-gpu`` or ``intel-npu``.
     precision : Precision or str
-        ``auto`` (bf16 where the hardware has it, else fp32), ``fp32``, ``bf16`` or ``int8`` (calibrated on images).
+        ``auto`` (bf16 where the hardware has it, else fp32; fp16 on Intel's devices), ``fp32``, ``bf16``, ``fp16``
+        (Intel's devices) or ``int8`` (calibrated on images).
     engine : Engine or str
-        ``auto`` (torch on a GPU, OpenVINO on the CPU), ``torch`` or ``openvino``.
+        ``auto`` (torch on a GPU, OpenVINO on the CPU and Intel's devices), ``torch`` or ``openvino``.
     batch_size : int, optional
         Images per batch; by default what the engine prefers.
     compile : bool
@@ -83,24 +97,37 @@ class Compute:
         if self.device.startswith("cpu:"):  # torch takes it, and it would mean another engine than cpu
             raise DeviceError(f"'{self.device}' is not a device", hint="Use cpu, which uses all cores.")
         if not _DEVICE.fullmatch(self.device):
-            raise DeviceError(
-                f"'{self.device}' is not a device", hint="Use auto, cpu, cuda, cuda:0, cuda:0,cuda:1 or cuda:all."
-            )
+            raise DeviceError(f"'{self.device}' is not a device", hint=DEVICES_HINT)
         if self.compile:
             self._refuse_compile()
         if self.precision is Precision.INT8:
             self._refuse_int8()
-        if self.engine is Engine.OPENVINO and self.device not in ("auto", "cpu"):
+        if self.device in INTEL:
+            self._check_intel(INTEL[self.device])
+        elif self.precision is Precision.FP16:
+            raise DeviceError(
+                f"fp16 runs on {' and '.join(INTEL)}, not on '{self.device}'", hint="Use --precision bf16 or fp32."
+            )
+        elif self.engine is Engine.OPENVINO and self.device not in ("auto", "cpu"):
             raise DeviceError(
                 f"the engine openvino runs on the CPU, not on '{self.device}'",
-                hint="Leave out --engine, or use --device cpu.",
+                hint="Leave out --engine, or use --device cpu, intel-gpu or intel-npu.",
+            )
+
+    def _check_intel(self, precisions: tuple[Precision, ...]) -> None:
+        if self.engine is Engine.TORCH:
+            raise DeviceError(f"'{self.device}' runs in openvino, not in 'torch'", hint="Leave out --engine.")
+        if self.precision not in precisions:
+            raise DeviceError(
+                f"'{self.device}' does not compute in {self.precision}",
+                hint=f"Use --precision {' or '.join(precisions)}.",
             )
 
     def _refuse_compile(self) -> None:
-        if self.engine is Engine.OPENVINO:
+        if self.engine is Engine.OPENVINO or self.device in INTEL:
             raise DeviceError(
                 "the engine openvino does not run through torch.compile",
-                hint="Leave out --compile, or use --engine torch.",
+                hint="Leave out --compile, or use --engine torch on another device.",
             )
         if self.precision is Precision.INT8:
             raise DeviceError(

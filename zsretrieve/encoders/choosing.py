@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 
 from zsretrieve.domain.records import Encoding
-from zsretrieve.domain.settings import Compute, Engine, Precision
+from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
 from zsretrieve.system import extras, hardware
 
@@ -15,7 +15,7 @@ def planned_encoding(compute: Compute | None = None) -> Encoding:
     """The engine, precision and device to expect on this machine, for a model that OpenVINO can run."""
     compute = compute or Compute()
     if engine(compute) is Engine.OPENVINO:
-        return Encoding(Engine.OPENVINO, cpu_precision(compute), "cpu")
+        return Encoding(Engine.OPENVINO, openvino_precision(compute), openvino_device(compute))
     extras.require_models(_asking_for_torch(compute))
     from zsretrieve.encoders.torch.encoder import planned_encoding, torch_devices
 
@@ -31,9 +31,16 @@ def automatic_encoding() -> Encoding:
     return planned
 
 
-def cpu_precision(compute: Compute) -> Precision:
+def openvino_device(compute: Compute) -> str:
+    """The device that OpenVINO encodes images on."""
+    return compute.device if compute.device in INTEL else "cpu"
+
+
+def openvino_precision(compute: Compute) -> Precision:
     """The precision that OpenVINO computes in."""
-    return hardware.cpu_best() if compute.precision is Precision.AUTO else compute.precision
+    if compute.precision is not Precision.AUTO:
+        return compute.precision
+    return Precision.FP16 if compute.device in INTEL else hardware.cpu_best()
 
 
 def check_installed(name: ModelName, compute: Compute) -> None:
@@ -59,7 +66,7 @@ def engine(compute: Compute) -> Engine:
     """The engine to use; ``auto`` becomes the one that suits the rest and this machine."""
     if compute.engine is not Engine.AUTO:
         return compute.engine
-    if compute.precision is Precision.INT8:
+    if compute.precision is Precision.INT8 or compute.device in INTEL:
         return Engine.OPENVINO
     if compute.compile:
         return Engine.TORCH
@@ -70,7 +77,7 @@ def engine(compute: Compute) -> Engine:
 @functools.cache
 def _torch_has_gpu() -> bool:
     """Whether models can run on a GPU, in torch, which is imported only where there may be one."""
-    if not (hardware.may_have_gpu() and extras.has_models()):
+    if not (hardware.torch_may_have_gpu() and extras.has_models()):
         return False
     try:
         import torch

@@ -16,10 +16,10 @@ from zsretrieve.domain.arguments import check
 from zsretrieve.domain.errors import CacheError, DeviceError, OptionalDependencyError, SpaceMismatchError
 from zsretrieve.domain.ports import Encoder, ImageMemory, OnStage, PromptMemory, TextEncoder, one_step
 from zsretrieve.domain.records import Encoding, check_same_space
-from zsretrieve.domain.settings import Compute, Engine, Precision, Reading
+from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision, Reading
 from zsretrieve.encoders import packs
 from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, full_name, parse_model_name, same_weights
-from zsretrieve.encoders.choosing import check_installed, cpu_precision, engine, planned_encoding
+from zsretrieve.encoders.choosing import check_installed, engine, planned_encoding
 from zsretrieve.system import extras, hardware
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Model:
         if self.is_given or self.compute.precision is not Precision.AUTO:
             return self
         if packs.only_precision(self.name) not in (None, precision):
+            return self
+        if precision not in INTEL.get(self.compute.device, (precision,)):
             return self
         return self._variant(self.name, replace(self.compute, precision=precision))
 
@@ -203,9 +205,11 @@ class Model:
         return self._encoder
 
     def note_text_only(self) -> None:
-        """Say that int8, if it is wanted, has no effect where no image is encoded."""
+        """Say that int8 or one of Intel's devices, if wanted, has no effect where no image is encoded."""
         if self.compute.precision is Precision.INT8:
             _log.info(f"int8 is for images: the text is encoded in {hardware.cpu_best()}")
+        elif self.compute.device in INTEL:
+            _log.info(f"{self.compute.device} is for images: the text is encoded on the CPU")
 
     def texts(self, space: Space, *, cached: bool = True, together: bool = False) -> TextEncoder:
         """What encodes queries in an embedding space; loads the model only for texts that are not in the cache.
@@ -226,7 +230,7 @@ class Model:
             from zsretrieve.encoders.cache.text_embeddings import CachedPrompts
         except ImportError:  # a Python that was built without SQLite
             return None
-        return CachedPrompts(space, packs.cache_key(self.name, self.compute), _as_planned(self._settings))
+        return CachedPrompts(space, packs.cache_key(self.name, self.compute), _as_planned(self._settings, texts=True))
 
     def image_memory(self, space: Space, reading: Reading) -> ImageMemory | None:
         """The cached vectors of images read in one way, in an embedding space, or None where nothing is cached."""
@@ -250,7 +254,10 @@ class Model:
         return None if tower is None else tower.digest
 
     def _load(self) -> Encoder:
-        return _load(self.name or DEFAULT_MODEL, self._settings, self._on_stage)
+        from zsretrieve.encoders import device_trial
+
+        device_trial.check(self._settings.device)
+        return load_encoder(self.name or DEFAULT_MODEL, self._settings, self._on_stage)
 
     def _query_cache(self, space: Space, *, together: bool) -> TextEncoder:
         try:
@@ -258,7 +265,7 @@ class Model:
         except ImportError:
             return _Texts(self, space)
         key = packs.cache_key(self.name, self.compute)
-        return CachedQueries(space, key, self.load, _as_planned(self._settings), together=together)
+        return CachedQueries(space, key, self.load, _as_planned(self._settings, texts=True), together=together)
 
 
 ModelLike = Model | Encoder | str
@@ -282,7 +289,8 @@ class _Texts:
         return self._model.load(self._space).encode_texts(texts)
 
 
-def _load(name: str, compute: Compute, on_stage: OnStage | None = None) -> Encoder:
+def load_encoder(name: str, compute: Compute, on_stage: OnStage | None = None) -> Encoder:
+    """The encoder of a model, on a device that is known to work. Raises as ``Model.load`` does."""
     from zsretrieve.encoders.openvino import model_cache
 
     parsed = replace(parse_model_name(name), trusted=compute.trust_remote_code)
@@ -338,7 +346,7 @@ def _features(name: ModelName, compute: Compute) -> Encoder:
 
 def _openvino_encoder(name: ModelName, compute: Compute, on_stage: OnStage | None) -> Encoder | None:
     """The encoder; None, after a warning, if torch must take its place."""
-    precision, fix = cpu_precision(compute), ""
+    fix = ""
     try:
         from zsretrieve.encoders.openvino.conversion import find_or_convert
 
@@ -347,10 +355,10 @@ def _openvino_encoder(name: ModelName, compute: Compute, on_stage: OnStage | Non
             from zsretrieve.encoders.openvino import int8_cache
             from zsretrieve.encoders.openvino.encoder import OpenVinoEncoder
 
-            if model.half and compute.precision is Precision.AUTO:
-                precision = Precision.BF16
-            tower = int8_cache.find(model) if precision is Precision.INT8 else None
-            encoder = OpenVinoEncoder(model, precision=precision, batch_size=compute.batch_size, int8_tower=tower)
+            tower = int8_cache.find(model) if compute.precision is Precision.INT8 else None
+            if tower is not None and not hardware.cpu_has_int8():
+                _log.warning("this processor has no instructions for int8 (VNNI): fp32 is faster")
+            encoder = OpenVinoEncoder(model, compute, int8_tower=tower)
             if compute.precision is Precision.BF16 and encoder.text_encoding.precision != Precision.BF16:
                 _log.warning("this processor cannot compute in bf16; using fp32")
             return encoder
@@ -359,8 +367,8 @@ def _openvino_encoder(name: ModelName, compute: Compute, on_stage: OnStage | Non
         reason = f"OpenVINO cannot be imported ({error})"
     except CacheError as error:
         reason, fix = error.message, error.hint or fix
-    if compute.engine is Engine.OPENVINO or precision is Precision.INT8:
-        other = "Use --precision bf16." if precision is Precision.INT8 else "Use --engine torch."
+    if compute.engine is Engine.OPENVINO or compute.precision is Precision.INT8 or compute.device in INTEL:
+        other = "Use --precision bf16." if compute.precision is Precision.INT8 else "Use --engine torch --device auto."
         raise DeviceError(reason, hint=fix or other)
     if not extras.has_models():
         raise DeviceError(reason, hint=fix or f"Run: {extras.how_to_add('models')}")
@@ -368,14 +376,16 @@ def _openvino_encoder(name: ModelName, compute: Compute, on_stage: OnStage | Non
     return None
 
 
-def _as_planned(compute: Compute) -> Callable[[Encoding], bool]:
-    """Whether vectors were computed as expected of these settings on this machine."""
+def _as_planned(compute: Compute, *, texts: bool = False) -> Callable[[Encoding], bool]:
+    """Whether vectors of images or texts were computed as expected of these settings on this machine."""
 
     def check(encoding: Encoding) -> bool:
         # Vectors of torch in place of OpenVINO must not be taken for OpenVINO's once that works again.
         planned = planned_encoding(compute)
         # Of several GPUs the first one encodes the texts.
         first, planned_first = (device.split(",")[0] for device in (encoding.device, planned.device))
+        if texts and planned_first in INTEL:
+            planned_first = "cpu"
         return (encoding.engine, first) == (planned.engine, planned_first)
 
     return check

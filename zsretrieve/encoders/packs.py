@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsretrieve.domain.errors import DeviceError, ModelNameError
-from zsretrieve.domain.settings import Compute, Engine, Precision
+from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision
 from zsretrieve.encoders.catalog.model_name import HUB, LOCAL, PACK, parse_model_name
 from zsretrieve.system import hardware
 
@@ -26,7 +26,7 @@ def settings(name: str | None, compute: Compute) -> Compute:
         return compute
     given = {
         f"--engine {compute.engine}": compute.engine is Engine.TORCH,
-        f"--device {compute.device}": compute.device not in ("auto", "cpu"),
+        f"--device {compute.device}": compute.device not in ("auto", "cpu", *INTEL),
         "--compile": compute.compile,
     }
     for option in (option for option, is_given in given.items() if is_given):
@@ -58,7 +58,7 @@ def cache_key(name: str | None, compute: Compute) -> str:
 
     Raises ModelNameError or WeightsUnavailableError if a pack cannot be read, and DeviceError as ``settings`` does.
     """
-    compute, gpu = settings(name, compute), "with" if hardware.may_have_gpu() else "without"
+    compute, gpu = settings(name, compute), "with" if hardware.torch_may_have_gpu() else "without"
     key = f"{compute.engine}, {compute.precision}, {compute.device} on {hardware.cpu_name()} {gpu} a GPU"
     pack = _pack(name)
     return key if pack is None else f"{key}, pack {pack.digest}"

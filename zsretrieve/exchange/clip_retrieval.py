@@ -133,8 +133,8 @@ def write_gallery(folder: Path, gallery: Gallery, part_rows: int = PART_ROWS) ->
 
 def _table(gallery: Gallery, items: Sequence[Item]) -> pa.Table:
     columns = {
-        "image_path": [_visible(gallery.path_of(one)) for one in items],
-        "caption": [None if one.label is None else _visible(one.label) for one in items],
+        "image_path": [parquet.visible(gallery.path_of(one)) for one in items],
+        "caption": [None if one.label is None else parquet.visible(one.label) for one in items],
         "id": [one.id for one in items],
         "path": [os.fsencode(one.path) for one in items],
         "label": [None if one.label is None else os.fsencode(one.label) for one in items],
@@ -185,7 +185,3 @@ def _parts(folder: Path, pattern: re.Pattern[str]) -> dict[int, Path]:
 def _blocks(vectors: list[Any]) -> Iterator[Block]:
     for mapped in vectors:
         yield from plain.slices(mapped)
-
-
-def _visible(text: str) -> str:
-    return os.fsencode(text).decode("utf-8", "backslashreplace")

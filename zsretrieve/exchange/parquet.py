@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,16 @@ def is_parquet(path: Path) -> bool:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is an export of this program."""
+    return MANIFEST in metadata_of(path)
+
+
+def metadata_of(path: Path) -> dict[bytes, bytes]:
+    """The metadata of a file's schema; empty if it cannot be read as Parquet."""
     try:
         with _opened(path) as file:
-            return MANIFEST in (file.schema_arrow.metadata or {})
+            return file.schema_arrow.metadata or {}
     except SourceError:
-        return False
+        return {}
 
 
 def open_vectors(path: Path) -> ForeignVectors:
@@ -122,6 +127,11 @@ def text(raw: bytes | None) -> str | None:
     return None if raw is None else os.fsdecode(raw)
 
 
+def visible(text: str) -> str:
+    """A path or label as text: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
 def read_manifest(schema: pa.Schema, where: Path) -> Manifest | None:
     """The manifest of the exported gallery; None in a file of another program.
 
@@ -153,16 +163,32 @@ def manifest_metadata(manifest: Manifest, *, half: bool) -> dict[bytes, bytes]:
 
 def write_gallery(path: Path, gallery: Gallery, dtype: np.dtype[Any]) -> None:
     """Write everything in a gallery."""
-    dim = gallery.space.dim
-    vectors = pa.list_(pa.from_numpy_dtype(dtype), dim)
+    vectors = pa.list_(pa.from_numpy_dtype(dtype), gallery.space.dim)
     schema = item_table.SCHEMA.append(pa.field(VECTOR, vectors, nullable=False))
     schema = schema.with_metadata(manifest_metadata(gallery.manifest, half=dtype == np.float16))
+    write_rows(path, schema, gallery, range(len(gallery.items)), item_table.table)
+
+
+def write_rows(
+    path: Path, schema: pa.Schema, gallery: Gallery, rows: range, table_of: Callable[[Sequence[Item]], pa.Table]
+) -> None:
+    """Write rows of a gallery, one row group in memory at a time.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        The columns of ``table_of``, then ``vector`` as lists of float32 or float16.
+    table_of : callable
+        Makes the columns but the vectors from items.
+    """
+    vectors = schema.field(VECTOR).type
+    dtype = vectors.value_type.to_pandas_dtype()
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["label"]) as writer:
-        for start in range(0, len(gallery.items), _GROUP_ROWS):
-            items = gallery.items[start : start + _GROUP_ROWS]
-            rows = gallery.live.take(np.arange(start, start + len(items))).astype(dtype, copy=False)
-            table = item_table.table(items)
-            column = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), type=vectors)
+        for start in rows[::_GROUP_ROWS]:
+            group = np.arange(start, min(start + _GROUP_ROWS, rows.stop))
+            table = table_of(gallery.items[start : start + len(group)])
+            flat = pa.array(gallery.live.take(group).astype(dtype, copy=False).ravel())
+            column = pa.FixedSizeListArray.from_arrays(flat, gallery.space.dim).cast(vectors)
             writer.write_table(pa.Table.from_arrays([*table.columns, column], schema=schema))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from zsretrieve.domain.ports import Encoder, IndexBackend, OnProgress
 from zsretrieve.domain.records import Changes, Encoding, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Form
 from zsretrieve.domain.vectors import UNIT_TOLERANCE, Vectors
-from zsretrieve.exchange import clip_retrieval, parquet, plain
+from zsretrieve.exchange import clip_retrieval, databases, parquet, plain
 from zsretrieve.exchange.foreign import Block, ForeignVectors
 from zsretrieve.gallery.build import BuiltGallery
 from zsretrieve.images import opening
@@ -36,6 +37,10 @@ _KINDS = {
     Form.CLIP_RETRIEVAL: OutputKind(True, clip_retrieval.is_ours),
     Form.NPY: OutputKind(True, plain.is_ours),
     Form.PARQUET: OutputKind(False, parquet.is_ours),
+    **{
+        form: OutputKind(True, partial(databases.is_ours, form=form))
+        for form in (Form.MILVUS, Form.LANCEDB, Form.QDRANT)
+    },
 }
 
 
@@ -88,6 +93,8 @@ def export_gallery(
                 plain.write_gallery(part, gallery, dtype)
             case Form.PARQUET:
                 parquet.write_gallery(part, gallery, dtype)
+            case Form.MILVUS | Form.LANCEDB | Form.QDRANT:
+                databases.write_gallery(part, gallery, form, dtype, part_rows)
 
 
 def export_prototypes(

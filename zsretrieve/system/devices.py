@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zsretrieve.domain.errors import DeviceError, MissingGpuError
+from zsretrieve.domain.settings import DEVICES_HINT
 
 ALL_GPUS = "cuda:all"
 
@@ -30,9 +31,7 @@ def gpu_numbers(device: str, count: int, seen_by: str) -> list[int]:
     for name in device.split(","):
         kind, _, number = name.strip().partition(":")
         if kind != "cuda" or not (number == "" or number.isdecimal() or device == ALL_GPUS):
-            raise DeviceError(
-                f"'{device}' is not a device", hint="Use auto, cpu, cuda, cuda:0, cuda:0,cuda:1 or cuda:all."
-            )
+            raise DeviceError(f"'{device}' is not a device", hint=DEVICES_HINT)
         numbers += range(count) if number == "all" else [int(number or 0)]
     if len(set(numbers)) < len(numbers):
         raise DeviceError(f"'{device}' names a GPU twice", hint="Name each once.")

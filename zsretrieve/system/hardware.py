@@ -9,14 +9,23 @@ from pathlib import Path
 
 from zsretrieve.domain.settings import Precision
 
-_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
 @functools.cache
 def cpu_has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware; emulated, it is slower than float32."""
-    flags = next((line for line in _cpu_info() if line.startswith(("flags", "Features"))), "")
-    return not _FLAGS.isdisjoint(flags.split())
+    return not _BF16.isdisjoint(_cpu_flags())
+
+
+@functools.cache
+def cpu_has_int8() -> bool:
+    """Whether the processor sums products of int8 in 32 bits (VNNI, AMX, Arm's dot products); True where the system
+    does not say. Without that, int8 is slower than float32, and sums that saturate at 16 bits lose accuracy.
+    """
+    flags = _cpu_flags()
+    return not flags or not _INT8.isdisjoint(flags)
 
 
 def cpu_best() -> Precision:
@@ -31,6 +40,10 @@ def cpu_name() -> str:
     return next(names, "") or platform.processor() or platform.machine()
 
 
+def _cpu_flags() -> list[str]:
+    return next((line for line in _cpu_info() if line.startswith(("flags", "Features"))), "").split()
+
+
 def _cpu_info() -> list[str]:
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -40,10 +53,21 @@ def _cpu_info() -> list[str]:
 
 # The driver's device node, natively and in WSL.
 _NODES = ("/dev/nvidiactl", "/dev/dxg")
+# AMD's, which torch built for ROCm drives under CUDA's names, and FAISS not at all.
+_AMD_NODE = "/dev/kfd"
 
 
 def may_have_gpu() -> bool:
     """False if no NVIDIA driver is loaded, which is quick to see; if True, only a library can say."""
+    return _is_any_visible(_NODES)
+
+
+def torch_may_have_gpu() -> bool:
+    """False if no driver of NVIDIA or AMD is loaded; if True, only torch can say."""
+    return _is_any_visible((*_NODES, _AMD_NODE))
+
+
+def _is_any_visible(nodes: tuple[str, ...]) -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
-    return any(Path(node).exists() for node in _NODES)
+    return any(Path(node).exists() for node in nodes)

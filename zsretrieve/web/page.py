@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from zsretrieve.web.answers import unchanged
 
 STATIC = Path(__file__).with_name("static")
 _LOOKED_AT_AGAIN = "no-cache"
+# Not from the system, some of which call JavaScript plain text, and browsers then refuse to run it.
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class PageFiles:
     """Answers with the files of a folder, as they were when it was made. Browsers look again on every visit."""
 
     def __init__(self, folder: Path = STATIC) -> None:
-        self._files = {path.relative_to(folder).as_posix(): _read(path) for path in folder.rglob("*") if path.is_file()}
+        found = [path for path in folder.rglob("*") if path.suffix in _TYPES]
+        self._files = {path.relative_to(folder).as_posix(): _read(path) for path in found}
 
     async def answer(self, request: Request) -> Response:
         """A file by its path, at first ``index.html``. Raises HTTPException (404)."""
@@ -42,5 +44,4 @@ class PageFiles:
 
 def _read(path: Path) -> _File:
     content = path.read_bytes()
-    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return _File(content, media_type, hashlib.sha256(content).hexdigest()[:32])
+    return _File(content, _TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:32])

@@ -117,7 +117,7 @@ def test_only_what_was_planned_is_kept(
     hashing_encoder: HashingEncoder, space: Space, monkeypatch: pytest.MonkeyPatch, engine: str, kept: int
 ) -> None:
     monkeypatch.setattr(hashing_encoder, "encoding", replace(hashing_encoder.encoding, engine=engine))
-    monkeypatch.setattr(loading, "_load", lambda *_: hashing_encoder)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: hashing_encoder)
     first = zs.Model(None, zs.Compute("cpu")).texts(space).encode_texts(["a dog"])
     np.testing.assert_array_equal(first, hashing_encoder.encode_texts(["a dog"]))
     assert text_embeddings.QUERIES.size()[0] == kept
@@ -302,7 +302,7 @@ def test_a_python_without_sqlite_searches_all_the_same(
     for name in ("text_embeddings", "vector_store"):
         monkeypatch.delitem(sys.modules, f"zsretrieve.encoders.cache.{name}")
         monkeypatch.delattr(f"zsretrieve.encoders.cache.{name}")
-    monkeypatch.setattr(loading, "_load", lambda *_: hashing_encoder)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: hashing_encoder)
     model = zs.Model()
     np.testing.assert_array_equal(model.texts(space).encode_texts(TEXTS), hashing_encoder.encode_texts(TEXTS))
     assert zs.Model().prompt_memory(space) is None
@@ -324,10 +324,10 @@ def test_a_search_is_remembered_but_not_with_an_encoder_given(
     given = zs.search(small_gallery, "a red circle", hashing_encoder)
     assert text_embeddings.QUERIES.size()[0] == 0
     monkeypatch.setattr(loading, "planned_encoding", lambda compute: hashing_encoder.encoding)
-    monkeypatch.setattr(loading, "_load", lambda *_: hashing_encoder)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: hashing_encoder)
     assert zs.search(small_gallery, "a red circle") == given
     assert text_embeddings.QUERIES.size()[0] == 1
-    monkeypatch.setattr(loading, "_load", no_model)
+    monkeypatch.setattr(loading, "load_encoder", no_model)
     assert zs.search(small_gallery, "a red circle") == given
     assert zs.search(small_gallery, "a red circle + a red circle") == given
 
@@ -337,9 +337,9 @@ def test_what_the_first_of_several_devices_encoded_is_remembered(
 ) -> None:
     several = Replicas([hashing_encoder, HashingEncoder()])
     monkeypatch.setattr(loading, "planned_encoding", lambda compute: several.encoding)
-    monkeypatch.setattr(loading, "_load", lambda *_: several)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: several)
     first = zs.Model().texts(space).encode_texts(TEXTS)
-    monkeypatch.setattr(loading, "_load", no_model)
+    monkeypatch.setattr(loading, "load_encoder", no_model)
     np.testing.assert_array_equal(zs.Model().texts(space).encode_texts(TEXTS), first)
 
 
@@ -347,13 +347,13 @@ def test_the_command_line_caches_queries_unless_it_should_not(
     small_gallery: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "planned_encoding", lambda compute: hashing_encoder.encoding)
-    monkeypatch.setattr(loading, "_load", lambda *_: hashing_encoder)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: hashing_encoder)
     ask = ["search", str(small_gallery), "a red circle", "--format", "json"]
     fresh = CliRunner().invoke(app, [*ask, "--no-query-cache"])
     assert (fresh.exit_code, text_embeddings.QUERIES.size()[0]) == (0, 0), fresh.output
     first = CliRunner().invoke(app, ask)
     assert text_embeddings.QUERIES.size()[0] == 1
-    monkeypatch.setattr(loading, "_load", no_model)
+    monkeypatch.setattr(loading, "load_encoder", no_model)
     assert fresh.stdout == first.stdout == CliRunner().invoke(app, ask).stdout
     other = CliRunner().invoke(app, [*ask, "--precision", "fp32"])
     assert isinstance(other.exception, AssertionError), "another precision is another vector"
@@ -369,10 +369,10 @@ def test_a_model_of_other_weights_is_refused_although_the_vector_is_there(
     stand_in.space = replace(stand_in.space, model=f"local-dir:{own}", weights=weights)
     zs.build_gallery(odd_photos, tmp_path / "gallery", stand_in)
     monkeypatch.setattr(loading, "planned_encoding", lambda compute: stand_in.encoding)
-    monkeypatch.setattr(loading, "_load", lambda *_: stand_in)
+    monkeypatch.setattr(loading, "load_encoder", lambda *_: stand_in)
     ask = ["search", str(tmp_path / "gallery"), "a red circle", "--format", "json"]
     assert CliRunner().invoke(app, ask).exit_code == 0
-    monkeypatch.setattr(loading, "_load", no_model)
+    monkeypatch.setattr(loading, "load_encoder", no_model)
     assert CliRunner().invoke(app, [*ask, "--model", f"local-dir:{copy}"]).exit_code == 0
     refused = CliRunner().invoke(app, [*ask, "--model", f"local-dir:{other}"])
     assert isinstance(refused.exception, SpaceMismatchError)

@@ -21,15 +21,12 @@ from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.openvino import int8
 from zsretrieve.encoders.openvino.encoder import OpenVinoEncoder
 from zsretrieve.store import manifest as manifests
+from zsretrieve.system import hardware
 
 pytest.importorskip("nncf", reason="the extra int8 is not installed")
 
-# Without these instructions int8 products saturate in 16 bits, so that a calibration is rightly refused as too lossy.
-_CPU = Path("/proc/cpuinfo")
-pytestmark = pytest.mark.skipif(
-    _CPU.exists() and not {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"} & set(_CPU.read_text().split()),
-    reason="this processor has no int8 dot products",
-)
+# Without them a calibration is rightly refused as too lossy.
+pytestmark = pytest.mark.skipif(not hardware.cpu_has_int8(), reason="this processor has no instructions for int8")
 
 
 @pytest.fixture
@@ -89,6 +86,24 @@ def test_what_loses_too_much_is_refused_unless_forced(
     assert not zs.is_calibrated(model)
     assert zs.calibrate(model, source, force=True).mean_cosine < 1.1
     assert zs.is_calibrated(model)
+
+
+def test_a_processor_without_its_instructions_refuses_unless_forced(
+    model: str, photos: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(hardware, "cpu_has_int8", lambda: False)
+    int8_model = zs.Model(model, zs.Compute(precision="int8"))
+    with pytest.raises(DeviceError, match=r"no instructions for int8 \(VNNI\): fp32 is faster") as refused:
+        zs.build_gallery(photos[0], tmp_path / "gallery", int8_model)
+    assert f"zsretrieve models export {model} --int8 FOLDER --force" in str(refused.value.hint)
+    assert not zs.is_calibrated(model)
+    assert not (tmp_path / "gallery").exists()
+    zs.calibrate(model, zs.open_source([photos[0]]), force=True)
+    caplog.clear()
+    built = zs.build_gallery(photos[0], tmp_path / "gallery", int8_model)
+    assert built.manifest.encoding.precision == "int8"
+    assert "this processor has no instructions for int8 (VNNI): fp32 is faster" in caplog.messages
 
 
 @pytest.mark.parametrize("force", [False, True])

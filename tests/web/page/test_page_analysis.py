@@ -101,8 +101,8 @@ def test_a_cell_shows_its_images(open_studio: Opener, studio: Studio, report: Ev
     page = window.page
     go_on(page.locator(where).first, by)
     expect(page.locator("h2.of")).to_be_visible()
-    true, predicted = re.split(" taken for ", page.locator("h2.of").inner_text().rsplit("  ", 1)[0].strip())
-    predicted = re.sub(r" \d+ images?$", "", predicted)
+    true, predicted = re.split(" taken for ", page.locator("h2.of").inner_text())
+    predicted = re.sub(r" · \d+ images?$", "", predicted)
     expected = images_of(studio, report, true, predicted)
     expect(page.locator(".cell")).to_have_count(len(expected))
     assert window.ids() == expected != []
@@ -153,6 +153,9 @@ def test_a_comparison_shows_which_images_differ(open_studio: Opener, studio: Stu
         choice.focus()
         page.keyboard.type("starred")
     compared = page.locator(".comparison")
+    expect(compared).to_be_visible()
+    if by == "keyboard":
+        expect(choice).to_be_focused()
     wanted = zs.compare(studio.prototypes("plain"), studio.prototypes("starred"), on=studio.stars)
     paired = wanted.difference
     expect(compared).to_contain_text(f"{points(paired.difference)} points")

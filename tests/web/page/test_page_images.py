@@ -167,6 +167,20 @@ def test_the_large_image(open_window: Opener, galleries: Galleries, by: str) -> 
     expect(page.locator(".viewer[open]")).to_have_count(0)
 
 
+def test_keys_go_on_after_a_button_of_the_large_image(open_window: Opener) -> None:
+    page = open_window("?id=3").page
+    viewer = page.locator(".viewer[open]")
+    viewer.get_by_role("button", name="Select").click()
+    for index in (5, 6):
+        page.keyboard.press("ArrowRight")
+        expect(viewer).to_contain_text(f"{index} of 200")
+        expect(viewer.locator(".neighbours a").first).to_be_visible()
+    expect(viewer.get_by_role("button", name="Select")).to_be_focused()
+    # The button that led to a neighbour is gone.
+    viewer.locator(".neighbours a").first.press("Enter")
+    expect(viewer.get_by_role("heading", level=2)).to_be_focused()
+
+
 def test_neighbours_lead_on_and_back(open_window: Opener) -> None:
     window = open_window("?id=3")
     page = window.page

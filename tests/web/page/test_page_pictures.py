@@ -61,11 +61,11 @@ def _classify(page: Page) -> None:
 PICTURES = {
     "page-evaluation": ("?view=evaluation", 1180, 900, "light", _figures),
     "page-comparison": ("?view=evaluation&with=starred", 1180, 900, "dark", _comparison),
-    "page-duplicates": ("?view=duplicates", 1180, 700, "light", _duplicates),
+    "page-duplicates": ("?view=duplicates", 1180, 820, "light", _duplicates),
     "page-search": ("?q=a+red+circle+-+0.5%3Aa+star", 1180, 760, "light", _search),
     "page-image": ("?q=a+red+circle+-+0.5%3Aa+star&id={first}", 1180, 760, "dark", _image),
     "page-filters": ("?q=a+red+circle&where=label+%3D+%27red+circle%27", 1180, 760, "light", _filters),
-    "page-map": ("?view=map&q=a+red+star&at=0.36,0.44,2.4", 1180, 760, "dark", _map),
+    "page-map": ("?view=map&q=a+red+star&at=0.355,0.53,3.4", 1180, 760, "dark", _map),
     "page-classify": (
         "?view=classify&c=a+heart&c=a+star&c=an+arrow&c=a+circle+or+a+ring&c=something+else&bar=a+star",
         1180,

@@ -211,7 +211,9 @@ def test_what_opens_over_the_page_fits_and_is_accessible(open_window: Opener, wi
 
 def test_all_modules_of_the_search_are_asked_for_at_once() -> None:
     static = Path(web.__file__).parent / "static"
-    asked = re.findall(r'(?:modulepreload"|module") (?:href|src)="([^"]+)"', (static / "index.html").read_text())
+    asked = re.findall(
+        r'(?:modulepreload"|module"(?: async)?) (?:href|src)="([^"]+)"', (static / "index.html").read_text()
+    )
     needed: set[Path] = set()
     left = [static / "js/main.js", static / "js/views/search.js"]
     while left:
@@ -221,6 +223,28 @@ def test_all_modules_of_the_search_are_asked_for_at_once() -> None:
             imports = re.findall(r'^import (?:[^"]* from )?"([^"]+)"', module.read_text(encoding="utf-8"), re.MULTILINE)
             left += [(module.parent / one).resolve() for one in imports]
     assert sorted(asked) == sorted(path.relative_to(static).as_posix() for path in needed)
+
+
+def test_the_first_image_is_four_requests_deep(open_window: Opener) -> None:
+    """The document; the modules and the galleries; the search; the image. Requests are let go level by level."""
+    window = open_window("?g=none")
+    page = window.page
+    held: list[Route] = []
+    levels: list[list[str]] = []
+    page.route("**/*", lambda route: held.append(route))
+    page.evaluate("setTimeout(() => location.assign('?q=a+red+circle'))")
+    while not levels or not any("/thumbnail" in one for one in levels[-1]):
+        now = 0
+        while not held or len(held) > now:  # until nothing more comes
+            now = len(held)
+            page.wait_for_timeout(300)
+        levels.append([route.request.url.removeprefix(window.address) for route in held])
+        for route in held[:]:
+            held.remove(route)
+            route.continue_()
+        assert len(levels) < 8
+    page.unroute("**/*")
+    assert [level.count("api/v1/galleries/shapes/search") for level in levels] == [0, 0, 1, 0], levels
 
 
 def test_keys_are_listed(open_window: Opener) -> None:
@@ -337,6 +361,8 @@ def test_galleries_are_switched(open_window: Opener, by: str) -> None:
         page.keyboard.press("ArrowDown")
     expect(page).to_have_url(re.compile(r"g=worn"))
     expect(page.locator(".status")).to_contain_text("3 images")
+    if by == "keyboard":
+        expect(switcher).to_be_focused()
     expect(window.box).to_have_value("a star")
     assert "where" not in page.url
     page.go_back()

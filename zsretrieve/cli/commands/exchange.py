@@ -72,7 +72,9 @@ def export(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="A gallery; with --as npy also prototypes.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; with --as parquet a file.")],
     form: Annotated[Form, typer.Option("--as", help="What to write.")],
-    half: Annotated[bool, typer.Option("--float16", help="Halve the size; clip-retrieval is always float16.")] = False,
+    half: Annotated[
+        bool, typer.Option("--float16", help="Halve the size; clip-retrieval always does, milvus never.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that is already there.")] = False,
 ) -> None:
     """Export an index for other programs. Only parquet keeps everything and can be imported again bit for bit.

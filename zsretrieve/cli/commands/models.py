@@ -12,6 +12,7 @@ import typer
 from zsretrieve.cli import options, output
 from zsretrieve.cli.lazy import Command, Group
 from zsretrieve.cli.output import OutputFormat, ReportFormat
+from zsretrieve.cli.views import models_here
 from zsretrieve.domain.wording import counted
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def list_(
     cached: Annotated[
         bool, typer.Option("--cached", help="Only models that open_clip knows and whose weights are on this machine.")
     ] = False,
+    here: Annotated[
+        bool,
+        typer.Option("--here", help="Measure the converted models on this machine, a few seconds each, and recommend."),
+    ] = False,
     form: Form = OutputFormat.TABLE,
 ) -> None:
     """List models to choose from: published accuracy, cost, size on disk, licence.
@@ -78,6 +83,12 @@ def list_(
     import zsretrieve as zs
 
     words = " ".join(search or ())
+    if here:
+        if sort or front or whole or cached:
+            raise zs.UsageError("--here goes with no other choice of models", hint="Give --here and words alone.")
+        with output.progress() as on_stage:
+            models_here.show(zs.measure_models(words, on_stage=on_stage), form)
+        return
     with output.progress() as on_stage:
         if whole or cached:
             on_stage("reading the registry", 0, 1)
@@ -214,7 +225,7 @@ def export(
         bool,
         typer.Option(
             "--force",
-            help="Convert again; with --int8, keep the calibration whatever it loses; with --pack, replace FILE.",
+            help="Convert again; with --int8, calibrate on any processor, whatever is lost; with --pack, replace FILE.",
         ),
     ] = False,
     trust_remote_code: options.TrustRemoteCode = False,

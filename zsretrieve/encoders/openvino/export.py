@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from zsretrieve.domain.errors import CacheError
-from zsretrieve.domain.settings import Precision
+from zsretrieve.domain.settings import Compute, Precision
 from zsretrieve.domain.vectors import unit_rows
 from zsretrieve.encoders.catalog.model_name import ModelName
 from zsretrieve.encoders.openvino import model_cache
@@ -25,7 +25,6 @@ from zsretrieve.encoders.openvino.runtime import convert_model, openvino
 from zsretrieve.encoders.text.tokenizer import InexactTokenizerError, TextTokenizer
 from zsretrieve.encoders.torch import loading
 from zsretrieve.encoders.torch.text_tower import text_tower
-from zsretrieve.system.hardware import cpu_best
 
 # The largest difference of an element of a unit vector in float32; for all tested families it is below 1e-5.
 _MOST_OFF = 1e-4
@@ -47,7 +46,7 @@ def convert_once(name: ModelName) -> ConvertedModel:
     model = model_cache.make_once(name, lambda folder: _convert(name, folder))
     if model.failure is None:
         # OpenVINO caches by the path of the graph, so it is compiled in its final place.
-        OpenVinoEncoder(model, precision=cpu_best()).encode_texts([""])
+        OpenVinoEncoder(model, Compute()).encode_texts([""])
     return model
 
 
@@ -114,7 +113,7 @@ def _check(loaded: loading.OpenClipModel, model: ConvertedModel) -> None:
         tower = PlainImageTower(loaded.model, loaded.space.preprocessing).eval()
         images = tower(torch.from_numpy(pixels)).numpy()
         texts = loaded.model.encode_text(loaded.tokenizer(list(_TEXTS))).numpy()
-    encoder = OpenVinoEncoder(model, precision=Precision.FP32, cache_compiled=False)
+    encoder = OpenVinoEncoder(model, Compute(precision=Precision.FP32), cache_compiled=False)
     alone = np.concatenate([encoder.encode_texts([text]) for text in _TEXTS])
     for what, ours, theirs in (
         ("image", encoder.encode_prepared(list(pixels)), images),

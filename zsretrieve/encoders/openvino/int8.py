@@ -16,7 +16,7 @@ import numpy as np
 
 from zsretrieve.domain.errors import ConversionError, OptionalDependencyError
 from zsretrieve.domain.ports import Pixels
-from zsretrieve.domain.settings import Precision
+from zsretrieve.domain.settings import Compute, Precision
 from zsretrieve.encoders.openvino import int8_cache
 from zsretrieve.encoders.openvino.encoder import OpenVinoEncoder
 from zsretrieve.encoders.openvino.int8_cache import Int8Tower
@@ -66,8 +66,9 @@ def calibrate(
     def make(folder: Path) -> Int8Tower:
         _quantise(model.folder / IMAGE, images, folder)
         unmeasured = Int8Tower(folder, "", math.nan, math.nan, len(images), len(others))
-        exact = OpenVinoEncoder(model, precision=Precision.FP32).encode_prepared(others)
-        small = OpenVinoEncoder(model, precision=Precision.INT8, int8_tower=unmeasured).encode_prepared(others)
+        exact = OpenVinoEncoder(model, Compute(precision=Precision.FP32)).encode_prepared(others)
+        quantised = OpenVinoEncoder(model, Compute(precision=Precision.INT8), int8_tower=unmeasured)
+        small = quantised.encode_prepared(others)
         cosines = np.einsum("nd,nd->n", exact.astype(np.float64), small.astype(np.float64))
         mean, least = float(cosines.mean()), float(cosines.min())
         if not math.isfinite(mean):

@@ -1,4 +1,4 @@
-"""The Encoder port over torch: every model that open_clip opens, on CPU and CUDA."""
+"""The Encoder port over torch: every model that open_clip opens, on the CPU, CUDA and Apple's GPUs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from zsretrieve.encoders.torch.text_tower import TextTower, text_tower
 from zsretrieve.system.devices import ALL_GPUS, gpu_numbers
 
 # The most texts and tokens per batch. On a CPU, more tokens than keep its cores busy do not help.
-_TEXT_ROWS = {"cpu": 256, "cuda": 4096}
-_TEXT_TOKENS = {"cpu": 2048, "cuda": 65536}
+_TEXT_ROWS = {"cpu": 256, "cuda": 4096, "mps": 1024}
+_TEXT_TOKENS = {"cpu": 2048, "cuda": 65536, "mps": 16384}
 
 
 class TorchEncoder:
@@ -40,8 +40,8 @@ class TorchEncoder:
     name : str
         ``ARCH/TAG``, ``ARCH,TAG``, ``hf-hub:org/repo``, ``local-dir:PATH``, ``ARCH/CHECKPOINT`` or ``demo``.
     compute : Compute
-        One device, in ``fp32``, ``bf16``, or ``auto``: bf16 on CUDA, fp32 on the CPU. By default, batches hold 64
-        images on the CPU and 256 on CUDA.
+        One device, in ``fp32``, ``bf16``, or ``auto``: bf16 on CUDA, else fp32. By default, batches hold 256 images on
+        CUDA, else 64.
 
     Raises
     ------
@@ -161,9 +161,11 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
-        raise DeviceError(f"'{device}' is not a device", hint="Use auto, cpu, cuda or cuda:0.") from error
-    if resolved.type not in ("cpu", "cuda"):
-        raise DeviceError(f"the device '{device}' is not supported", hint="Use auto, cpu, cuda or cuda:0.")
+        raise DeviceError(f"'{device}' is not a device", hint="Use auto, cpu, cuda, cuda:0 or mps.") from error
+    if resolved.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"the device '{device}' is not supported", hint="Use auto, cpu, cuda, cuda:0 or mps.")
+    if resolved.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"there is no device '{device}': torch sees no Apple GPU", hint="Use --device cpu.")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
             f"there is no device '{device}': torch sees {torch.cuda.device_count()} GPUs", hint="Use --device cpu."

@@ -1,4 +1,4 @@
-"""The image tower of an open_clip model in torch: uint8 images to unit vectors, on the CPU and on CUDA."""
+"""The image tower of an open_clip model in torch: uint8 images to unit vectors, on the CPU, CUDA and Apple's GPUs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ class ImageTower:
         """
         with numerics(self._device, self._precision):
             if self._device.type != "cuda":
-                return unit_rows(self._vectors(torch.from_numpy(np.stack(batch))).numpy())
+                images = torch.from_numpy(np.stack(batch)).to(self._device)
+                return unit_rows(self._vectors(images).cpu().numpy())
             with torch.cuda.device(self._device), torch.cuda.stream(self._stream()):
                 # Stacked into pinned memory, which returns to torch's pool when the stream is done with it.
                 pinned = torch.empty((len(batch), *batch[0].shape), dtype=torch.uint8, pin_memory=True)

@@ -12,7 +12,7 @@ from zsretrieve.domain.records import Encoding
 from zsretrieve.domain.settings import Precision
 from zsretrieve.encoders.torch.encoder import resolve_device
 
-_SIDE = {"cpu": 2048, "cuda": 8192}
+_SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
 _TIMES = 3
 
 
@@ -50,3 +50,5 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -14,6 +14,7 @@ import numpy as np
 
 from zsretrieve.domain.errors import WeightsUnavailableError
 from zsretrieve.domain.records import Head, Preprocessing, ScoreHead, Space, TextContext
+from zsretrieve.domain.settings import Compute
 from zsretrieve.encoders.catalog.availability import unavailable
 from zsretrieve.encoders.catalog.files import Configuration, configuration, safe_weights, tokenizer_folder
 from zsretrieve.encoders.catalog.fingerprint import weights_identity
@@ -32,7 +33,6 @@ from zsretrieve.encoders.openvino.model_cache import IMAGE, TEXT, ConvertedModel
 from zsretrieve.encoders.openvino.runtime import openvino
 from zsretrieve.encoders.text.sources import Words, clip_tokenizer, tokenizer_of_files
 from zsretrieve.encoders.text.tokenizer import InexactTokenizerError, TextTokenizer
-from zsretrieve.system.hardware import cpu_best
 
 _MOST_EXPONENT = 88.0  # of e, in float32
 
@@ -77,7 +77,7 @@ def build_once(name: ModelName) -> ConvertedModel:
     if model.failure is not None:
         raise OutsideError(model.failure)
     # OpenVINO caches by the path of the graph, so it is compiled in its final place.
-    OpenVinoEncoder(model, precision=cpu_best()).encode_texts([""])
+    OpenVinoEncoder(model, Compute()).encode_texts([""])
     return model
 
 

@@ -2,6 +2,7 @@
 
 import { ask, galleryPath } from "./api.js";
 import { announce } from "./dom.js";
+import { catalogue, galleryOf } from "./first.js";
 import { Selection } from "./selection.js";
 import * as address from "./state.js";
 
@@ -32,7 +33,7 @@ export class App extends EventTarget {
 
   async start() {
     history.scrollRestoration = "manual";
-    this.catalogue = await ask("galleries");
+    this.catalogue = await catalogue();
     addEventListener("popstate", (event) => {
       const state = address.read(location.search);
       // A selection that no address has room for would be lost on the way back.
@@ -58,14 +59,13 @@ export class App extends EventTarget {
   /** Ask again which galleries and prototypes there are and what they hold, after a change. */
   async refresh() {
     this.described.clear();
-    this.catalogue = await ask("galleries");
+    this.catalogue = await catalogue();
     this.dispatchEvent(new Event("catalogue"));
   }
 
   /** The gallery that is shown: the one of the address, else the first. */
   get gallery() {
-    const { galleries } = this.catalogue;
-    return this.state.g ? galleries.find(({ name }) => name === this.state.g) : galleries[0];
+    return galleryOf(this.catalogue.galleries, this.state);
   }
 
   /** The prototypes that fit the gallery. */

@@ -35,6 +35,19 @@ export function fill(element, ...children) {
   );
 }
 
+/**
+ * As `fill`, where a select that has the focus is replaced by its like.
+ *
+ * @param {Element} element
+ * @param {...(Node|string|number|null|undefined|false)} children
+ */
+export function refill(element, ...children) {
+  const selects = () => [...element.querySelectorAll("select")];
+  const index = selects().indexOf(/** @type {any} */ (document.activeElement));
+  fill(element, ...children);
+  selects()[index]?.focus();
+}
+
 const PATHS = {
   search: "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.5 15.5 20 20",
   image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M9 9h.01",

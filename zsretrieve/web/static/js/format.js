@@ -1,10 +1,7 @@
 /** Numbers and dates as people read them. */
 
-const WHOLE = new Intl.NumberFormat("en-GB");
-const DATE = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
-
-/** @param {number} n */
-export const count = (n) => WHOLE.format(n);
+/** A whole number; loading what Intl needs would hold the first images back. @param {number} n */
+export const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 
 /**
  * @param {number} n
@@ -50,7 +47,8 @@ export function duration(seconds) {
 /** @param {string} iso */
 export function date(iso) {
   const when = new Date(/Z|[+-]\d\d:?\d\d$/.test(iso) ? iso : `${iso}Z`);
-  return Number.isNaN(when.getTime()) ? iso : `${DATE.format(when)} UTC`;
+  const shown = () => when.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+  return Number.isNaN(when.getTime()) ? iso : `${shown()} UTC`;
 }
 
 /** @param {number} share of 1 */

@@ -1,7 +1,7 @@
 /** Starts the page: header, tabs, the view of the address. */
 
 import { App } from "./app.js";
-import { fill, h, icon, iconButton, isTyping } from "./dom.js";
+import { fill, h, icon, iconButton, isTyping, refill } from "./dom.js";
 import { stateLink } from "./elements/link.js";
 import { notice } from "./elements/notice.js";
 import { count } from "./format.js";
@@ -50,7 +50,7 @@ function header() {
           ...galleries.map(({ name, n_images }) => h("option", { value: name, selected: name === chosen?.name }, `${name} (${count(n_images)})`)),
         )
       : h("span", { class: "soft" }, chosen?.name);
-  fill(
+  refill(
     /** @type {HTMLElement} */ (document.getElementById("brand")),
     stateLink(app, { ...empty(), g: chosen ? app.state.g : "" }, { class: "name", "aria-label": "zsretrieve: all images" }, icon("search"), h("span", {}, "zsretrieve")),
     switcher,
@@ -138,6 +138,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 async function start() {
+  // The view loads while the galleries are on their way; `update` says what goes wrong.
+  VIEWS.find(({ name }) => name === app.state.view)?.load().catch(() => {});
   try {
     await app.start();
   } catch (error) {

@@ -17,6 +17,7 @@ const WEIGHT = /^(\d+(?:\.\d*)?|\.\d+):\s*(.+)$/s;
  * @returns {TextTerm[]}
  */
 export function parse(text) {
+  if (!text.trim()) return [];
   const padded = ` ${text.trim()} `;
   const hidden = padded.replace(QUOTED, (quoted) => "_".repeat(quoted.length));
   const values = [];

@@ -26,7 +26,7 @@ export function comparison(answer, first, second, gallery, pictures) {
       ? "Both find equally many labels."
       : certain
         ? `${better} finds more labels.`
-        : `${better} finds more labels here, but not so many more that chance could not explain it.`;
+        : `${better} finds more labels here, but chance could explain the difference.`;
   const shift = h("span", { class: "difference", "aria-hidden": "true" });
   // The interval on a line with zero in its middle.
   const reach = Math.max(Math.abs(low), Math.abs(high)) || 1;

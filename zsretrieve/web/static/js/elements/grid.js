@@ -12,6 +12,8 @@ import { cellOf } from "./cell.js";
 export class Grid extends HTMLElement {
   /** @type {import("../results.js").Results|null} */
   results = null;
+  /** What is loaded to be shown next. @type {import("../results.js").Results|null} */
+  coming = null;
   /** @type {import("../selection.js").Selection|null} */
   selection = null;
   /** @type {(id: number) => string} */

@@ -55,21 +55,22 @@ export class Pictures {
   }
 
   /**
-   * Show images in a grid as soon as the first are there.
+   * Show images in a grid as soon as the first are there, and until then what it shows already.
    *
    * @param {Grid} grid
    * @param {Results} results
    * @param {() => void} [onfirst]  called when they are shown
    */
   async fill(grid, results, onfirst = () => {}) {
-    if (grid.results !== results) grid.results?.stop();
-    grid.clear(results);
-    const isWanted = () => this.grids.includes(grid) && grid.results === results;
+    grid.coming?.stop();
+    grid.coming = results;
+    const isWanted = () => this.grids.includes(grid) && grid.coming === results;
     try {
       // Also where they are here already: the grid is not in the page yet.
       await (results.answer ? null : busy(results.load()));
     } catch (error) {
       if (!isWanted() || /** @type {any} */ (error)?.name === "AbortError") return;
+      grid.clear(results);
       grid.end.replaceChildren(notice({ error, again: () => this.fill(grid, results, onfirst) }));
       return;
     }
@@ -92,7 +93,7 @@ export class Pictures {
 
   /** Forget the grids, which are about to be replaced. */
   clear() {
-    for (const { results } of this.grids) results?.stop();
+    for (const { results, coming } of this.grids) for (const one of [results, coming]) one?.stop();
     this.grids = [];
   }
 

@@ -69,6 +69,7 @@ export class QueryHead {
 
   /** Labels for completions and filters; the search does not wait for them. */
   async #describe() {
+    await null; // the search is asked for first
     try {
       const details = await this.app.details();
       this.box.labels = details.labels ?? [];
@@ -101,6 +102,7 @@ export class QueryHead {
     }
     this.filters.error = message;
     this.toggleFilters(true);
+    this.filters.text.focus();
     return notice({ title: "The filter cannot be applied.", text: "See the error under the SQL condition." });
   }
 

@@ -6,7 +6,9 @@ import { completions } from "./completions.js";
 /** Fires `search` (detail: the query), `image` (detail: a file) and `leave` (down, to the images). */
 export class SearchBox extends HTMLElement {
   /** @type {{label: string, n: number}[]} */
-  labels = [];
+  #labels = [];
+  /** Whether something is typed that is not searched yet. */
+  #isTyped = false;
   /** @type {import("./completions.js").Completion[]} */
   offered = [];
   chosen = -1;
@@ -15,7 +17,10 @@ export class SearchBox extends HTMLElement {
     type: "text", name: "q", id: "q", placeholder: "Describe an image, or drop one here", autocomplete: "off", autocapitalize: "off",
     spellcheck: "false", enterkeyhint: "search", maxlength: 10000, role: "combobox", "aria-label": "Query", "aria-expanded": "false",
     "aria-controls": "completions", "aria-autocomplete": "list", "aria-describedby": "query-error",
-    oninput: () => this.#offer(),
+    oninput: () => {
+      this.#isTyped = true;
+      this.#offer();
+    },
     onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),
     onblur: () => this.#close(),
   });
@@ -59,8 +64,15 @@ export class SearchBox extends HTMLElement {
     this.append(this.form);
   }
 
+  /** What completes a query. @param {{label: string, n: number}[]} labels */
+  set labels(labels) {
+    this.#labels = labels;
+    if (this.#isTyped && this.input === document.activeElement) this.#offer();
+  }
+
   /** @param {string} query */
   set query(query) {
+    this.#isTyped = false;
     this.input.value = query;
     this.clear.hidden = !query;
     this.#close();
@@ -82,7 +94,7 @@ export class SearchBox extends HTMLElement {
     clear.hidden = !input.value;
     // In the middle of a query, completing would cut off what follows.
     const atEnd = input.selectionStart === input.value.length;
-    this.offered = atEnd ? completions(input.value, this.labels) : [];
+    this.offered = atEnd ? completions(input.value, this.#labels) : [];
     this.chosen = -1;
     fill(
       list,

@@ -16,7 +16,7 @@ import { notice } from "./notice.js";
  */
 export function summary(answer, state) {
   const { total, n_images: all } = answer;
-  const counts = total === all ? counted(all, "image") : `${total.toLocaleString("en-GB")} of ${counted(all, "image")}`;
+  const counts = total === all ? counted(all, "image") : `${count(total)} of ${counted(all, "image")}`;
   const divides = dividingOf(answer, state);
   const above = divides ? `${count(divides.n)} above the threshold` : "";
   const exact = answer.exact ? "exact" : "approximate";

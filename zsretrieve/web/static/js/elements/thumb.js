@@ -40,7 +40,9 @@ export function thumb(gallery, item, sizes, { alt = "", lazy = true, onbroken } 
     src: thumbnail(gallery, item.id, 256),
   });
   let tries = 0;
+  image.addEventListener("load", () => (image.style.visibility = ""));
   image.addEventListener("error", () => {
+    image.style.visibility = "hidden"; // browsers would show a mark of their own
     tries += 1;
     if (tries === 1) setTimeout(() => (image.srcset = image.srcset), AGAIN);
     else onbroken?.();

@@ -150,6 +150,7 @@ export class Viewer extends HTMLElement {
   #describe(app, item, details) {
     const gallery = app.gallery?.name ?? "";
     const act = (/** @type {string} */ action) => this.#fire("act", { action, item });
+    const focused = /** @type {HTMLElement|null} */ (document.activeElement);
     fill(
       this.panel,
       h(
@@ -167,6 +168,11 @@ export class Viewer extends HTMLElement {
       details && classes(details, app, (name) => this.#fire("prototypes", name)),
       details && neighbours(details, app, (id) => this.#fire("open", id)),
     );
+    // What had the focus is replaced, and keys go where the focus is.
+    if (focused !== document.activeElement) {
+      const same = /** @type {HTMLElement|null} */ (this.panel.querySelector(`[data-action="${focused?.dataset.action}"]`));
+      (same ?? this.heading).focus({ preventScroll: true });
+    }
     this.#press(app);
   }
 

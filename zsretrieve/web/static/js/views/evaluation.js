@@ -2,7 +2,7 @@
 
 import { ELSEWHERE } from "../actions.js";
 import { ask, galleryPath } from "../api.js";
-import { busy, fill, h, icon } from "../dom.js";
+import { busy, fill, h, icon, refill } from "../dom.js";
 import { comparison } from "../elements/comparison.js";
 import { confusion } from "../elements/confusion.js";
 import { figures, perClass } from "../elements/figures.js";
@@ -118,7 +118,7 @@ class EvaluationView {
     const back = { ...app.state.own, true: "", predicted: "" };
     const options = (/** @type {typeof fitting} */ all, /** @type {string|undefined} */ current) =>
       all.map(({ name, n_classes }) => h("option", { value: name, selected: name === current }, `${name} (${counted(n_classes, "class", "classes")})`));
-    fill(
+    refill(
       bar,
       fitting.length > 0 && h("label", { class: "choice" }, "Prototypes", h("select", { onchange: (/** @type {Event} */ event) => app.go({ p: value(event), own: { ...back, with: other === value(event) ? "" : other }, id: null }) }, ...options(fitting, chosen))),
       others.length > 0 && h("label", { class: "choice" }, "Compare with", h("select", { onchange: (/** @type {Event} */ event) => app.go({ own: { ...back, with: value(event) }, id: null }) }, h("option", { value: "" }, "none"), ...options(others, other))),
@@ -175,11 +175,11 @@ class EvaluationView {
     fill(
       this.main,
       stateLink(app, { own: { ...app.state.own, true: "", predicted: "" }, id: null }, { class: "button back" }, icon("previous"), "All figures"),
-      h("h2", { class: "of", tabindex: -1 }, truth, h("span", { class: "soft" }, right ? " classified as it is" : " taken for "), right ? "" : predicted, " ", n),
+      h("h2", { class: "of", tabindex: -1 }, truth, h("span", { class: "soft" }, right ? " classified correctly" : " taken for "), right ? "" : predicted, n),
       grid,
     );
     pictures.fill(grid, results, () => {
-      fill(n, counted(results.answer?.total ?? 0, "image"));
+      fill(n, ` · ${counted(results.answer?.total ?? 0, "image")}`);
       if (place) scrollTo(0, place.scroll ?? 0);
     });
   }
