@@ -7,6 +7,10 @@ import pty
 import subprocess
 import sys
 
+import pytest
+
+from zsretrieve.cli import output
+
 SCRIPT = """
 import sys, warnings
 from zsretrieve.cli import output
@@ -74,3 +78,16 @@ def test_on_a_pipe_there_is_nothing_but_notes_or_a_line_for_each_stage() -> None
 
 def test_quiet_shows_no_stage() -> None:
     assert "loading" not in "".join(run("quiet", "lines"))
+
+
+def test_a_terminal_gets_lines_that_end_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/photos/" + "x" * 60
+    text = f"nothing seems to match in {path} which is a rather long name of a file"
+    terminal = output._console_class()(force_terminal=True, width=40)
+    output.say(text, console=terminal)
+    lines = capsys.readouterr().out.splitlines()
+    assert path in lines
+    assert [len(line) <= 40 or line == path for line in lines] == [True] * len(lines)
+    assert " ".join(lines) == text
+    output.say(text)
+    assert capsys.readouterr().out == f"{text}\n"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import zsretrieve as zs
 from zsretrieve.cli.app import app
+from zsretrieve.domain.errors import UsageError
 from zsretrieve.encoders import loading
 
 
@@ -71,7 +72,7 @@ def test_the_ranking_is_that_of_python(words: str, query: str | None, wanted: zs
 def test_reasons_are_columns_and_lists() -> None:
     done = run("search", "gallery", "red", "--minus", "star", "-k", "2", "--explain", "-p", "classes")
     assert [word in done.stdout for word in ("+1 red", "-0.5 star", "nearest classes", "heart")] == [True] * 4
-    assert "at the end: 3 hits just below the cut" in done.stdout
+    assert "the last 3 rows are below the cut" in done.stdout
     for row in rows("red", "-k", "2", "--explain", "-p", "classes"):
         assert [term["label"] for term in row["terms"]] == ["red"]
         assert {one["class_name"] for one in row["classes"]} == {"star", "heart"}
@@ -96,8 +97,8 @@ def test_a_line_says_that_nothing_matches() -> None:
         assert line not in done.stdout
         assert done.stdout.count("png") == 10
     assert line not in run("search", "gallery", "id:3").output
-    assert "no hit\n" in run("search", "gallery", lone, "--min-score", "2").stdout
-    assert "no hit from 99 on; there are 12" in run("search", "gallery", lone, "--offset", "99").stdout
+    assert "no hits\n" in run("search", "gallery", lone, "--min-score", "1").stdout
+    assert "--offset 99 is past the end (12)" in run("search", "gallery", lone, "--offset", "99").stdout
 
 
 def test_a_search_is_saved_run_again_listed_and_forgotten() -> None:
@@ -116,9 +117,11 @@ def test_a_search_is_saved_run_again_listed_and_forgotten() -> None:
         ("alike", "", {"more": [3]}), ("my search", "red star", {"k": 3, "minus": ["blue"]})
     ]  # fmt: skip
     left = run("index", "searches", "gallery", "--delete", "my search", "--delete", "alike")
-    assert "no saved search; save one" in left.stderr
+    assert left.stderr == "deleted 'my search'\ndeleted 'alike'\n"
+    assert "no saved search; save one" in run("index", "searches", "gallery").stderr
     refused = CliRunner().invoke(app, ["search", "gallery", "--saved", "my search"])
     assert "no saved search 'my search'" in getattr(refused.exception, "message", "")
+    assert not isinstance(refused.exception, UsageError), "it is not there, as an ID may not be: exit code 1"
     for words, message in (
         (("red", "--saved", "a"), "it has its own query"),
         (("--saved", "a", "--save", "b"), "it has its own query"),
@@ -126,3 +129,30 @@ def test_a_search_is_saved_run_again_listed_and_forgotten() -> None:
         ((), "there is none"),
     ):
         assert message in run("search", "gallery", *words, code=2).stderr
+
+
+@pytest.mark.parametrize("option", ["--minus", "-q", "--where", "--save", "-p"])
+@pytest.mark.parametrize("following", ["-k", "--explain", "--no-exif", "-k=1"])
+def test_an_option_is_not_the_value_of_the_one_before_it(option: str, following: str) -> None:
+    done = run("search", "gallery", "red", option, following, "1", code=2)
+    assert f"error: invalid value for {option}: it needs a value" in done.stderr
+
+
+def test_the_heading_shows_what_refines_the_search() -> None:
+    for words, heading in (
+        (("a", "star", "--minus", "red"), "a star - 0.5:red"),
+        (("a", "star", "--more", "3", "--less", "5"), "a star like id:3 and unlike id:5"),
+        (("--more", "3", "--minus", "red"), "- 0.5:red like id:3"),
+        (("--more", "3"), "like id:3"),
+    ):
+        assert run("search", "gallery", *words).stdout.splitlines()[0] == heading
+
+
+def test_a_score_that_none_can_have_is_refused() -> None:
+    refused = CliRunner().invoke(app, ["search", "gallery", "red", "--min-score", "2"])
+    assert "scores are from -1 to 1" in getattr(refused.exception, "message", "")
+
+
+def test_a_value_may_look_like_an_option_or_a_number() -> None:
+    assert {row["query"] for row in rows("--minus=-k")} == {"- 0.5:-k"}
+    assert len(rows("red", "--min-score", "-1", "-k", "3")) == 3

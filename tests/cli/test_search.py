@@ -58,7 +58,7 @@ def test_words_without_quotes_are_one_query() -> None:
 
 def test_several_queries_come_from_q_and_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "queries").write_text("\ufeffred\r\n\n  a blue star \n", encoding="utf-8")
-    rows = found("gallery", "a", "dog", "-q", "-k", "-q", "two", "--queries", str(tmp_path / "queries"), "-k", "2")
+    rows = found("gallery", "a", "dog", "--query=-k", "-q", "two", "--queries", str(tmp_path / "queries"), "-k", "2")
     assert list(dict.fromkeys(row["query"] for row in rows)) == ["a dog", "-k", "two", "red", "a blue star"]
     assert [row["rank"] for row in rows] == [1, 2] * 5
     assert found("gallery", "--queries", "-", "-k", "1", stdin="red\nblue\n") == found(
@@ -80,11 +80,11 @@ def test_q_is_a_query_only_after_search() -> None:
 
 
 def test_a_table_says_if_there_are_fewer_than_asked_for() -> None:
-    assert "6 images, all that there are to search; -k asks for 200" in search("gallery", "red", "-k", "200").stdout
+    assert "only 6 images to search" in search("gallery", "red", "-k", "200").stdout
     some = search("gallery", "red", "-k", "10", "--where", "label = 'class 1'")
-    assert "2 images, all" in some.stdout
-    assert "all that there are" not in search("gallery", "red", "-k", "6").stdout
-    assert "all that there are" not in search("gallery", "red").stdout
+    assert "only 2 images to search" in some.stdout
+    assert "only 6 images" not in search("gallery", "red", "-k", "6").stdout
+    assert "only 6 images" not in search("gallery", "red").stdout
 
 
 def test_paths_for_pipes_are_the_bytes_on_disk(tmp_path: Path, hashing_encoder: HashingEncoder) -> None:
@@ -98,16 +98,26 @@ def test_paths_for_pipes_are_the_bytes_on_disk(tmp_path: Path, hashing_encoder: 
     assert "--format" in search("gallery", "red", "--paths", "--format", "csv", code=2).stderr
 
 
-def test_copies_and_the_page_and_the_viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    monkeypatch.setattr("typer.launch", lambda path: opened.append(path) or len(opened) > 3)
+def test_copies_and_the_page_and_the_viewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log, opener = tmp_path / "log", tmp_path / "xdg-open"
+    opener.write_text(f'#!/bin/sh\necho "$1" >> {log}\necho no browser found >&2\ntest $(wc -l < {log}) -lt 4\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     best = found("gallery", "red", "-k", "1")[0]["path"]
     search("gallery", "red", "-k", "3", "--open")
     search("gallery", "red", "-k", "3", "--open", "--copy-to", str(tmp_path / "copies"))
     search("gallery", "red", "-k", "3", "--open", "--html", str(tmp_path / "page.html"))
+    opened = log.read_text().splitlines()
     assert opened == [best, str(tmp_path / "copies" / Path(best).name), str(tmp_path / "page.html")]
     assert len(list((tmp_path / "copies").iterdir())) == 3
+    again = search("gallery", "red", "-k", "4", "--copy-to", str(tmp_path / "copies"))
+    assert again.stderr.endswith(f"1 image -> {tmp_path / 'copies'}; 3 were there already\n")
     assert "no viewer opens" in search("gallery", "red", "--open", code=1).exception.message
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert "no viewer opens" in search("gallery", "red", "--open", code=1).exception.message
+    assert capfd.readouterr().err == ""
     (tmp_path / "page.html").write_text("mine")
     refused = search("gallery", "red", "--html", str(tmp_path / "page.html"), code=1)
     assert (refused.stdout, (tmp_path / "page.html").read_text()) == ("", "mine")
@@ -117,7 +127,7 @@ def test_a_folder_is_indexed_by_name(photos: Path, run_cli: Run) -> None:
     refused = run_cli("search", "photos", "red")
     assert refused.returncode == 1
     assert "'photos' is not an index" in refused.stderr
-    assert "zsretrieve index gallery photos @photos; or let search do it: add --build" in refused.stderr
+    assert "zsretrieve index gallery photos @photos; or let search or serve do it: add --build" in refused.stderr
     assert found("photos", "red", "--build", "-k", "1")[0]["path"].startswith(str(photos))
     assert found("@photos", "red") == found("photos", "red", "--build")
     listed = CliRunner().invoke(app, ["index", "list", "--format", "json"])
@@ -136,3 +146,15 @@ def test_images_are_drawn_where_the_package_is(photos: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "textual_image", ModuleType("textual_image"))
     monkeypatch.setitem(sys.modules, "textual_image.renderable", drawn)
     assert search("gallery", "red", "-k", "2", "--show").stdout.count("(7, 9) of 12 rows") == 2
+
+
+def test_a_build_notes_the_first_skipped_image_and_lists_all_to_a_file(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "some", 3)
+    (photos / "bad.png").write_bytes(b"no image")
+    built = search(str(photos), "red", "--build")
+    listing = "zsretrieve index sync @some --skipped FILE"
+    assert f"1 skipped (list them with: {listing}); first: bad.png: not a readable image" in built.stderr
+    skipped = tmp_path / "skipped.csv"
+    done = CliRunner().invoke(app, ["index", "sync", "@some", "--skipped", str(skipped)])
+    assert done.exit_code == 0
+    assert "bad.png,not a readable image" in skipped.read_text()

@@ -39,6 +39,13 @@ def test_labels_and_their_classes(names: tuple[str, ...], labels: tuple[str, ...
     assert tuple(map_labels(labels, classes(*names)).values()) == ids
 
 
+def test_folders_of_splits_are_recognised() -> None:
+    for labels, is_split in ((("train", "test"), True), (("train", "cat"), False)):
+        with pytest.raises(ClassMappingError) as caught:
+            map_labels(labels, classes("dog", "bus"))
+        assert ("a level further down" in str(caught.value.hint)) == is_split
+
+
 def test_numbers_are_names_as_soon_as_one_of_them_is() -> None:
     with pytest.raises(ClassMappingError, match=r"1 of 2 labels are not classes of the prototypes: '0'"):
         map_labels(["0", "1"], classes("1", "2"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zsretrieve.domain.wording import counted, one_line, shorten
+from zsretrieve.domain.wording import apart, counted, one_line, shorten
 
 
 def test_lists_are_shortened() -> None:
@@ -27,3 +27,9 @@ def test_errors_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         (tmp_path / "missing").read_text()
     assert one_line(caught.value) == "no such file or directory"
+
+
+def test_numbers_that_differ_look_different() -> None:
+    assert apart(0.5, 0.7) == ("0.500", "0.700")
+    assert apart(0.64812, 0.64813) == ("0.64812", "0.64813")
+    assert apart(0.5, 0.5)[0] == apart(0.5, 0.5)[1]

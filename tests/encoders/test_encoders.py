@@ -230,3 +230,7 @@ def test_bf16_on_a_gpu_stays_close(models: dict[str, Path], name: str, compiled:
     with ThreadPoolExecutor(fast.concurrency) as pool:
         for vectors in pool.map(fast.encode_prepared, [prepared] * 6):
             assert (vectors * expected).sum(axis=1).min() >= 0.999
+
+
+def test_a_model_shows_its_name_and_settings() -> None:
+    assert repr(zs.Model("demo", zs.Compute("cpu"))) == f"Model('demo', {zs.Compute('cpu')!r})"

@@ -128,8 +128,8 @@ class TestAway:
         with caplog.at_level("INFO", "zsretrieve"):
             changes = zs.sync(gallery, HashingEncoder())
         assert (changes.added, changes.missing, changes.removed) == (1, 3, 0)
-        assert f"zsretrieve index relocate '{gallery}' '{others}' NEW" in caplog.text
-        assert f"--drop '{others}'" in caplog.text
+        assert f"zsretrieve index relocate {gallery} {others} NEW" in caplog.text
+        assert f"index sources {gallery} --drop {others}" in caplog.text
         assert before.items() <= ids(gallery).items()
         with pytest.raises(SkippedInputError):
             zs.sync(gallery, NEVER, reading=zs.Reading(strict=True))
@@ -137,6 +137,8 @@ class TestAway:
         with pytest.raises(SourceError, match="there is no folder") as raised:
             zs.sync(gallery, NEVER)
         assert "index relocate" in str(raised.value.hint)
+        assert f"zsretrieve index remove {gallery} {others}" in str(raised.value.hint)
+        assert zs.remove(gallery, [str(others)]).removed == 3
 
 
 class TestMoves:
@@ -324,7 +326,12 @@ class TestMissingHits:
         found = run_cli("search", tmp_path / "g", "a star")  # type: ignore[operator]
         assert found.stdout.count("(missing)") == 1
         assert "1 missing file among the hits" in found.stderr
-        assert "index relocate" in found.stderr
+        assert f"run: zsretrieve index sync {tmp_path / 'g'}" in found.stderr
+        (tmp_path / "in").rename(tmp_path / "away")
+        found = run_cli("search", tmp_path / "g", "a star")  # type: ignore[operator]
+        moved = f"zsretrieve index relocate {tmp_path / 'g'} {tmp_path / 'in'} NEW; if it is gone for good: "
+        assert f"{moved}zsretrieve index remove {tmp_path / 'g'} {tmp_path / 'in'}" in found.stderr
+        (tmp_path / "away").rename(tmp_path / "in")
         rows = json.loads(run_cli("search", tmp_path / "g", "a star", "--format", "json").stdout)  # type: ignore[operator]
         assert sum(row["missing"] for row in rows) == 1
         shown = run_cli("index", "sources", tmp_path / "g")  # type: ignore[operator]

@@ -11,7 +11,7 @@ from kits.hashing_encoder import HashingEncoder
 from PIL import Image
 
 import zsretrieve as zs
-from zsretrieve.domain.errors import OptionalDependencyError, QueryError
+from zsretrieve.domain.errors import IndexFormatError, OptionalDependencyError, QueryError
 
 
 def test_queries_are_what_people_have_in_hand(small_gallery: Path, hashing_encoder: HashingEncoder) -> None:
@@ -44,17 +44,44 @@ def test_queries_are_what_people_have_in_hand(small_gallery: Path, hashing_encod
         (Path("."), "there is no image '.'"),
         ("/usr/lib", "'/usr/lib' is a folder"),
         ("night + /usr/lib", "'/usr/lib' is a folder"),
+        ("/etc/passwd at night", "mixes a text and the file '/etc/passwd'"),
+        ("night -0.5:red", "'-0.5:red' in the query 'night -0.5:red' needs a space after the -"),
+        ("night + day +2:red", "needs a space after the +"),
         ("x" * 1_000_000, "the query has 1,000,000 characters, and the limit is 10,000"),
     ],
 )
 def test_what_cannot_be_a_query_is_refused_before_a_gallery_is_opened(
-    query: object, message: str, request: pytest.FixtureRequest
+    query: object, message: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    gallery: object = "no gallery"
+    gallery: object = tmp_path
     if "vector" in message or "direction" in message:  # only the gallery knows its dimensions
         gallery = request.getfixturevalue("small_gallery")
     with pytest.raises(QueryError, match=message):
         zs.search(gallery, query, HashingEncoder())
+
+
+def test_a_missing_gallery_is_reported_before_a_missing_image() -> None:
+    with pytest.raises(IndexFormatError, match="there is no index '@nowhere'"):
+        zs.search("@nowhere", "nowhere/1.jpg", HashingEncoder())
+
+
+def test_text_that_is_also_the_name_of_a_file_is_noted(
+    small_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("README").write_text("no image")
+    Path("photos").mkdir()
+    with caplog.at_level("INFO", "zsretrieve"):
+        zs.search_all(small_gallery, ["README + photos", "a star"], HashingEncoder())
+        assert caplog.messages == [
+            "'README' is searched for as text; to search with the file, write ./README",
+            "'photos' is searched for as text; the folder of that name is not searched",
+        ]
+        zs.search(small_gallery, "README", HashingEncoder(), literal=True)
+        zs.search(small_gallery, "README", HashingEncoder(), zs.Wanted(files=False))
+    assert len(caplog.messages) == 2
+    with pytest.raises(QueryError, match=r"'\./README' cannot be used as a query: not a readable image"):
+        zs.search(small_gallery, "./README", HashingEncoder())
 
 
 def test_an_image_query_is_turned_as_the_gallery_was(small_gallery: Path, hashing_encoder: HashingEncoder) -> None:

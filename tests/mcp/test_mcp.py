@@ -60,6 +60,7 @@ def test_an_assistant_at_work(small: Small) -> None:
             ("classify", {"labels": ["a circle", "a star", "a cross"]}),
             ("classify", {"prototypes": "prototypes", "ids": [0, 3]}),
             ("open_images", {"ids": [3, 5], "size": 128}),
+            ("classify", {"labels": ["dog", "cat"]}),
         ],
     )
     assert {tool.name for tool in tools} == {"search", "classify", "describe", "open_images"}
@@ -86,6 +87,7 @@ def test_an_assistant_at_work(small: Small) -> None:
     assert [one.text for one in captions if isinstance(one, TextContent)] == [
         f"{number}: {opened.items[number].path}" for number in (3, 5)
     ]
+    assert "cannot distinguish these 2 classes" in structured(results[7])["notes"][0]
     for one in images:
         assert isinstance(one, ImageContent)
         assert one.mime_type == "image/jpeg"
@@ -106,6 +108,7 @@ def test_errors_say_what_to_do(small: Small) -> None:
                 ("search", {"query": "red", "gallery": "shapes", "where": "nonsense"}),
                 ("search", {"query": "red", "gallery": "shapes", "k": 0, "dedup": "perhaps"}),
                 ("open_images", {"gallery": "shapes"}),
+                ("open_images", {"gallery": "shapes", "ids": list(range(20))}),
                 ("search", {"query": str(small.turned), "gallery": "shapes-2"}),
                 ("describe", {"gallery": "shapes", "id": 999}),
                 ("describe", {"gallery": "shapes", "prototypes": "nothing"}),
@@ -116,12 +119,13 @@ def test_errors_say_what_to_do(small: Small) -> None:
         )
     finally:
         missing.write_bytes(content)
-    several, unknown, column, number_of_hits, no_ids, text, item, alone, classes, gone, rest = results
+    several, unknown, column, number_of_hits, no_ids, ids, text, item, alone, classes, gone, rest = results
     assert "there are several galleries\nhint: Name one of them: shapes, shapes-2." in error(several)
-    assert "there is no gallery 'nothing'\nhint: " in error(unknown)
+    assert "there is no gallery 'nothing'\nhint: Galleries: 'shapes', 'shapes-2'." in error(unknown)
     assert "there is no column 'nonsense' to filter by\nhint: Columns: id, " in error(column)
     assert error(number_of_hits) == "Error executing tool search: k: input should be greater than or equal to 1"
     assert error(no_ids) == "Error executing tool open_images: ids: field required"
+    assert error(ids).startswith("Error executing tool open_images: ids: list should have at most 8 items")
     assert len(structured(text)["hits"]) == 10  # a path is only text
     assert "there is no image 999 in 'shapes'\nhint: " in error(item)
     assert "prototypes describe an image\nhint: Give its id as well." in error(alone)

@@ -26,6 +26,18 @@ def test_a_page_shows_each_hit_once_per_query_and_opens_it(scene_folder: Path, t
     assert not re.search(r"<script|<b>\.jpg", page)
 
 
+def test_the_page_has_a_heading_and_notes(scene_folder: Path, tmp_path: Path) -> None:
+    image = sorted((scene_folder / "red circle").iterdir())[0]
+    hits = (Hit(1, 7, str(image), None),)  # of a search without a query
+    zs.write_contact_sheet(
+        tmp_path / "page.html", {"x": hits, "y": hits}, heading="Search in <photos>", notes={"y": "nothing <matches>"}
+    )
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>Search in &lt;photos&gt;</h1>" in page
+    assert page.index("<h2>y</h2>") < page.index("nothing &lt;matches&gt;") < page.rindex("<figure>")
+    assert page.count("nothing") == 1
+
+
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("<p>mine")
     with pytest.raises(OutputExistsError) as refused:

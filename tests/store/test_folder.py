@@ -234,5 +234,5 @@ def test_how_to_go_on_is_told(photos: Path, tmp_path: Path) -> None:
         zs.build_gallery(photos, tmp_path / "out", Counting(16))
     with pytest.raises(IndexFormatError, match="not finished") as caught:
         zs.open_gallery(tmp_path / "out")
-    told = f"Continue with: zsretrieve index gallery '{photos}' '{tmp_path / 'out'}' --model hashing-0"
+    told = f"Continue with: zsretrieve index gallery {photos} {tmp_path / 'out'} --model hashing-0"
     assert caught.value.hint == told

@@ -80,8 +80,25 @@ def test_the_gallery_of_a_folder_is_built_once_and_then_kept_up_to_date(
     with pytest.raises(UsageError, match="is an index already"):
         zs.gallery_of("@photos", hashing_encoder)
     for listed in ("-", "@lists/some", photos / "moved.png"):
-        with pytest.raises(UsageError, match="have no name of their own"):
+        with pytest.raises(UsageError, match="--build takes a folder or an archive of images, not"):
             zs.gallery_of(listed, hashing_encoder)
+
+
+def test_an_interrupted_build_is_listed_and_continues_with_its_model(tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if stage == "encoding images" and done:
+            raise KeyboardInterrupt
+
+    photos = pictures(tmp_path / "photos", 120)
+    with pytest.raises(KeyboardInterrupt):
+        zs.gallery_of(photos, "demo", on_stage=interrupt)
+    assert [(index.name, index.manifest.building is None) for index in zs.named_indexes()] == [("@photos", False)]
+    with pytest.raises(IndexFormatError, match="the index '@photos' is not finished") as caught:
+        zs.open_gallery("@photos")
+    assert caught.value.hint == f"Continue with: zsretrieve index gallery {photos} @photos --model demo"
+    zs.gallery_of(photos)
+    assert zs.read_manifest("@photos").space.model == "demo"
+    assert [(index.name, index.manifest.building is None) for index in zs.named_indexes()] == [("@photos", True)]
 
 
 def test_an_exclusion_concerns_sources_that_are_open_already(tmp_path: Path, hashing_encoder: HashingEncoder) -> None:

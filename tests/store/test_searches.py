@@ -101,7 +101,7 @@ def test_what_cannot_be_saved(folder: Path) -> None:
         zs.save_search(folder, "a", np.ones(32))
     with pytest.raises(QueryError, match="an image cannot be saved"):
         zs.save_search(folder, "a", np.zeros((4, 4, 3), dtype=np.uint8))
-    with pytest.raises(UsageError, match="no saved search 'a'"):
+    with pytest.raises(QueryError, match="no saved search 'a'"):
         zs.delete_search(folder, "a")
     with pytest.raises(IndexFolderError, match="is not an index"):
         zs.save_search(folder.parent, "a", "red")

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 
 import zsretrieve as zs
 from zsretrieve.domain.plain import plain
+from zsretrieve.domain.ports import Encoder
 from zsretrieve.web.galleries import Revision
 
 COLOURS = "/api/v1/galleries/colours"
@@ -75,6 +76,17 @@ def test_classes_that_are_typed(client: TestClient, colours: Path, hashing_encod
         for one in result.predictions
     ]  # fmt: skip
     assert answer.json()["predictions"] == wanted
+
+
+def test_classes_that_the_model_cannot_distinguish(tmp_path: Path, colours: Path, demo_encoder: Encoder) -> None:
+    zs.build_gallery(colours / "scenes", tmp_path / "colours", demo_encoder)
+    zs.build_prototypes(tmp_path / "pets", ["dog", "cat"], demo_encoder)
+    with client_of(service_for(demo_encoder, [tmp_path / "colours"], [tmp_path / "pets"])) as asking:
+        for body in ({"labels": ["dog", "cat"]}, {"prototypes": "pets"}):
+            (note,) = asking.post(f"{COLOURS}/classify", json=body).json()["notes"]
+            assert note.startswith("the model cannot distinguish these 2 classes")
+            assert note.endswith("'dog', 'cat'")
+        assert asking.post(f"{COLOURS}/classify", json={"labels": CLASSES}).json()["notes"] == []
 
 
 def test_images_are_looked_up_in_a_thread(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

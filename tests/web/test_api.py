@@ -56,8 +56,9 @@ def test_the_galleries(client: TestClient, gallery: Path) -> None:
 def test_a_text_search_is_the_library_s(client: TestClient, gallery: Path, hashing_encoder: HashingEncoder) -> None:
     wanted = of_library(gallery, hashing_encoder, "a red circle", k=7)
     posted = client.post(f"{PHOTOS}/search", json={"query": "a red circle", "k": 7}).json()
-    linked = client.get(f"{PHOTOS}/search", params={"q": "a red circle", "k": 7}).json()
-    assert ranking(posted) == ranking(linked) == wanted
+    for name in ("query", "q"):
+        linked = client.get(f"{PHOTOS}/search", params={name: "a red circle", "k": 7}).json()
+        assert ranking(posted) == ranking(linked) == wanted
     assert posted["total"] == posted["n_images"] == 46
     assert (posted["next"], posted["exact"], posted["model"]) == (7, True, "hashing-0")
     assert [hit["rank"] for hit in posted["hits"]] == list(range(1, 8))
@@ -248,6 +249,9 @@ def test_names_are_made_unique(tmp_path: Path, gallery: Path, photos: Path, hash
         ("/galleries/photos/items/1?prototypes=x", 404, "there are no prototypes 'x'"),
         ("/galleries/photos/items/1/thumbnail?size=100", 422, "size: "),
         ("/galleries/photos/search?k=0", 422, "k: input should be greater than or equal to 1"),
+        ("/galleries/photos/search?kk=3", 422, "kk: this address has no such parameter"),
+        ("/galleries?k=3", 422, "k: this address has no such parameter"),
+        ("/galleries/photos/search?q=cat&query=cat", 400, "query and q both say what to search for"),
         ("/galleries/photos/search?q=cat&where=nonsense", 400, "there is no column 'nonsense' to filter by"),
         ("/galleries/photos/search?q=cat&near=0.5", 400, "near has no effect without dedup"),
         ("/galleries/photos/search?q=cat+-+cat", 400, "the terms of the query"),
@@ -271,6 +275,38 @@ def test_errors(client: TestClient, path: str, status: int, message: str) -> Non
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
     assert set(answer.json()["error"]) == {"kind", "message", "hint"}
+
+
+def test_hints_name_what_there_is(client: TestClient) -> None:
+    for path, hint in (
+        ("/galleries/none", "Galleries: 'photos'."),
+        ("/galleries/photos/items/1?prototypes=x", "Prototypes: 'pets'."),
+        ("/galleries/photos/search?kk=3", "Its parameters are query, q, k, offset, "),
+        ("/galleries?k=3", "It takes none."),
+    ):
+        assert client.get(API + path).json()["error"]["hint"].startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "message", "hint"),
+    [
+        ('{"query": cat}', "application/json", "the body is not JSON: expecting value at character 10", "/reference"),
+        ('{"query": "cat"}', "text/plain", "the body is not declared as JSON", "Content-Type: application/json"),
+        ("[1]", "application/json", "the body is not a JSON object", "/reference"),
+        ("", "application/json", "the body is missing", "/reference"),
+    ],
+)
+def test_bodies_that_are_not_json(client: TestClient, body: str, kind: str, message: str, hint: str) -> None:
+    answer = client.post(f"{PHOTOS}/search", content=body, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, message)
+    assert hint in answer.json()["error"]["hint"]
+
+
+def test_head_is_answered_as_get(client: TestClient) -> None:
+    for path, status in ((f"{API}/galleries", 200), (PHOTOS, 200), ("/", 200), (f"{API}/nothing", 404)):
+        answer = client.head(path)
+        assert (answer.status_code, answer.content) == (status, b"")
+    assert 'method="HEAD",route="/api/v1/galleries/{gallery}",status="200"' in client.get("/metrics").text
 
 
 def test_errors_name_the_fields_of_requests(client: TestClient) -> None:

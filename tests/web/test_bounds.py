@@ -142,7 +142,7 @@ def test_streams_take_no_place_of_requests(gallery: Path, hashing_encoder: Hashi
     async def run() -> None:
         job = await service.jobs.start(work)
         place = f"/api/v1/jobs/{job.name}/events"
-        streams = [asyncio.ensure_future(ask(app, Client(place, []))) for _ in range(2)]
+        streams = [asyncio.ensure_future(ask(app, Client(place, [], ends=False))) for _ in range(2)]
         await asyncio.sleep(0.05)
         assert (await ask(app, Client("/api/v1/health", []))).status == 200
         refused = await ask(app, Client(place, []))

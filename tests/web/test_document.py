@@ -69,8 +69,12 @@ def test_the_reference_needs_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/api/v1/reference")
     assert page.headers["content-type"].startswith("text/html")
     assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'")
-    assert re.findall(r'(?:src|href)="(?!#)([^"]*)"', page.text) == ["/reference.css", "/api/v1/openapi.json", "/"]
-    assert client.get("/reference.css").status_code == 200
+    assert re.findall(r'(?:src|href)="(?!#)([^"]*)"', page.text) == [
+        "/icon.svg", "/reference.css", "/api/v1/openapi.json", "/"
+    ]  # fmt: skip
+    for path in ("/icon.svg", "/reference.css"):
+        assert client.get(path).status_code == 200
+    assert page.text.count("Not an image that can be read") == 1
     assert "<script" not in page.text
     assert "style=" not in page.text
     for path in client.get("/api/v1/openapi.json").json()["paths"]:

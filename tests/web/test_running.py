@@ -15,6 +15,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -225,3 +226,17 @@ def test_the_token_is_not_in_the_arguments_of_the_browser(tmp_path: Path, monkey
     assert file.stat().st_mode & 0o077 == 0
     open_page("http://127.0.0.1:7878/")
     assert opened[1] == "http://127.0.0.1:7878/"
+
+
+def test_on_all_addresses_that_of_the_network_is_printed_too(index: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "zsretrieve", "serve", str(index), "--host", "0.0.0.0", "--port", "0", "--no-warm"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        local = server.stdout.readline().split()[-1]
+        noted = server.stderr.readline().split()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+    assert noted[:-1] == ["on", "your", "network:"]
+    assert urlsplit(noted[-1])[2:] == urlsplit(local)[2:], "the path and the token"
+    assert urlsplit(noted[-1]).port == urlsplit(local).port

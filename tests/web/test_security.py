@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import re
+import socket
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from kits.web import BASE, Running, client_of, running, service_for
 from PIL import Image
 
 import zsretrieve as zs
+from zsretrieve.domain.errors import UsageError
+from zsretrieve.web.serving import read_token
 from zsretrieve.web.settings import Settings
 
 API = "/api/v1"
@@ -237,7 +240,7 @@ class TestToken:
         assert asking.get(f"{API}/health").status_code == 200
 
     def test_a_browser_reads_a_page_that_says_so(self, asking: Any) -> None:
-        for place, problem in (("/", "This server asks for a token"), ("/?token=x", "The token is not that of")):
+        for place, problem in (("/", "This server asks for a token"), ("/?token=x", "Wrong token")):
             answer = asking.get(place, headers={"Accept": "text/html,*/*;q=0.8"})
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
             assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -284,7 +287,7 @@ def test_names_that_are_allowed(gallery: Path, hashing_encoder: HashingEncoder) 
     with client_of(service_for(hashing_encoder, [gallery], settings=settings)) as client:
         for host, status in (
             ("photos.example", 200), ("photos.example:80", 200), ("192.168.1.7:7878", 200), ("[fe80::1]", 200),
-            ("other.example", 400),
+            ("other.example", 400), (socket.gethostname(), 200), (f"{socket.gethostname()}.local:7878", 200),
         ):  # fmt: skip
             assert client.get(f"{API}/health", headers={"Host": host}).status_code == status, host
 
@@ -296,3 +299,11 @@ def test_what_was_sent_is_kept_by_its_content_alone(server: Running) -> None:
     name = json.loads(answer.partition(b"\r\n\r\n")[2])["upload"]
     shown = exchange(server, request("GET", f"{API}/uploads/{name}/thumbnail"))
     assert b"content-type: image/jpeg" in shown
+
+
+def test_a_token_file_that_is_missing_hints_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file") as caught:
+        read_token(tmp_path / "my token")
+    made = f"> '{tmp_path / 'my token'}'"
+    assert "print(secrets.token_urlsafe())" in str(caught.value.hint)
+    assert str(caught.value.hint).endswith(made)

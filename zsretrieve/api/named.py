@@ -11,7 +11,7 @@ from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.records import PathLike
 from zsretrieve.domain.settings import Reading
-from zsretrieve.encoders.loading import ModelLike
+from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.images.content import is_image_name
 from zsretrieve.store import folder as folders
 from zsretrieve.store import named
@@ -34,7 +34,8 @@ def gallery_of(
 ) -> str:
     """The ``@NAME`` of the gallery of a folder: built in the user's data folder at first, later brought up to date.
 
-    The parameters and errors are those of ``build_gallery`` and ``sync``.
+    A build that was interrupted continues, with the model that it began with unless one is given. The parameters and
+    errors are those of ``build_gallery`` and ``sync``.
 
     Raises
     ------
@@ -44,8 +45,8 @@ def gallery_of(
     text = os.fspath(source)
     if text == "-" or (text.startswith(named.PREFIX) and not is_index(source)) or is_image_name(text):
         raise UsageError(
-            "files that are listed one by one have no name of their own",
-            hint="Build their gallery: zsretrieve index gallery SOURCE @NAME.",
+            f"--build takes a folder or an archive of images, not '{text}'",
+            hint="For single files or a list of paths, run: zsretrieve index gallery SOURCE @NAME",
         )
     if is_index(source):
         raise UsageError(
@@ -53,7 +54,10 @@ def gallery_of(
             hint=f"Leave --build out; zsretrieve index sync '{source}' brings it up to date.",
         )
     name = named.name_for(os.fspath(source))
-    if folders.current(named.folder_of(name)) is None:
+    folder = named.folder_of(name)
+    if folders.current(folder) is None:
+        if (begun := folders.staged(folder)) is not None:
+            model = as_model(model).named(begun.space.model)
         build_gallery(source, name, model, reading=reading, on_stage=on_stage)
     else:
         done = sync(name, model, reading=reading, on_stage=on_stage)

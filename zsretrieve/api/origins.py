@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 
 from zsretrieve.api.indexes import cpu_backend, open_gallery
@@ -14,6 +15,7 @@ from zsretrieve.domain.settings import Choice
 from zsretrieve.gallery import origins as _origins
 from zsretrieve.images.sources import FOLDER, Source
 from zsretrieve.store.indexes import Gallery
+from zsretrieve.store.manifest import shown
 from zsretrieve.store.named import folder_of
 
 _log = logging.getLogger("zsretrieve")
@@ -61,11 +63,13 @@ def followed_sources(folder: Path, manifest: Manifest, ground_truth: PathLike | 
         try:
             found.append(as_source(origin, ground_truth, choice))
         except SourceError as error:
+            is_all = len(missing) + 1 == len(manifest.origins)
+            name, place = shlex.quote(shown(folder)), shlex.quote(origin)
             moved = (
-                f"If it was moved, run: zsretrieve index relocate '{folder}' '{origin}' NEW; if it is gone for good: "
-                f"zsretrieve index sources '{folder}' --drop '{origin}'"
+                f"If it was moved, run: zsretrieve index relocate {name} {place} NEW; if it is gone for good: "
+                f"zsretrieve index {f'remove {name} {place}' if is_all else f'sources {name} --drop {place}'}"
             )
-            if len(missing) + 1 == len(manifest.origins):
+            if is_all:
                 raise SourceError(error.message, hint=f"{error.hint} {moved}") from error
             _log.info(f"{error.message}; its images stay. {moved}")
             missing.append(Source("", (), (Skipped(origin, f"{FOLDER}{error.message}"),)))

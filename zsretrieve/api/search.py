@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from zsretrieve.api.hits import Hits
-from zsretrieve.api.indexes import open_gallery, open_prototypes
+from zsretrieve.api.indexes import open_gallery, open_prototypes, read_manifest
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.found import Explanation, Found
 from zsretrieve.domain.queries import Term
@@ -20,6 +20,7 @@ from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.gallery import search as _search
 from zsretrieve.gallery.query_vectors import QueryLike, read_query, read_terms
 from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.store.named import folder_of
 
 # How many classes explain a hit.
 _CLASSES = 3
@@ -144,6 +145,8 @@ def _search_all(
 ) -> list[Hits]:
     if prototypes is not None and not wanted.explain:
         raise UsageError("--prototypes has no effect without --explain", hint="Add --explain, or leave it out.")
+    if not isinstance(gallery, Gallery) and not folder_of(gallery).exists():
+        read_manifest(gallery)  # raises, before the queries, whose paths may be of the same place
     parsed = [read_query(query, wanted) for query in queries]
     if not parsed:
         return []

@@ -24,7 +24,7 @@ def saved_searches(gallery: Gallery | PathLike) -> list[SavedSearch]:
 def saved_search(gallery: Gallery | PathLike, name: str) -> SavedSearch:
     """A saved search of a gallery: run it with ``zs.search(gallery, saved.query, wanted=saved.wanted)``.
 
-    Raises UsageError if there is none of this name.
+    Raises QueryError if there is none of this name.
     """
     return searches.named(searches.read(_folder(gallery)), name)
 
@@ -59,7 +59,7 @@ def save_search(
 
 
 def delete_search(gallery: Gallery | PathLike, name: str) -> None:
-    """Forget a saved search. Raises UsageError if there is none of this name, and as ``save_search`` does."""
+    """Forget a saved search. Raises QueryError if there is none of this name, and as ``save_search`` does."""
     searches.delete(_folder(gallery), name)
 
 

@@ -120,6 +120,10 @@ def _metavar(param: Any) -> str:
     return _METAVARS.get(_kind(param)) or max(param.opts, key=len).lstrip("-").replace("-", "_").upper()
 
 
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _explained(param: Any) -> str:
     """What a parameter is for, its choices, and its default."""
     parts = [" ".join((param.help or "").split())]
@@ -127,7 +131,7 @@ def _explained(param: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Enum):
         parts.append(f"[choices: {', '.join(one.value for one in kind)}]")
     if info.min is not None and info.max is not None:
-        parts.append(f"[{info.min:g} to {info.max:g}]")
+        parts.append(f"[{_number(info.min)} to {_number(info.max)}]")
     default = param.default.value if isinstance(param.default, Enum) else param.default
     if param.required and param.param_type_name == "option":
         parts.append("[required]")

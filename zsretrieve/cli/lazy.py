@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import itertools
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,7 +42,9 @@ class Command(_Page, TyperCommand):
     """A command whose start and help are quick."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        quicken(self.get_params(ctx))
+        params = self.get_params(ctx)
+        quicken(params)
+        _check_values(params, args)
         return super().parse_args(ctx, args)
 
 
@@ -121,6 +125,19 @@ class Group(_Page, TyperGroup):
             )
             code = error.exit_code
         sys.exit(code or 0)
+
+
+def _check_values(params: Iterable[Any], args: Sequence[str]) -> None:
+    """Refuse an option as the value of the option before it, whose own was forgotten."""
+    options = {name: param for param in params if param.param_type_name == "option" for name in param.opts}
+    switches = {name for param in options.values() if param.is_flag for name in (*param.opts, *param.secondary_opts)}
+    words = itertools.takewhile(lambda word: word != "--", args)
+    for word in words:
+        if word in options and word not in switches:
+            value = next(words, "")
+            if value.partition("=")[0] in options.keys() | switches:
+                long = max(options[word].opts, key=len)
+                raise typer.BadParameter(f"it needs a value, or {long}={value} if that is meant", param_hint=word)
 
 
 def _worded(error: TyperException) -> str:

@@ -10,11 +10,12 @@ import logging
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from zsretrieve.domain.errors import SourceError
 
@@ -116,7 +117,23 @@ def out() -> Console:
 
 def err() -> Console:
     """Where notes and errors go: stderr, above the progress while there is one."""
-    return _console or _console_class()(stderr=True, soft_wrap=True)
+    return _console or _console_class()(stderr=True)
+
+
+def say(text: str, style: str | None = None, *, console: Console | None = None) -> None:
+    """Print a paragraph, on stdout unless another console is given.
+
+    A terminal gets lines that end between words, and words as long as they are, so that a path can be copied; a pipe
+    gets one line.
+    """
+    console = console or out()
+    if console.is_terminal:
+        lines = (
+            textwrap.wrap(line, console.width, break_long_words=False, break_on_hyphens=False)
+            for line in text.split("\n")
+        )
+        text = "\n".join("\n".join(line) for line in lines)
+    console.print(text, style=style, soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -127,33 +144,34 @@ def note(text: str) -> None:
 def print_error(message: str, hint: str | None = None) -> None:
     """Two lines on stderr: what is wrong, and what to do next."""
     console = err()
-    console.print(f"error: {' '.join(message.split())}", style="red" if console.is_terminal else None)
+    say(f"error: {' '.join(message.split())}", "red" if console.is_terminal else None, console=console)
     if hint:
-        console.print(f"hint: {' '.join(hint.split())}")
+        say(f"hint: {' '.join(hint.split())}", console=console)
 
 
 class Notes(logging.Handler):
     """Prints notes on stderr, above the progress if it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        err().print(self.format(record))
+        say(self.format(record), console=err())
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """A table whose long cells fold instead of being cut."""
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """A table whose long cells fold instead of being cut; those to stay ``whole`` fold last."""
     from rich import box
     from rich.table import Table
 
     new = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        new.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        new.add_column(column, justify=justify, overflow="fold", no_wrap=column in whole)
     return new
 
 
 def show(table: Table, title: str | None = None) -> None:
     console = out()
     if title is not None:
-        console.print(cell(title), style="bold", soft_wrap=True)
+        say(cell(title), "bold")
     console.print(table)
 
 
@@ -298,7 +316,7 @@ class _Above:
         # A bar begins with a carriage return, to overwrite what it was.
         *lines, self._rest = (part.rpartition("\r")[2] for part in (self._rest + text).split("\n"))
         for line in lines:
-            self._console.print(_COLOURS.sub("", line))
+            self._console.print(_COLOURS.sub("", line), soft_wrap=True)
         if self._rest.strip():
             self._stages.step(self._rest)
         return len(text)
@@ -359,8 +377,12 @@ def report_skipped(skipped: Sequence[Skipped], file: Path | None) -> None:
             writer = csv.writer(handle)
             writer.writerow(SKIPPED_COLUMNS)
             writer.writerows([s.path, s.reason] for s in skipped)
+    note_skipped(skipped, f"listed in {file}" if file is not None else "list them with --skipped FILE")
+
+
+def note_skipped(skipped: Sequence[Skipped], where: str) -> None:
+    """Print how many images were skipped, if any, ``where`` all are listed, and the first with its reason."""
     if skipped:
-        where = f"listed in {file}" if file is not None else "list them with --skipped FILE"
         # A whole folder or archive matters more than a file.
         first = next((one for one in skipped if one.reason.startswith(("folder: ", "archive: "))), skipped[0])
         note(f"{len(skipped)} skipped ({where}); first: {first.path}: {first.reason}")

@@ -103,11 +103,15 @@ class ClassCount(Result):
 
 @dataclass(frozen=True)
 class Classes(Result):
-    """How ``n`` images fall into classes, the most frequent first; ``results`` are those of IDs that were asked for."""
+    """How ``n`` images fall into classes, the most frequent first; ``results`` are those of IDs that were asked for.
+
+    ``notes`` say what is wrong with the classes, such as that the model cannot distinguish some of them.
+    """
 
     classes: tuple[ClassCount, ...]
     results: tuple[Classified, ...]
     n: int
+    notes: tuple[str, ...] = ()
 
 
 def read(kind: type[_Record], content: Any) -> _Record:
@@ -167,7 +171,7 @@ def classes_of(content: Mapping[str, Any]) -> Classes:
         predictions = tuple(read(Prediction, row) for row in rows)
         results.append(Classified(rows[0]["path"], rows[0]["label"], predictions))
     counts = tuple(read(ClassCount, one) for one in content["classes"])
-    return Classes(counts, tuple(results), content["n"])
+    return Classes(counts, tuple(results), content["n"], tuple(content.get("notes", ())))
 
 
 def group_of(content: Mapping[str, Any]) -> DuplicateGroup:

@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 from zsretrieve.domain.errors import ArgumentError, SourceError, UsageError
@@ -149,6 +150,8 @@ def _wanted(hint: Any) -> str:
         return " or ".join(dict.fromkeys(_wanted(kind) for kind in kinds))
     if origin in (Sequence, tuple):
         return f"a list, each {_wanted(parts[0])}"
+    if isinstance(origin, type) and issubclass(origin, Enum):
+        return f"one of {', '.join(repr(str(one.value)) for one in origin)}"
     if isinstance(origin, type):
         return _WORDS.get(origin) or f"{'an' if origin.__name__[0] in 'AEIOU' else 'a'} {origin.__name__}"
     return "another value"

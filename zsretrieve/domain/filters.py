@@ -265,7 +265,11 @@ def _parsed(connection: duckdb.DuckDBPyConnection, statement: str, condition: st
     except RecursionError as error:
         raise FilterError("the filter is nested too deeply", hint="Use fewer parentheses.") from error
     if tree["error"]:
+        # The last character is the bracket that was added to the condition.
+        is_at_end = tree.get("position") == str(len(statement.encode()) - 1)
         reason = _first_line(tree.get("error_message", ""))
+        if is_at_end:
+            reason = "something is missing at its end, or a parenthesis has no partner"
         raise FilterError(f"the filter {_quoted(condition)} cannot be read: {reason}", hint=_HINT)
     if len(tree["statements"]) != 1:
         raise FilterError(f"the filter {_quoted(condition)} is more than one expression", hint=_HINT)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.records import Hit, Prediction
+from zsretrieve.domain.wording import apart
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,17 @@ class Matching(Result):
     def nothing(self) -> bool:
         """Whether nothing seems to match."""
         return self.best < self.threshold
+
+    @property
+    def warning(self) -> str | None:
+        """The sentence for people that says that nothing seems to match."""
+        if not self.nothing:
+            return None
+        best, threshold = apart(self.best, self.threshold)
+        return (
+            f"nothing in this gallery seems to match: the best score, {best}, is below {threshold}, which "
+            f"{100 * self.false_alarms:.0f} % of unrelated texts reach"
+        )
 
 
 @dataclass(frozen=True)

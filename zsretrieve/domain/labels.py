@@ -10,6 +10,8 @@ from zsretrieve.domain.records import PromptSet
 from zsretrieve.domain.wording import shorten
 
 _SHOWN = 10
+# Folders that hold the folders of classes.
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
 
 def map_labels(labels: Iterable[str], prompts: PromptSet) -> dict[str, int]:
@@ -58,7 +60,9 @@ def map_labels(labels: Iterable[str], prompts: PromptSet) -> dict[str, int]:
         raise ClassMappingError(
             f"{len(missing)} of {len(missing) + len(ids)} labels are not classes of the prototypes: "
             f"{shorten(missing, _SHOWN)}",
-            hint=_hint([int(digits) for digits in numbers.values()] if not are_names else [], prompts.class_names),
+            hint=_hint(
+                missing, [int(digits) for digits in numbers.values()] if not are_names else [], prompts.class_names
+            ),
         )
     return ids
 
@@ -112,12 +116,14 @@ def _check_number(label: str, number: int, named: int | None, names: Sequence[st
         )
 
 
-def _hint(numbers: Sequence[int], names: Sequence[str]) -> str:
+def _hint(missing: Sequence[str], numbers: Sequence[int], names: Sequence[str]) -> str:
     if numbers and min(numbers) == 1 and max(numbers) == len(names):
         return (
             f"Class numbers count from 0 ('{names[0]}') to {len(names) - 1} ('{names[-1]}'), and these labels seem to "
             "count from 1: subtract 1, or write class names."
         )
+    if not numbers and missing and _SPLITS.issuperset(missing):
+        return "These are names of splits: give the folder of one, a level further down."
     return (
         f"The prototypes have {shorten(names, 3)}. Name folders by class name or synset ID, or "
         "build prototypes that contain these classes."

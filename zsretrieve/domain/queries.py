@@ -28,6 +28,7 @@ _OPENING = re.compile(r"""(?<=[\s:])["'](?=\S)""")
 _CLOSING = re.compile(r"""(?<=\S)["'](?=\s)""")
 _WEIGHT = re.compile(r"^(\d+(?:\.\d*)?|\.\d+):\s*(.+)$", re.DOTALL)
 _ITEM = re.compile(r"id:(\d{1,18})")
+_STUCK = re.compile(r"(?<=\s)([+-](?:\d+\.?\d*|\.\d+):\S+)")
 _NEGATIVE_WEIGHT = re.compile(r"^-\s*(?:\d|\.\d)[\d.]*:")
 
 
@@ -196,6 +197,11 @@ def parse_query(text: str, is_image: Callable[[str], bool], *, literal: bool = F
         item = _ITEM.fullmatch(value)
         if quoted := _IN_QUOTES.fullmatch(value):
             value = quoted[2]
+        if stuck := _STUCK.search(f" {value}"):
+            raise QueryError(
+                f"'{stuck[1]}' in the query '{text}' needs a space after the {stuck[1][0]}",
+                hint=f"Write: {stuck[1][0]} {stuck[1][1:]}; or treat the query as plain text (--literal).",
+            )
         if not value:
             raise QueryError(
                 f"a term of the query '{text}' is empty", hint="Put text or an image on each side of + and -."

@@ -63,7 +63,7 @@ class Wanted:
     Raises
     ------
     RankError
-        If k is below 1, ``offset`` below 0, ``near`` out of range, or ``min_score`` not finite.
+        If k is below 1, ``offset`` below 0, ``near`` out of range, or ``min_score`` not from -1 to 1.
     UsageError
         If ``near`` is given without ``dedup``, an ID is both in ``more`` and ``less``, or a value has another type.
     """
@@ -90,7 +90,7 @@ class Wanted:
         if self.order in [*Order]:
             object.__setattr__(self, "order", Order(self.order))
         check_fields(self)
-        from zsretrieve.domain.ranking import check_k, check_near, check_threshold  # numpy, which no help needs
+        from zsretrieve.domain.ranking import check_k, check_near  # numpy, which no help needs
 
         check_k(self.k, max(self.k, 1), "images")
         if self.offset < 0:
@@ -99,8 +99,10 @@ class Wanted:
             if not self.dedup:
                 raise UsageError("--near has no effect without --dedup", hint="Add --dedup, or leave --near out.")
             check_near(self.near)
-        if self.min_score is not None:
-            check_threshold(self.min_score)
+        if self.min_score is not None and not -1 <= self.min_score <= 1:
+            raise RankError(
+                f"the lowest score is {self.min_score}, but scores are from -1 to 1", hint="Give one such as 0.25."
+            )
         if both := set(self.more) & set(self.less):
             raise UsageError(
                 f"the image {min(both)} is both among the liked and the disliked", hint="Leave it out of one of them."

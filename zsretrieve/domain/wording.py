@@ -12,6 +12,13 @@ def shorten(names: Sequence[str], most: int, quotes: str = "''") -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def apart(one: float, other: float, digits: int = 3) -> tuple[str, str]:
+    """Two different numbers with as many decimals as it takes to see that they differ, at least ``digits``."""
+    while digits < 17 and f"{one:.{digits}f}" == f"{other:.{digits}f}":
+        digits += 1
+    return f"{one:.{digits}f}", f"{other:.{digits}f}"
+
+
 def one_line(error: BaseException) -> str:
     """The message of another library's error, in one line of reasonable length; of the system's, the reason alone."""
     if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:

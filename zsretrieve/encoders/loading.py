@@ -82,6 +82,9 @@ class Model:
         model._encoder, model._is_given = encoder, True
         return model
 
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.compute!r})"
+
     def named(self, name: str) -> Model:
         """The model itself, or the one called ``name`` if none was chosen."""
         return self if self.name is not None else self._variant(name, self.compute)

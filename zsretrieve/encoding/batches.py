@@ -154,9 +154,12 @@ def unread(source: Source, reading: Reading) -> tuple[Skipped, ...]:
 
 def nothing_readable(skipped: Sequence[Skipped]) -> SourceError:
     """The error for a source without a readable image."""
+    first = f"'{skipped[0].path}': {skipped[0].reason}"
     return SourceError(
-        f"none of the {len(skipped)} images can be read; the first is '{skipped[0].path}': {skipped[0].reason}",
-        hint="Check the files.",
+        f"none of the {len(skipped)} images can be read; the first is {first}"
+        if len(skipped) > 1
+        else f"the only image cannot be read: {first}",
+        hint="Check that the files open in an image viewer.",
     )
 
 

@@ -21,8 +21,7 @@ from zsretrieve.store.indexes import Gallery
 _log = logging.getLogger("zsretrieve")
 
 NO_LABEL = (
-    "Put the images into one folder per class, give --ground-truth FILE, or call the column of a table 'label'; it "
-    "holds numbers or texts."
+    "Put the images into one folder per class, give --ground-truth FILE, or name the label column of a table 'label'."
 )
 
 

@@ -20,6 +20,7 @@ from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
+from zsretrieve.store.manifest import shown
 from zsretrieve.system.version import tool_version
 
 _log = logging.getLogger("zsretrieve")
@@ -102,12 +103,13 @@ def _refuse_loss(
     first = f"'{lost[0].path}': {reasons.get(lost[0].path, 'not there')}"
     if len(lost) == count:
         raise SourceError(
-            f"not one of the {count} images of '{out}' can be read any more, so the old gallery stays; first {first}",
+            f"not one of the {count} images of '{shown(out)}' can be read any more, so the old gallery stays; "
+            f"first {first}",
             hint="Is the drive mounted?",
         )
     if not drop_missing:
         raise SourceError(
-            f"{len(lost)} images of '{out}' cannot be read any more, so the old gallery stays; first {first}",
+            f"{len(lost)} images of '{shown(out)}' cannot be read any more, so the old gallery stays; first {first}",
             hint="Bring them back and run the command again, or leave them out with --drop-missing.",
         )
 
@@ -171,8 +173,8 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     if force:
         return wanted
     raise OutputExistsError(
-        f"'{out}' holds an interrupted build of '{staged.root}' with '{staged.space.model}' ({staged.count} images so "
-        f"far); this one differs in {', '.join(differences)}",
+        f"'{shown(out)}' holds an interrupted build of '{staged.root}' with '{staged.space.model}' "
+        f"({staged.count} images so far); this one differs in {', '.join(differences)}",
         hint="Finish it with the command that started it, or discard it with --force.",
     )
 

@@ -17,6 +17,7 @@ from zsretrieve.images.addresses import HUB, quoted
 from zsretrieve.images.sources import Source, expand
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import Gallery, gallery_rows
+from zsretrieve.store.manifest import shown
 
 # Images that are looked for at the new place.
 _LOOKED_FOR = 1000
@@ -43,8 +44,8 @@ def drop(out: Path, origin: str) -> Manifest:
         if not known:
             followed = shorten(manifest.origins, 4) or "no source"
             raise SourceError(
-                f"'{out}' does not follow '{origin}'; it follows {followed}",
-                hint=f"List them with: zsretrieve index sources '{out}'",
+                f"'{shown(out)}' does not follow '{origin}'; it follows {followed}",
+                hint=f"List them with: zsretrieve index sources '{shown(out)}'",
             )
         rest = tuple(one for one in manifest.origins if one not in known)
         skipped = tuple(one for one in manifest.skipped if one.path not in known)
@@ -77,7 +78,8 @@ def relocate(out: Path, old: str, new: str, backend: IndexBackend) -> int:
         origins = tuple(dict.fromkeys(_moved_origin(origin, before, now) for origin in manifest.origins))
         if not moved and (root, manifest.origins) == (new_root, origins):
             raise SourceError(
-                f"nothing in '{out}' is from '{old}'", hint=f"List its sources with: zsretrieve index sources '{out}'"
+                f"nothing in '{shown(out)}' is from '{old}'",
+                hint=f"List its sources with: zsretrieve index sources '{shown(out)}'",
             )
         if moved and all(opening.is_missing(place) for place in moved[:_LOOKED_FOR]):
             raise SourceError(

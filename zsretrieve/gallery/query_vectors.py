@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from zsretrieve.store.indexes import Gallery
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_log = logging.getLogger("zsretrieve")
 
 QueryLike: TypeAlias = "Value | Term | Sequence[Term] | Query | None"
 
@@ -68,18 +71,32 @@ def _read(given: Any, wanted: Wanted) -> Query:
         return parse_query(given, lambda _: False, literal=wanted.literal)
     query = parse_query(given, _is_image, literal=wanted.literal)
     for term in query.terms:
-        if wanted.literal or not isinstance(term.value, str):
-            continue
-        if os.sep in term.value and os.path.isdir(term.value):
-            raise QueryError(
-                f"'{term.value}' is a folder", hint="Name an image in it, or search for the text with --literal."
-            )
-        if is_image_name(term.value):
-            raise QueryError(
-                f"there is no image '{term.value}'",
-                hint="Check the path, write -q before each of several queries, or search for the text with --literal.",
-            )
+        if isinstance(term.value, str) and not wanted.literal:
+            _check_text(term.value)
     return query
+
+
+def _check_text(text: str) -> None:
+    """Raise QueryError if a text looks like a path that cannot be searched with; note it if it may be meant as one."""
+    if os.sep in text and os.path.isdir(text):
+        raise QueryError(f"'{text}' is a folder", hint="Name an image in it, or search for the text with --literal.")
+    if (path := next((word for word in text.split() if word != text and _is_file(word)), None)) is not None:
+        raise QueryError(
+            f"'{text}' mixes a text and the file '{path}'",
+            hint=f'Join them with a sign that has spaces on both sides: "{path} + a text"; or add --literal.',
+        )
+    if is_image_name(text):
+        raise QueryError(
+            f"there is no image '{text}'",
+            hint="Check the path, write -q before each of several queries, or search for the text with --literal.",
+        )
+    if os.path.exists(text):
+        what = (
+            f"to search with the file, write ./{text}"
+            if os.path.isfile(text)
+            else "the folder of that name is not searched"
+        )
+        _log.info(f"'{text}' is searched for as text; {what}")
 
 
 def _check_value(value: Any) -> None:
@@ -113,9 +130,13 @@ def _is_image(value: str) -> bool:
     try:
         if opening.split(value) is not None or opening.is_url(value):
             return True
-        return (is_image_name(value) or os.sep in value) and os.path.isfile(value)
+        return _is_file(value)
     except ValueError:  # such as for a null character
         return False
+
+
+def _is_file(value: str) -> bool:
+    return (is_image_name(value) or os.sep in value) and os.path.isfile(value)
 
 
 @dataclass(frozen=True)
@@ -198,7 +219,7 @@ class QueryVectors:
         if row is None:
             raise QueryError(
                 f"the gallery has no image with the ID {number}",
-                hint="IDs are those that results show; an image that was removed has none any more.",
+                hint="Use an ID from a search result; removed images have none.",
             )
         return row
 

@@ -16,6 +16,7 @@ from zsretrieve.domain.ports import IndexBackend, OnProgress
 from zsretrieve.domain.records import Damage, Encoding, IndexKind, Manifest
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
+from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_batches, encode_texts_once
 from zsretrieve.gallery.ingest import joined_encoding
@@ -131,12 +132,15 @@ def repair(
             encoding = joined if encoded else encoding
         live = saved.with_vectors(encoded)
         if manifest.count and not live.items:
-            raise IntegrityError(f"nothing of the index at '{folder}' can be saved", hint=manifests.REBUILD)
+            raise IntegrityError(
+                f"nothing of the index at '{manifests.shown(folder)}' can be saved", hint=manifests.REBUILD
+            )
         segments, index = manifest.segments, manifest.index
         if saved.n_damaged:
             segments = (rows.write_live(writer, live),)
             done.append(
-                f"{saved.n_damaged} of {len(manifest.segments)} segments were damaged; one new one holds the rest"
+                f"{saved.n_damaged} of {counted(len(manifest.segments), 'segment')} "
+                f"{'was' if saved.n_damaged == 1 else 'were'} damaged; the rest is in a new segment"
             )
         if saved.n_damaged or index in bad or damaged - {manifests.NAME, manifests.COPY}:
             index = indexes.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))

@@ -23,7 +23,7 @@ from zsretrieve.images import opening
 from zsretrieve.store import rows
 from zsretrieve.store.folder import creating, now, staged
 from zsretrieve.store.indexes import Gallery, Prototypes, index_of, open_gallery, write_index
-from zsretrieve.store.manifest import STAGING
+from zsretrieve.store.manifest import STAGING, shown
 from zsretrieve.store.rows import LiveVectors
 from zsretrieve.system.atomic import OutputKind, replacing
 from zsretrieve.system.version import tool_version
@@ -68,7 +68,7 @@ def import_gallery(
         build = staged(out)
         if build is not None and not how.force:
             raise OutputExistsError(
-                f"'{out}' holds an interrupted build with {build.count} images",
+                f"'{shown(out)}' holds an interrupted build with {build.count} images",
                 hint="Finish it with the command that started it, or discard it with --force.",
             )
         segment = rows.write_blocks(writer, items, _unit_blocks(foreign, usable, how.on_progress), dim)

@@ -77,8 +77,8 @@ def sync(out: Path, sources: Sequence[Source], how: How, *, prune: bool = False)
         lost = [item for item in gone if item.id not in away]
         if lost and len(lost) == len(update.items) and not update.finds_any_of(lost):
             raise SourceError(
-                f"not one of the {len(lost)} images of '{out}' is there any more, first '{lost[0].path}'; "
-                "nothing was done",
+                f"not one of the {len(lost)} images of '{manifests.shown(out)}' is there any more, "
+                f"first '{lost[0].path}'; nothing was done",
                 hint="Is the drive mounted? If they are gone for good, use: zsretrieve index remove",
             )
         update.look_at_unlisted({item.id for item in gone})

@@ -105,7 +105,8 @@ class Tools:
     ) -> dict[str, Any]:
         """Count how many images of a gallery are nearest to each class, for classes that are named freely (labels) or
         that prototypes have. Every image counts for its nearest class, also if none fits. Classes come with the most
-        frequent first, at most 50, each with the IDs of the images that it fits best.
+        frequent first, at most 50, each with the IDs of the images that it fits best. If there are notes, say what they
+        say: where the model cannot distinguish classes, their counts mean nothing.
         """
         body = ClassifyBody(labels=labels, prototypes=prototypes, where=where, ids=ids)
         answer = await self._service.classify(self._named(gallery), body)

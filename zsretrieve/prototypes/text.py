@@ -34,6 +34,12 @@ class BuiltPrototypes:
     cut_prompts: tuple[str, ...]
     indistinct: tuple[tuple[str, ...], ...]
 
+    @classmethod
+    def of(cls, prototypes: Prototypes, cut_prompts: tuple[str, ...] = ()) -> BuiltPrototypes:
+        """Prototypes with what they have in common; which prompts were cut is only known when they are encoded."""
+        indistinct = _indistinct(prototypes.prompts, prototypes.vectors)
+        return cls(prototypes, prototypes.manifest.duplicate_names, cut_prompts, indistinct)
+
     def notes(self) -> list[str]:
         """What people should know about their prompts, one line each."""
         lines = []
@@ -80,7 +86,7 @@ def make_prototypes(
     prototypes = in_memory(
         vectors, prompts, backend, encoder.space, encoder.head, encoder.text_encoding, cut_prompts=len(texts.cut)
     )
-    return BuiltPrototypes(prototypes, prototypes.manifest.duplicate_names, texts.cut, _indistinct(prompts, vectors))
+    return BuiltPrototypes.of(prototypes, texts.cut)
 
 
 def build_prototypes(

@@ -26,7 +26,14 @@ def check_contact_sheet(path: PathLike) -> None:
     check_report(path, hint="Give another path.")
 
 
-def write_contact_sheet(path: PathLike, answers: Mapping[str, Sequence[Hit]], reading: Reading | None = None) -> None:
+def write_contact_sheet(
+    path: PathLike,
+    answers: Mapping[str, Sequence[Hit]],
+    reading: Reading | None = None,
+    *,
+    heading: str = "Search",
+    notes: Mapping[str, str] | None = None,
+) -> None:
     """Write the hits of each query with thumbnails; it needs no other file, and a click opens the image.
 
     Parameters
@@ -36,6 +43,10 @@ def write_contact_sheet(path: PathLike, answers: Mapping[str, Sequence[Hit]], re
     answers : mapping of query to hits
     reading : Reading, optional
         How the images were read when they were encoded.
+    heading : str
+        What the page is called.
+    notes : mapping of query to str, optional
+        What is said above the hits of a query.
 
     Raises
     ------
@@ -49,7 +60,11 @@ def write_contact_sheet(path: PathLike, answers: Mapping[str, Sequence[Hit]], re
     templates = environment()
     templates.filters["address"] = _address
     page = templates.from_string(file_text("contact_sheet.html.j2")).render(
-        answers=answers, thumbnails=thumbnails(images, reading or Reading()), style=markup(STYLE)
+        answers=answers,
+        heading=heading,
+        notes=notes or {},
+        thumbnails=thumbnails(images, reading or Reading()),
+        style=markup(STYLE),
     )
     write_page(Path(path), page)
 

@@ -67,7 +67,9 @@ def refuse_damaged(folder: Path, manifest: Manifest) -> None:
 
 def damaged(folder: Path, what: str) -> IntegrityError:
     """The error for an index that is not sound."""
-    return IntegrityError(f"the index at '{folder}' is damaged: {what}", hint=manifests.repair_hint(folder))
+    return IntegrityError(
+        f"the index '{manifests.shown(folder)}' is damaged: {what}", hint=manifests.repair_hint(folder)
+    )
 
 
 @contextlib.contextmanager
@@ -77,7 +79,7 @@ def writing_to(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise IndexFolderError(
-            f"the index cannot be written to '{out}': {error.strerror or error}",
+            f"the index cannot be written to '{manifests.shown(out)}': {error.strerror or error}",
             hint="Check the free space and the permissions, then run the command again.",
         ) from error
 

@@ -162,8 +162,10 @@ def check_output(out: Path, *, force: bool) -> None:
         if manifest is not None and manifest.kind is IndexKind.PROTOTYPES:
             hint = "Replace it with --force, or give another output folder."
         else:
-            hint = f"Replace it with --force; or add images to it: zsretrieve index add '{out}' SOURCE."
-        raise OutputExistsError(f"there is already an index at '{out}'", hint=hint)
+            hint = (
+                f"Replace it with --force; or add images to it: zsretrieve index add '{manifests.shown(out)}' SOURCE."
+            )
+        raise OutputExistsError(f"there is already an index at '{manifests.shown(out)}'", hint=hint)
 
 
 @contextlib.contextmanager
@@ -279,14 +281,15 @@ def _locked(out: Path) -> Iterator[None]:
             if time.monotonic() > until:
                 os.close(handle)
                 raise IndexBusyError(
-                    f"another process is writing the index at '{out}'",
+                    f"another process is writing the index at '{manifests.shown(out)}'",
                     hint="Wait for it, then run the command again.",
                 ) from error
             time.sleep(0.02)
         except OSError as error:
             os.close(handle)
             raise IndexFolderError(
-                f"the index at '{out}' cannot be locked, so it is not written: {error.strerror or error}",
+                f"the index at '{manifests.shown(out)}' cannot be locked, so it is not written: "
+                f"{error.strerror or error}",
                 hint="Its file system has no locks, or is mounted without them; use another one.",
             ) from error
         os.close(handle)

@@ -360,7 +360,7 @@ def _checked(folder: Path, kind: IndexKind) -> Manifest:
             message, hint = f"{prototypes}, but {gallery} is needed", f"{prototypes} is for classify and evaluate"
         else:
             message, hint = f"{gallery}, but {prototypes} is needed", f"{gallery} is for search"
-        raise IndexFormatError(f"'{folder}' is {message}", hint=f"{hint[0].upper()}{hint[1:]}.")
+        raise IndexFormatError(f"'{manifests.shown(folder)}' is {message}", hint=f"{hint[0].upper()}{hint[1:]}.")
     files.refuse_damaged(folder, manifest)
     return manifest
 

@@ -33,6 +33,8 @@ _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
     r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss)"
 )
+# A gallery can be made of these.
+_ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
 _OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale")
@@ -69,11 +71,16 @@ def exists(folder: Path) -> bool:
 
 def repair_hint(folder: Path) -> str:
     """What to do about a damaged index."""
-    return f"See what can be saved with: zsretrieve index repair '{folder}'"
+    return f"See what can be saved with: zsretrieve index repair {shlex.quote(shown(folder))}"
 
 
 # Where in the data folder indexes are that have names.
 NAMED = "indexes"
+
+
+def shown(folder: Path) -> str:
+    """How a user names an index: by its ``@NAME`` if it has one, else by its path."""
+    return f"@{folder.name}" if folder.parent == data_folder() / NAMED else str(folder)
 
 
 def build_command(folder: Path) -> str:
@@ -92,8 +99,8 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     if not folder.exists():
-        if folder.parent == data_folder() / NAMED:
-            raise IndexFormatError(f"there is no index '@{folder.name}'", hint="zsretrieve index list shows them.")
+        if shown(folder) != str(folder):
+            raise IndexFormatError(f"there is no index '{shown(folder)}'", hint="zsretrieve index list shows them.")
         raise IndexFormatError(
             f"there is no index at '{folder}'", hint="Build one: zsretrieve index gallery, or index prototypes."
         )
@@ -101,12 +108,15 @@ def read(folder: Path) -> Manifest:
         return from_bytes(path.read_bytes(), path)
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / COPY).exists():
-            message, hint = f"the manifest of '{folder}' is missing", repair_hint(folder)
+            message, hint = f"the manifest of '{shown(folder)}' is missing", repair_hint(folder)
+        elif folder.is_file() and not folder.name.lower().endswith(_ARCHIVES):
+            message, hint = f"'{folder}' is a file, not an index", "Give the folder of an index, or its @NAME."
         elif (folder / STAGING / NAME).exists():
-            message, hint = f"the index at '{folder}' is not finished: its build was interrupted", _resume_hint(folder)
+            name = shown(folder)
+            message, hint = f"the index '{name}' is not finished: its build was interrupted", _resume_hint(folder)
         else:
             message = f"'{folder}' is not an index: it has no {NAME}"
-            hint = f"Index its images: {build_command(folder)}; or let search do it: add --build."
+            hint = f"Index its images: {build_command(folder)}; or let search or serve do it: add --build."
         raise IndexFormatError(message, hint=hint) from error
     except OSError as error:
         raise IndexFormatError(f"'{path}' cannot be read: {error.strerror}", hint="Check its permissions.") from error
@@ -189,8 +199,9 @@ def _resume_hint(folder: Path) -> str:
         staged = from_bytes((folder / STAGING / NAME).read_bytes(), folder / STAGING / NAME)
     except (OSError, IndexFormatError):
         return "Run the command that builds it once more."
-    source = staged.origins[0] if staged.origins else "SOURCE"
-    return f"Continue with: zsretrieve index gallery '{source}' '{folder}' --model {staged.space.model}"
+    source = shlex.quote(staged.origins[0]) if staged.origins else "SOURCE"
+    name, model = shlex.quote(shown(folder)), shlex.quote(staged.space.model)
+    return f"Continue with: zsretrieve index gallery {source} {name} --model {model}"
 
 
 def _digest(content: dict[str, Any]) -> str:

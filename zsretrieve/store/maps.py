@@ -25,7 +25,7 @@ from zsretrieve.domain.records import Item
 from zsretrieve.domain.wording import one_line
 from zsretrieve.store import files
 from zsretrieve.store.items import column_of, ids_of, numbers
-from zsretrieve.store.manifest import MAP
+from zsretrieve.store.manifest import MAP, shown
 from zsretrieve.system import atomic
 from zsretrieve.system.version import tool_version
 
@@ -141,7 +141,7 @@ def read(folder: Path) -> MapFile:
         if version > FORMAT_VERSION:
             raise IndexVersionError(
                 f"the map '{path}' has version {version}; this program reads up to {FORMAT_VERSION}",
-                hint=f"Use a newer zsretrieve, or make the map again with: zsretrieve index map '{folder}'",
+                hint=f"Use a newer zsretrieve, or make the map again with: zsretrieve index map '{shown(folder)}'",
             )
         if not table.schema.equals(_SCHEMA):
             raise ValueError("it has other columns")
@@ -154,12 +154,12 @@ def read(folder: Path) -> MapFile:
             raise ValueError("its digest does not match")
     except FileNotFoundError as error:
         raise SourceError(
-            f"the gallery at '{folder}' has no map", hint=f"Make one: zsretrieve index map '{folder}'"
+            f"the gallery at '{shown(folder)}' has no map", hint=f"Make one: zsretrieve index map '{shown(folder)}'"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise IntegrityError(
             f"the map '{path}' is damaged: {one_line(error)}",
-            hint=f"Make it again: zsretrieve index map '{folder}'",
+            hint=f"Make it again: zsretrieve index map '{shown(folder)}'",
         ) from error
     return made
 

@@ -48,7 +48,10 @@ def name_for(source: str) -> str:
 
 @dataclass(frozen=True)
 class NamedIndex:
-    """An index in the data folder: the ``@NAME`` that stands for its folder, and its manifest."""
+    """An index in the data folder: the ``@NAME`` that stands for its folder, and its manifest.
+
+    That of an index whose build was interrupted is of what was built so far, and has ``building``.
+    """
 
     name: str
     folder: Path
@@ -56,10 +59,10 @@ class NamedIndex:
 
 
 def named() -> Iterator[NamedIndex]:
-    """Every finished index in the data folder; those that cannot be read are left out."""
+    """Every index in the data folder, finished or not; those that cannot be read are left out."""
     place = _place()
     for folder in sorted(place.iterdir()) if place.is_dir() else ():
-        manifest = folders.current(folder)
+        manifest = folders.current(folder) or folders.staged(folder)
         if manifest is not None:
             yield NamedIndex(PREFIX + folder.name, folder, manifest)
 

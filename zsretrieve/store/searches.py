@@ -92,7 +92,7 @@ def save(folder: Path, search: SavedSearch) -> SavedSearch:
 
 
 def delete(folder: Path, name: str) -> None:
-    """Forget a search. Raises UsageError if there is none of this name, and as ``save`` does."""
+    """Forget a search. Raises QueryError if there is none of this name, and as ``save`` does."""
     with repairing(folder):
         searches = read(folder)
         named(searches, name)
@@ -100,12 +100,12 @@ def delete(folder: Path, name: str) -> None:
 
 
 def named(searches: Mapping[str, SavedSearch], name: str) -> SavedSearch:
-    """The search of a name. Raises UsageError if there is none."""
+    """The search of a name. Raises QueryError if there is none."""
     if name not in searches:
         known = (
             f"There are: {', '.join(searches)}." if searches else "Save one with: zsretrieve search ... --save NAME."
         )
-        raise UsageError(f"there is no saved search '{name}'", hint=known)
+        raise QueryError(f"there is no saved search '{name}'", hint=known)
     return searches[name]
 
 

@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from zsretrieve.api.classes import Classes
 from zsretrieve.api.comparison import compare
 from zsretrieve.api.evaluation import evaluate
 from zsretrieve.api.gallery import find_duplicates
+from zsretrieve.api.prompts import read_prompts
+from zsretrieve.api.prototypes import make_prototypes
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import plain, shortest
 from zsretrieve.domain.prompts import bundled_sets
 from zsretrieve.domain.records import DuplicateGroup
 from zsretrieve.domain.results import EvalReport
-from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model
 from zsretrieve.evaluation.classify import classify_vectors
+from zsretrieve.prototypes.text import BuiltPrototypes
 from zsretrieve.store.indexes import Prototypes
 from zsretrieve.web.errors import HttpError
 from zsretrieve.web.galleries import Revision
@@ -73,17 +74,17 @@ class Memo:
 
 def prototypes_of(
     labels: Sequence[str], templates: str | None, revision: Revision, model: Model, most: int
-) -> Prototypes:
+) -> BuiltPrototypes:
     """Prototypes of class names, made now from ``most`` prompts at most. Raises PromptError, HttpError (400)."""
     if templates is not None and templates not in {one.name for one in bundled_sets() if one.has_templates}:
         raise HttpError(
             400, f"there are no templates '{templates}'", hint="Leave them out, or give a bundled set's name."
         )
-    chosen = Classes.open(None, list(labels), templates, device=model.compute.device, half=False)
-    prompts = sum(map(len, chosen.prompts.prompts))
-    if prompts > most:
-        raise HttpError(400, f"these classes take {prompts} prompts, more than {most}", hint="Make an index of them.")
-    return chosen.prototypes(revision.gallery, model, Reading(), half=False, on_stage=None)[0]
+    prompts = read_prompts(list(labels), templates)
+    n = sum(map(len, prompts.prompts))
+    if n > most:
+        raise HttpError(400, f"these classes take {n} prompts, more than {most}", hint="Make an index of them.")
+    return make_prototypes(prompts, model.named(revision.gallery.space.model), device=model.compute.device)
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ class Images:
     is_local: bool
 
 
-def classified(images: Images, prototypes: Prototypes) -> dict[str, Any]:
+def classified(images: Images, built: BuiltPrototypes) -> dict[str, Any]:
     """How many of some images are nearest to each class, and the k best classes of each if they are wanted."""
-    revision, rows = images.revision, images.rows
+    revision, rows, prototypes = images.revision, images.rows, built.prototypes
     index, names = revision.gallery.index, prototypes.prompts.class_names
     ids = revision.gallery.ids[rows]
     best = np.empty(len(rows), dtype=np.int64)
@@ -132,7 +133,7 @@ def classified(images: Images, prototypes: Prototypes) -> dict[str, Any]:
         share = len(places) / len(rows) if len(rows) else 0.0
         classes.append({"class_name": name, "n": len(places), "share": share, "ids": ids[surest].tolist()})
     classes.sort(key=lambda one: -one["n"])
-    return {"classes": classes, "predictions": predictions, "n": len(rows)}
+    return {"classes": classes, "predictions": predictions, "n": len(rows), "notes": built.notes()}
 
 
 def duplicates(revision: Revision, near: float, memo: Memo) -> Sequence[DuplicateGroup]:

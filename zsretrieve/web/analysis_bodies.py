@@ -48,11 +48,15 @@ class PredictionAnswer(BaseModel):
 
 
 class ClassifyAnswer(BaseModel):
-    """``predictions`` are those of ``ids``, if they were given; classes come with the most frequent first."""
+    """``predictions`` are those of ``ids``, if they were given; classes come with the most frequent first.
+
+    ``notes`` say what is wrong with the classes, such as that the model cannot distinguish some of them.
+    """
 
     classes: list[ClassCountAnswer]
     predictions: list[PredictionAnswer]
     n: int
+    notes: list[str]
 
 
 class DuplicateAnswer(ItemAnswer):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
@@ -36,6 +37,16 @@ def service_of(request: Request) -> Service:
     """The service that an application serves."""
     service: Service = request.app.state.service
     return service
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse parameters that an address does not have, as bodies refuse keys. Raises HttpError (422)."""
+    route: APIRoute = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            hint = f"Its parameters are {', '.join(known)}." if known else "It takes none."
+            raise HttpError(422, f"{name[:100]}: this address has no such parameter", hint=hint)
 
 
 def reply(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

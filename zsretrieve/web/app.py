@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zsretrieve.domain.errors import ZsRetrieveError
 from zsretrieve.system.version import tool_version
 from zsretrieve.web import clip_retrieval
-from zsretrieve.web.answers import error_reply
-from zsretrieve.web.errors import HttpError, as_http, unlike
+from zsretrieve.web.answers import error_reply, known_parameters
+from zsretrieve.web.errors import HttpError, as_http, is_undeclared, unlike
 from zsretrieve.web.page import PageFiles
 from zsretrieve.web.routes import analysis, changes, galleries, maps, search, server
 from zsretrieve.web.security import Bounds, Guard
@@ -35,15 +35,9 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=_lifespan,
     )
     app.state.service = service
-    for router in (
-        galleries.router,
-        search.router,
-        analysis.router,
-        maps.router,
-        changes.router,
-        server.router,
-        clip_retrieval.router,
-    ):
+    for router in (galleries.router, search.router, analysis.router, maps.router, changes.router):
+        app.include_router(router, dependencies=[Depends(known_parameters)])
+    for router in (server.router, clip_retrieval.router):
         app.include_router(router)
     app.add_route("/{path:path}", PageFiles().answer)
     for kind in (ZsRetrieveError, RequestValidationError, HTTPException, Exception):
@@ -70,20 +64,26 @@ class _Counted:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        # HEAD is answered as GET is, and the server leaves the body out.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", None) or "other"
+                route = getattr(asked.get("route"), "path", None) or "other"
                 self._metrics.request(scope["method"], route, message["status"], time.perf_counter() - started)
             await send(message)
 
-        await self._app(scope, receive, counted)
+        await self._app(asked, receive, counted)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
+        problem = error.errors()[0]
+        if is_undeclared(problem):
+            hint = "Send it with the header Content-Type: application/json."
+            return error_reply(HttpError(422, "the body is not declared as JSON", hint=hint))
         hint = "See /api/v1/reference for the form of requests."
-        return error_reply(HttpError(422, unlike(error.errors()[0]), hint=hint))
+        return error_reply(HttpError(422, unlike(problem), hint=hint))
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
         if error.status_code == 404:

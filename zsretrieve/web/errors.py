@@ -73,7 +73,7 @@ def as_http(error: Exception) -> HttpError:
         return HttpError(400, _with_fields(error.message), hint=_hint(error.hint), kind=type(error))
     if isinstance(error, ImageError):
         return HttpError(
-            415, f"not an image that can be read: {error.message}", hint="Send a JPEG or PNG file.", kind=ImageError
+            415, f"the image cannot be used: {error.message}", hint="Send a JPEG or PNG file.", kind=ImageError
         )
     if isinstance(error, OutputExistsError):
         return HttpError(
@@ -112,9 +112,18 @@ def _hint(hint: str | None) -> str | None:
 
 def unlike(problem: Mapping[str, Any]) -> str:
     """What pydantic says of a value that is not as a schema says, in one line, without repeating the value."""
+    if problem["type"] == "json_invalid":
+        return f"the body is not JSON: {problem['ctx']['error'].lower()} at character {problem['loc'][-1]}"
+    if problem["loc"] == ("body",):
+        return "the body is missing" if problem["type"] == "missing" else "the body is not a JSON object"
     place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
     message = f"{problem['msg'][:1].lower()}{problem['msg'][1:]}"
     return f"{place[:100]}: {message}" if place else message
+
+
+def is_undeclared(problem: Mapping[str, Any]) -> bool:
+    """Whether a body was not read as JSON, since its content type is another."""
+    return problem["loc"] == ("body",) and isinstance(problem["input"], bytes)
 
 
 def body_of(error: HttpError) -> dict[str, Any]:

@@ -9,13 +9,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zsretrieve.api.indexes import open_gallery, open_prototypes
 from zsretrieve.domain.errors import ZsRetrieveError
 from zsretrieve.domain.records import Item
+from zsretrieve.domain.wording import shorten
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.store.named import folder_of
@@ -181,14 +182,14 @@ class Shelf:
     def gallery(self, name: str) -> ServedGallery:
         """A gallery by its name. Raises HttpError (404)."""
         if name not in self.galleries:
-            raise missing(f"there is no gallery '{name}'", "The list of galleries has the names.")
+            raise missing(f"there is no gallery '{name}'", _names("galleries", self.galleries))
         return self.galleries[name]
 
     def prototypes_for(self, name: str, gallery: Gallery) -> Prototypes:
         """Prototypes that fit a gallery. Raises HttpError (404, or 400 if they are of another embedding space)."""
         served = self.prototypes.get(name)
         if served is None:
-            raise missing(f"there are no prototypes '{name}'", "The list of galleries has the names.")
+            raise missing(f"there are no prototypes '{name}'", _names("prototypes", self.prototypes))
         if not served.fits(gallery):
             raise HttpError(400, f"the prototypes '{name}' are of another model than the gallery")
         return served.current
@@ -211,6 +212,10 @@ def _state(folder: Path) -> tuple[int, int, int] | None:
         found = os.stat(folder / manifests.NAME)
         return found.st_mtime_ns, found.st_ino, found.st_size
     return None
+
+
+def _names(kind: str, served: Mapping[str, _Followed]) -> str:
+    return f"{kind.capitalize()}: {shorten(list(served), 20)}." if served else f"The server has no {kind}."
 
 
 def _free_name(folder: Path, taken: dict[str, ServedGallery] | dict[str, ServedPrototypes]) -> str:

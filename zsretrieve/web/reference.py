@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
@@ -12,6 +13,7 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>zsretrieve: API</title>
+<link rel="icon" href="/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/reference.css">
 </head>
 <body>
@@ -29,7 +31,7 @@ def page(document: dict[str, Any]) -> str:
     parts = [
         _HEAD,
         f"<header><h1>zsretrieve API <small>{escape(info['version'])}</small></h1>",
-        f'<p>{escape(info["description"])} Every error is <code>{{"error": {{"message", "hint"}}}}</code>. ',
+        f'<p>{escape(info["description"])} Every error is <code>{{"error": {{"kind", "message", "hint"}}}}</code>. ',
         'The same as a document for programs: <a href="/api/v1/openapi.json">openapi.json</a>. ',
         '<a href="/">To the page</a></p></header>\n<nav aria-label="Addresses"><ul>',
         *(
@@ -37,6 +39,8 @@ def page(document: dict[str, Any]) -> str:
             for path, method, _ in operations
         ),
         "</ul></nav>\n<main>",
+        "<h2>Errors</h2>",
+        _table("", sorted(_errors(operation for _, _, operation in operations))),
         *(_operation(path, method, operation) for path, method, operation in operations),
         "<h2>Values</h2>",
         *(_schema(name, schema) for name, schema in document.get("components", {}).get("schemas", {}).items()),
@@ -60,12 +64,31 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
     body = operation.get("requestBody", {}).get("content", {})
     for kind, content in body.items():
         parts.append(f"<p>Body: <code>{escape(kind)}</code>, {_type(content.get('schema', {}))}</p>")
-    answers = []
-    for status, answer in operation.get("responses", {}).items():
-        schema: dict[str, Any] = next((one.get("schema", {}) for one in answer.get("content", {}).values()), {})
-        answers.append((status, escape(answer.get("description", "")), _type(schema) if schema else ""))
+    answers = [
+        (status, escape(answer.get("description", "")), _type(schema) if (schema := _schema_of(answer)) else "")
+        for status, answer in operation.get("responses", {}).items()
+        if not _is_error(answer)
+    ]
     parts += [_table("Answers", answers), "</section>"]
     return "\n".join(parts)
+
+
+def _errors(operations: Iterable[dict[str, Any]]) -> set[tuple[str, str, str]]:
+    """The errors of all addresses, each once."""
+    return {
+        (status, escape(answer["description"]), _type(_schema_of(answer)))
+        for operation in operations
+        for status, answer in operation["responses"].items()
+        if _is_error(answer)
+    }
+
+
+def _is_error(answer: dict[str, Any]) -> bool:
+    return bool(_schema_of(answer).get("$ref", "").endswith("/ErrorAnswer"))
+
+
+def _schema_of(answer: dict[str, Any]) -> dict[str, Any]:
+    return next((one.get("schema", {}) for one in answer.get("content", {}).values()), {})
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:

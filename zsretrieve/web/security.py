@@ -144,7 +144,7 @@ class Guard:
 
     def _compare(self, given: str) -> None:
         if not secrets.compare_digest(given.encode(), (self._settings.token or "").encode()):
-            raise _no_token("the token is not that of this server")
+            raise _no_token("wrong token")
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """Refuse what a page of another origin makes a browser send."""
@@ -164,7 +164,7 @@ class Guard:
             return
         if method in _SAFE and not is_data(path):
             return
-        raise HttpError(403, "the request comes from another site", hint="Open the server's own page.")
+        raise HttpError(403, "cross-site request refused", hint="Open the server's own page.")
 
 
 class Bounds:

@@ -18,6 +18,7 @@ from zsretrieve.api.search import search_all
 from zsretrieve.domain.errors import NothingPassesError, ZsRetrieveError
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model
+from zsretrieve.prototypes.text import BuiltPrototypes
 from zsretrieve.system.version import tool_version
 from zsretrieve.web import items
 from zsretrieve.web.analysis import Images, Memo, classified, prototypes_of
@@ -171,12 +172,12 @@ class Service:
         images = Images(revision, rows, None if body.ids is None else body.k, body.listed, self.settings.is_local)
         if body.prototypes is None:
             most = self.settings.limits.prompts
-            prototypes = prototypes_of(body.labels or (), body.templates, images.revision, self.model, most)
+            built = prototypes_of(body.labels or (), body.templates, images.revision, self.model, most)
         elif body.templates is None:
-            prototypes = self.shelf.prototypes_for(body.prototypes, images.revision.gallery)
+            built = BuiltPrototypes.of(self.shelf.prototypes_for(body.prototypes, images.revision.gallery))
         else:
             raise HttpError(400, "prototypes have their templates already", hint="Leave templates out.")
-        return classified(images, prototypes)
+        return classified(images, built)
 
     async def selected(self, revision: Revision, where: str | None) -> Rows | None:
         """The rows that pass a filter, None without one. Raises FilterError, or HttpError if too many wait."""

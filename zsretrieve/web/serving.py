@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shlex
 import signal
 import socket
 import tempfile
@@ -63,7 +64,7 @@ def serve(asked: Asked, model: Model, on_ready: Callable[[str, Service], None]) 
     listening, settings = _listen(asked.settings, is_wanted=asked.is_port_wanted)
     with contextlib.closing(listening):
         service = open_service(asked.galleries, asked.prototypes, model, settings)
-        address = settings.address + ("" if settings.token is None else f"?token={quote(settings.token, safe='')}")
+        address = with_token(settings.address, settings.token)
 
         def ready() -> None:
             if asked.warm:
@@ -79,6 +80,11 @@ def serve(asked: Asked, model: Model, on_ready: Callable[[str, Service], None]) 
             timeout_graceful_shutdown=int(limits.stop_s), h11_max_incomplete_event_size=64 << 10,
         )  # fmt: skip
         _Server(config, ready, service.jobs.stopping.set).run([listening])
+
+
+def with_token(address: str, token: str | None) -> str:
+    """The URL of the page that opens it."""
+    return address if token is None else f"{address}?token={quote(token, safe='')}"
 
 
 def new_token() -> str:
@@ -98,15 +104,17 @@ def read_token(file: Path) -> str:
         token = file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
-        raise UsageError(
-            f"the token in '{file}' cannot be read: {reason}", hint="Give a file with one line."
-        ) from error
+        raise UsageError(f"the token in '{file}' cannot be read: {reason}", hint=_make_token(file)) from error
     if len(token) < _LEAST_TOKEN or not token.isprintable() or " " in token:
         raise UsageError(
             f"the token in '{file}' is not one of at least {_LEAST_TOKEN} printable characters without spaces",
-            hint=f"Make one: python -c 'import secrets; print(secrets.token_urlsafe())' > {file}",
+            hint=_make_token(file),
         )
     return token
+
+
+def _make_token(file: Path) -> str:
+    return f"Make one: python -c 'import secrets; print(secrets.token_urlsafe())' > {shlex.quote(str(file))}"
 
 
 def _listen(settings: Settings, *, is_wanted: bool) -> tuple[socket.socket, Settings]:

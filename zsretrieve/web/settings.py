@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass, field
 
 PORT = 7878
@@ -79,7 +80,12 @@ class Settings:
         host = self.host
         if _is_wildcard(host):
             host = "127.0.0.1" if ":" not in host else "::1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        return _url(host, self.port)
+
+    @property
+    def network_address(self) -> str | None:
+        """The URL by which other machines reach the page, without the token, if it listens on all addresses."""
+        return _url(_own_address(), self.port) if _is_wildcard(self.host) else None
 
     def accepts_host(self, header: str) -> bool:
         """Whether a request with this ``Host`` may be answered.
@@ -97,6 +103,9 @@ class Settings:
             return False
         if name in ("localhost", self.host.lower(), *(known.lower() for known in self.names)):
             return True
+        own = socket.gethostname().lower()
+        if not self.is_local and name in (own, f"{own.partition('.')[0]}.local"):
+            return True
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
@@ -112,6 +121,20 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _own_address() -> str:
+    """The address of this machine in its network, or without one its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
+        try:
+            unsent.connect(("192.0.2.1", 9))  # for documentation (RFC 5737); this only looks up the route
+        except OSError:
+            return socket.gethostname()
+        return str(unsent.getsockname()[0])
 
 
 def _is_wildcard(host: str) -> bool:

@@ -254,7 +254,12 @@ def test_duplicates_side_by_side(open_studio: Opener, studio: Studio, by: str) -
 
 
 def test_a_threshold_that_is_none(open_studio: Opener) -> None:
-    page = open_studio("?view=duplicates").page
+    page = open_studio("?view=duplicates&alike=2").page
+    expect(page.get_by_role("alert")).to_contain_text("The similarity is a number above 0")
+    expect(page.get_by_label("Lowest similarity")).to_have_value(str(DUPLICATE_SCORE))
+    page.get_by_label("Lowest similarity").fill("0.9")
+    page.get_by_label("Lowest similarity").press("Enter")
+    expect(page.get_by_role("alert")).to_have_count(0)
     page.get_by_label("Lowest similarity").fill("3")
     page.get_by_label("Lowest similarity").press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("The similarity is a number above 0")

@@ -30,6 +30,14 @@ def counts(galleries: Galleries, encoder: Encoder) -> dict[str, int]:
     return dict(Counter(one.predictions[0].class_name for one in found.results))
 
 
+def test_classes_that_the_model_cannot_distinguish(open_window: Opener) -> None:
+    page = open_window("?view=classify&c=dog&c=cat").page
+    expect(page.get_by_role("note")).to_contain_text("The model cannot distinguish these 2 classes")
+    page.goto(page.url.replace("cat", "a+star"))
+    expect(page.locator(".histogram button").first).to_be_visible()
+    expect(page.get_by_role("note")).to_have_count(0)
+
+
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
 def test_classes_are_typed_and_a_bar_shows_its_images(
     open_window: Opener, galleries: Galleries, demo_encoder: Encoder, by: str

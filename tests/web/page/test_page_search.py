@@ -205,7 +205,7 @@ def test_something_else_than_an_image_is_refused(open_window: Opener, tmp_path: 
     with window.page.expect_file_chooser() as chooser:
         window.page.get_by_role("button", name="Search with an image file").click()
     chooser.value.set_files(text)
-    expect(window.page.locator("#query-error")).to_contain_text("not an image")
+    expect(window.page.locator("#query-error")).to_contain_text("not a readable image")
     assert len(window.ids()) > 40  # what was there stays
 
 
@@ -313,6 +313,9 @@ def test_where_nothing_matches_the_page_says_so(
     line = window.page.locator(".nothing")
     expect(line).to_contain_text("Nothing in this gallery seems to match.")
     expect(line).to_contain_text(f"{matching.threshold:.3f}")
+    script = "async (pair) => (await import('/js/format.js')).scoresApart(...pair)"
+    assert window.page.evaluate(script, [0.6478, 0.6482]) == ["0.6478", "0.6482"]
+    assert window.page.evaluate(script, [-0.1, 0.25]) == ["\u22120.100", "0.250"]
     assert len(window.ids()) > 40  # never a silent cut
 
 
@@ -326,7 +329,7 @@ def test_a_line_divides_what_matches_from_the_rest(
     assert 0 < above < 40
     window = open_window("?q=a+red+circle")
     page = window.page
-    expect(page.locator(".status")).to_contain_text(f"{above} images match")
+    expect(page.locator(".status")).to_contain_text(f"{above} above the threshold")
     before = page.evaluate("[...document.querySelectorAll('.grid > li')].findIndex((one) => one.matches('.cut'))")
     assert before == above
     expect(page.locator(".cut")).to_contain_text(f"Below {matching.threshold:.3f}")

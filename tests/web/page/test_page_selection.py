@@ -129,12 +129,12 @@ def test_all_hits_are_selected(open_window: Opener, galleries: Galleries, demo_e
     expect(bar).to_contain_text(f"{n} images selected")
     page.keyboard.press("Escape")
     expect(bar).to_have_count(0)
-    # Of a search, those that match.
+    # Of a search, those above the threshold.
     window.box.fill("a red circle")
     window.box.press("Enter")
-    expect(page.locator(".status strong")).to_contain_text("match")
+    expect(page.locator(".status strong")).to_contain_text("above the threshold")
     n = int(page.locator(".status strong").inner_text().split()[0])
-    choose(page, f"Select all {n} that match", by)
+    choose(page, f"Select all {n} above the threshold", by)
     expect(bar).to_contain_text(f"{n} image")
     wanted = zs.Wanted(k=n, where="label like 'red%'")
     expected = {hit.id for hit in zs.search(galleries.shapes, "a red circle", demo_encoder, wanted=wanted)}

@@ -28,7 +28,7 @@ STATES = {
     "?q=red+%2B+blue&id=12": ".viewer[open] .neighbours",
     "?sel=1-3": ".selection >> text=3 images",
     "?view=map": ".map-side .cell",
-    "?view=map&q=a+red+circle&at=0.5%2C0.5%2C2&sel=1-3": ".status >> text=match",
+    "?view=map&q=a+red+circle&at=0.5%2C0.5%2C2&sel=1-3": ".status >> text=above the threshold",
     "?view=map&g=worn": ".notice >> text=has no map yet",
     "?view=map&g=none": ".notice >> text=empty",
     "?view=classify": ".histogram button",
@@ -69,9 +69,9 @@ def test_filters_are_clicked_together_and_show_their_sql(open_window: Opener, ga
     expect(sql).to_have_value("label in ('red circle', 'blue star')")
     page.get_by_label("From", exact=True).fill("2024-02-01")
     page.get_by_label("To", exact=True).fill("2024-06-30")
-    page.get_by_label("Side from, px").fill("500")
-    page.get_by_label("File to, MB").fill("1.5")
-    page.get_by_label("File to, MB").press("Tab")
+    page.get_by_label("Minimum side (px)").fill("500")
+    page.get_by_label("Maximum file size (MB)").fill("1.5")
+    page.get_by_label("Maximum file size (MB)").press("Tab")
     condition = (
         "label in ('red circle', 'blue star') and mtime >= '2024-02-01' and mtime < '2024-07-01' "
         "and greatest(width, height) >= 500 and bytes <= 1500000"
@@ -89,6 +89,21 @@ def test_filters_are_clicked_together_and_show_their_sql(open_window: Opener, ga
     expect(page.get_by_label("To", exact=True)).to_have_value("2024-06-30")
     page.get_by_role("button", name="Clear filters").press("Enter")
     expect(page.locator(".status")).to_have_text(re.compile("^200 images"))
+
+
+def test_a_score_that_cannot_be_is_not_asked_for(open_window: Opener) -> None:
+    page = open_window("?q=a+red+circle").page
+    open_filters(page, "mouse")
+    score = page.get_by_label("Minimum score")
+    score.fill("2")
+    score.press("Tab")
+    assert score.evaluate("(one) => one.matches(':invalid')")
+    expect(page).not_to_have_url(re.compile("min="))
+    score.fill("0.99")
+    score.press("Tab")
+    expect(page.locator(".notice")).to_contain_text("No image scores at least 0.99.")
+    expect(page.locator(".status")).to_have_text(re.compile("^0 of 200 images"))
+    expect(page.get_by_role("button", name="Select all")).to_have_count(0)
 
 
 def test_sql_by_hand(open_window: Opener) -> None:
@@ -281,6 +296,15 @@ def test_another_gallery_can_be_chosen_where_the_address_names_none(open_window:
     expect(page.locator(".notice")).to_contain_text("no gallery named")
     page.get_by_role("link", name="zsretrieve: all images").click()
     expect(page.locator(".cell").first).to_be_visible()
+    page.go_back()
+    page.locator(".notice").get_by_role("link", name="shapes").click()
+    expect(page.locator(".cell").first).to_be_visible()
+
+
+def test_a_view_that_does_not_exist_is_the_search(open_window: Opener) -> None:
+    page = open_window("?view=nonsense").page
+    expect(page.locator(".cell").first).to_be_visible()
+    expect(page.locator("#views [aria-current]")).to_have_text("Search")
 
 
 def test_tabs_take_the_query_along(open_window: Opener) -> None:

@@ -64,8 +64,8 @@ def _show(story: Story) -> None:
             ranking.add_row(f"{hit.score:.3f}", output.cell(path), story.scenes[path].caption)
         output.show(ranking, f"Search: {query}")
     console = output.out()
-    console.print(f"Text-to-image R-precision over all classes: {output.percent(story.r_precision)}")
-    console.print(f"Report with images: {story.report_path}\n\nTry next:", soft_wrap=True)
+    output.say(f"Text-to-image R-precision over all classes: {output.percent(story.r_precision)}")
+    output.say(f"Report with images: {story.report_path}\n\nTry next:")
     for command in story.next_commands():
         console.print(f"  {command}", soft_wrap=True)
 

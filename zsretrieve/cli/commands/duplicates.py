@@ -49,6 +49,10 @@ def duplicates(
     spare = sum(len(group.items) - 1 for group in groups)
     count = counted(len(groups), "group")
     output.note(f"{count}; {counted(spare, 'image')} could be deleted, keeping one of each" if groups else count)
+    if groups and not exact_only and zs.read_manifest(folder).space.model == "demo":
+        output.note(
+            "the demo model only recognises coloured shapes, so photos may be alike to it: look before you delete"
+        )
 
 
 def _show(groups: tuple[DuplicateGroup, ...]) -> None:

@@ -59,7 +59,8 @@ def gallery(
     output.report_skipped(built.manifest.skipped, skipped)
     output.note(f"{len(built.items)} images -> {out}")
     place = shlex.quote(str(out))
-    output.note(f"Try next: zsretrieve search {place} a dog on a beach, or in the browser: zsretrieve serve {place}")
+    query = "a red circle" if built.manifest.space.model == "demo" else "a dog on a beach"
+    output.note(f"Try next:\n  zsretrieve search {place} {query}\n  zsretrieve serve {place}")
 
 
 @grouped

@@ -57,6 +57,7 @@ def list_(form: Annotated[OutputFormat, typer.Option("--format", help="How to pr
             "count": index.manifest.count,
             "model": index.manifest.space.model,
             "source": index.manifest.root,
+            "finished": index.manifest.building is None,
             "bytes": sum(entry.bytes for entry in index.manifest.files.values()),
             "created": index.manifest.created,
             "folder": str(index.folder),
@@ -71,7 +72,8 @@ def list_(form: Annotated[OutputFormat, typer.Option("--format", help="How to pr
         return
     table = output.table("name", "vectors", "MB", "model", "of", right=("vectors", "MB"))
     for row in rows:
-        cells = (row["name"], row["count"], f"{row['bytes'] / 1e6:.1f}", row["model"], row["source"] or "prompts")
+        of = f"{row['source'] or 'prompts'}{'' if row['finished'] else ' (not finished)'}"
+        cells = (row["name"], row["count"], f"{row['bytes'] / 1e6:.1f}", row["model"], of)
         table.add_row(*(output.cell(str(cell)) for cell in cells))
     output.show(table)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import options
+from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
 
 
@@ -34,4 +35,8 @@ def mcp(
     import zsretrieve as zs
     from zsretrieve.mcp import running
 
+    if sys.stdin.isatty():
+        output.note(
+            "waiting for an assistant's messages on stdin; Ctrl-C ends it. See docs/mcp.md for its configuration."
+        )
     running.run(galleries, prototypes or (), zs.Model(model, compute))

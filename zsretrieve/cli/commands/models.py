@@ -31,6 +31,16 @@ _LEGEND = (
     "GFLOP: of the image tower for one image. GB: of the weights on disk, in float32.",
     "* on the Pareto front: every other model needs more GFLOP, is less accurate or is equal in both.",
 )
+# What the fields of a description are called.
+_NAMES = {
+    "imagenet_prec@1": "ImageNet-1k Prec@1, published",
+    "imagenet_prec@1_source": "source of Prec@1",
+    "params_millions": "parameters, millions",
+    "disk_gb": "weights on disk, GB",
+    "image_gflop": "GFLOP per image",
+    "front": "on the Pareto front",
+    "dim": "dimensions",
+}
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Any model name, see zsretrieve models list.")]
 Form = Annotated[OutputFormat, typer.Option("--format", help="How to print.")]
@@ -166,7 +176,7 @@ def _show(models: Sequence[PublishedModel]) -> None:
         table.add_row(*(output.cell(text) for text in row))
     output.show(table)
     for line in _LEGEND[: None if any(model.on_front for model in models) else -1]:
-        output.out().print(line)
+        output.say(line)
 
 
 @app.command("show", cls=Command)
@@ -187,7 +197,7 @@ def show(
     table.show_header = False
     for key, value in description.items():
         if value is not None:
-            table.add_row(key.replace("_", " "), output.cell(_readable(key, value)))
+            table.add_row(_NAMES.get(key, key.replace("_", " ")), output.cell(_readable(key, value)))
     output.show(table)
 
 
@@ -304,7 +314,7 @@ def clear_cache(
 
     deleted = zs.clear_cache(name)
     freed = _megabytes(sum(entry.bytes for entry in deleted))
-    output.out().print(f"deleted {counted(len(deleted), 'converted model')}, {freed}")
+    output.say(f"deleted {counted(len(deleted), 'converted model')}, {freed}")
 
 
 def _megabytes(count: int) -> str:

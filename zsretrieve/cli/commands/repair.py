@@ -43,11 +43,11 @@ def verify(
         else:
             verdict += f", but nothing could be re-encoded: {gone}"
     for problem in problems:
-        output.err().print(f"error: {problem}")
+        output.say(f"error: {problem}", console=output.err())
     if problems:
-        output.err().print(f"hint: See what can be saved with: zsretrieve index repair '{folder}'")
+        output.say(f"hint: See what can be saved with: zsretrieve index repair '{folder}'", console=output.err())
         raise typer.Exit(1)
-    output.out().print(verdict, soft_wrap=True)
+    output.say(verdict)
 
 
 @grouped
@@ -70,17 +70,16 @@ def repair(
     options.check_apart({"INDEX": folder, "--lost": lost})
     with output.progress() as on_stage:
         repaired = zs.repair(folder, zs.Model(model, compute, on_stage=on_stage), encode=encode, on_stage=on_stage)
-    console = output.out()
     for line in repaired.done or ("nothing is damaged",):
-        console.print(output.cell(line), soft_wrap=True)
+        output.say(output.cell(line))
     if repaired.recovered:
-        console.print(f"{repaired.recovered} vectors were encoded again from their images", soft_wrap=True)
+        output.say(f"{repaired.recovered} vectors were encoded again from their images")
     if lost is not None:
         lost.write_text("".join(f"{line}\n" for line in repaired.lost), encoding="utf-8", errors="surrogateescape")
     if repaired.lost:
-        console.print(f"lost: {repaired.n_lost} images", soft_wrap=True)
+        output.say(f"lost: {repaired.n_lost} images")
         for line in repaired.lost[:_SHOWN]:
-            console.print(f"  {output.cell(line)}", soft_wrap=True)
+            output.say(f"  {output.cell(line)}")
         if len(repaired.lost) > _SHOWN and lost is None:
-            console.print("  and more; list them with --lost FILE", soft_wrap=True)
+            output.say("  and more; list them with --lost FILE")
         output.note(f"zsretrieve index sync '{folder}' encodes again, under new IDs, what is still there")

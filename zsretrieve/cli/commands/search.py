@@ -129,7 +129,11 @@ def search(
 
     asked = _queries(words or [], query or [], queries)
     if not asked and saved is None and not given.keys() & {"more", "less", "minus", "order"}:
-        raise typer.BadParameter("there is none: write it after GALLERY, with -q, or in a file", param_hint="QUERY")
+        raise typer.BadParameter(
+            "there is none: write words or the path of an image after GALLERY, or give --queries FILE, --more ID or "
+            "--saved NAME",
+            param_hint="QUERY",
+        )
     if saved is not None and (asked or save is not None):
         raise typer.BadParameter("it has its own query; leave the other out", param_hint="--saved")
     if save is not None and len(asked) > 1:
@@ -159,11 +163,7 @@ def search(
         zs.save_search(folder, save, to_find[0], wanted)
         output.note(f"saved: zsretrieve search {shlex.quote(str(folder))} --saved {shlex.quote(save)}")
     if missing := {hit.path for found in answers for hit in found if hit.missing}:
-        place = shlex.quote(str(folder))
-        output.note(
-            f"{counted(len(missing), 'missing file')} among the hits: zsretrieve index sync {place} follows files that "
-            f"were renamed or deleted, zsretrieve index relocate {place} OLD NEW a folder that was moved"
-        )
+        output.note(f"{counted(len(missing), 'missing file')} among the hits. {_about_missing(folder)}")
     hits = [hit for found in answers for hit in found]
     if paths or null:
         views.write_paths(hits, "\0" if null else "\n")
@@ -180,17 +180,38 @@ def search(
         views.show_images(hits, image)
     if build:
         output.note(f"the gallery is {folder}; search it with: zsretrieve search {shlex.quote(str(folder))} QUERY")
-        if skipped := len(zs.read_manifest(folder).skipped):
-            output.note(f"{skipped} skipped; zsretrieve index info {shlex.quote(str(folder))} --format json lists them")
+        every = f"list them with: zsretrieve index sync {shlex.quote(str(folder))} --skipped FILE"
+        output.note_skipped(zs.read_manifest(folder).skipped, every)
     best = [hit.path for hit in hits[:1]]
     if copy_to is not None:
         best = [str(copy) for copy in views.copy(hits, copy_to)[:1]] or best
     if html is not None:
-        zs.write_contact_sheet(html, dict(zip(titles, answers, strict=True)), zs.Reading(wanted.exif is not False))
+        remarks = [(text, views.no_match(found)) for text, found in zip(titles, answers, strict=True)]
+        zs.write_contact_sheet(
+            html,
+            dict(zip(titles, answers, strict=True)),
+            zs.Reading(wanted.exif is not False),
+            heading=f"Search in {folder}",
+            notes={text: remark for text, remark in remarks if remark is not None},
+        )
         output.note(f"{counted(len(hits), 'image')} -> {html}")
         best = [str(html)]
     for file in best if open_ else ():
         views.open_file(file)
+
+
+def _about_missing(gallery: str | Path) -> str:
+    """What to do about files of a gallery that are missing."""
+    import zsretrieve as zs
+
+    place = shlex.quote(str(gallery))
+    gone = [shlex.quote(source.source) for source in zs.gallery_sources(gallery) if source.missing]
+    if not gone:
+        return f"To follow files that were renamed or deleted, run: zsretrieve index sync {place}"
+    return (
+        f"If {gone[0]} was moved, run: zsretrieve index relocate {place} {gone[0]} NEW; if it is gone for good: "
+        f"zsretrieve index remove {place} {gone[0]}"
+    )
 
 
 def _queries(words: list[str], given: list[str], file: Path | None) -> list[str]:

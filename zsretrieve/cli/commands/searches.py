@@ -29,12 +29,14 @@ def searches(
 
     for name in delete or ():
         zs.delete_search(folder, name)
+        output.note(f"deleted '{name}'")
     rows = [saved.to_dict() for saved in zs.saved_searches(folder)]
     if form is ReportFormat.JSON:
         output.write_json(rows)
         return
     if not rows:
-        output.note(f"no saved search; save one: zsretrieve search {shlex.quote(str(folder))} QUERY --save NAME")
+        if not delete:
+            output.note(f"no saved search; save one: zsretrieve search {shlex.quote(str(folder))} QUERY --save NAME")
         return
     table = output.table("name", "query", "wanted")
     for row in rows:

@@ -40,7 +40,13 @@ def serve(
     ] = False,
     port: Annotated[
         int,
-        typer.Option("--port", min=0, max=65535, metavar="N", help="0 takes any free one; without --port the next is."),
+        typer.Option(
+            "--port",
+            min=0,
+            max=65535,
+            metavar="N",
+            help="Port; 0 picks any free one. If the default is in use, the next free one is tried.",
+        ),
     ] = _PORT,
     open_: Annotated[
         bool | None,
@@ -49,7 +55,12 @@ def serve(
     warm: Annotated[bool, typer.Option("--warm/--no-warm", help="Load the model before the first search.")] = True,
     host: Annotated[
         str,
-        typer.Option("--host", metavar="ADDRESS", rich_help_panel=_ACCESS, help="Listen here; 0.0.0.0 is everywhere."),
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            rich_help_panel=_ACCESS,
+            help="Address to listen on; 0.0.0.0 is all interfaces.",
+        ),
     ] = "127.0.0.1",
     allow_host: Annotated[
         list[str] | None,
@@ -108,12 +119,17 @@ def serve(
 
 
 def _say(address: str, service: Service) -> None:
-    """One line that other programs can read as well: the address is its last word."""
+    """One line on stdout that other programs can read as well: the address is its last word."""
+    from zsretrieve.web.serving import with_token
+
     images = sum(len(served.current.gallery.items) for served in service.shelf.galleries.values())
     output.out().print(
         f"Serving {counted(images, 'image')} at {address}", soft_wrap=True, highlight=False, markup=False
     )
     sys.stdout.flush()
+    settings = service.settings
+    if settings.network_address is not None:
+        output.note(f"on your network: {with_token(settings.network_address, settings.token)}")
 
 
 def _is_at_desktop() -> bool:

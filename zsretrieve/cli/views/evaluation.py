@@ -25,7 +25,7 @@ _SHOWN_CHANGES = 5
 
 def show(report: EvalReport, *, per_class: bool = False) -> None:
     """The figures, and the most frequent confusions or, with ``per_class``, all classes."""
-    figures = output.table("figure", "value", "95 % interval", "of", right=("value",))
+    figures = output.table("figure", "value", "95 % interval", "of", right=("value",), whole=("value", "95 % interval"))
 
     def add(name: str, rate: float, interval: Interval | None, of: str) -> None:
         figures.add_row(name, output.percent(rate), "" if interval is None else between(interval), of)
@@ -120,7 +120,7 @@ def show_class_sets(found: ClassSetComparison) -> None:
 
 def between(interval: Interval) -> str:
     """An interval of a rate in percent."""
-    return f"{100 * interval.low:.2f} - {100 * interval.high:.2f} %"
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
 def _predicted(confusion: Confusion) -> str:

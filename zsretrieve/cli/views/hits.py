@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from zsretrieve.cli import output
 from zsretrieve.domain.errors import ImageError, OptionalDependencyError, SourceError
@@ -23,15 +23,22 @@ if TYPE_CHECKING:
 
 # The height of an image in the terminal.
 _ROWS = 12
+_TERM_WIDTH = 14
+# How long what opens a file may take to fail.
+_OPENING_S = 5
 
 
 def title(hits: Hits, wanted: Wanted) -> str:
     """What a search was for, where it was not typed."""
     if hits.query is not None and hits.query.text:
         return hits.query.text
+    return feedback(wanted) or "all images"
+
+
+def feedback(wanted: Wanted) -> str:
+    """The images that the hits should be like and unlike; empty if there are none."""
     kinds = (("like", wanted.more), ("unlike", wanted.less))
-    parts = [f"{how} {', '.join(f'id:{number}' for number in ids)}" for how, ids in kinds if ids]
-    return " and ".join(parts) or "all images"
+    return " and ".join(f"{how} {', '.join(f'id:{number}' for number in ids)}" for how, ids in kinds if ids)
 
 
 def rows(query: str, hits: Hits) -> list[dict[str, Any]]:
@@ -47,41 +54,37 @@ def rows(query: str, hits: Hits) -> list[dict[str, Any]]:
 
 def no_match(hits: Hits) -> str | None:
     """The line that says that nothing seems to match."""
-    matching = hits.matching
-    if matching is None or not matching.nothing:
-        return None
-    return (
-        f"nothing in this gallery seems to match: the best score, {matching.best:.3f}, is below "
-        f"{matching.threshold:.3f}, which {matching.false_alarms:.0%} of unrelated texts reach"
-    )
+    return None if hits.matching is None else hits.matching.warning
 
 
 def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     """The hits of one query as a table, which says if there are fewer than asked for, or if nothing seems to match."""
     explanation = hits.explanation
     terms, classes, below = (explanation.terms, explanation.classes, explanation.below) if explanation else ((), (), ())
-    names = [output.visible(f"{term.weight:+.3g} {term.label}") for term in terms[0]] if terms else []
+    # In lines, so that a long term does not take the room of the paths.
+    labels = [output.visible(f"{term.weight:+.3g} {term.label}") for term in terms[0]] if terms else []
+    names = ["\n".join(textwrap.wrap(label, _TERM_WIDTH)) for label in labels]
     more = ["nearest classes"] if classes else []
     table = output.table("rank", "score", "id", *names, *more, "image", right=("rank", "score", "id", *names))
     for number, hit in enumerate((*hits, *below)):
-        if number == len(hits):
-            table.add_section()
         scores = [f"{term.score:.4f}" for term in terms[number]] if number < len(terms) else [""] * len(names)
         nearest = ", ".join(one.class_name for one in classes[number]) if number < len(classes) else ""
         gone = " (missing)" if hit.missing else ""
         cells = [str(hit.rank), hit.score_text, str(hit.id), *scores, *([output.cell(nearest)] if classes else [])]
-        table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}")
-    output.show(table, query)
+        table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}", style="dim" if number >= len(hits) else None)
+    typed = query if hits.query is None or not wanted.minus else hits.query.text
+    output.show(table, " ".join(filter(None, (typed, feedback(wanted) if hits.query and hits.query.text else ""))))
     if below:
-        output.out().print(f"at the end: {counted(len(below), 'hit')} just below the cut", soft_wrap=True)
+        output.say(f"the last {len(below)} {'row is' if len(below) == 1 else 'rows are'} below the cut")
     if (line := no_match(hits)) is not None:
-        output.out().print(line, soft_wrap=True)
+        output.say(line)
     if not hits:
-        output.out().print("no hit" if hits.total == 0 else f"no hit from {hits.offset} on; there are {hits.total}")
+        past = f"--offset {hits.offset} is past the end ({hits.total})"
+        output.say("no hits" if hits.total == 0 else past)
     elif k is not None and len(hits) < k and not hits.offset and hits.next is None:
-        which = "to search" if wanted.min_score is None else "of this score"
-        found = f"{counted(len(hits), 'image')}, all that there are {which}"
-        output.out().print(f"{found}; -k asks for {k}", soft_wrap=True)
+        found = f"only {counted(len(hits), 'image')}"
+        least = wanted.min_score
+        output.say(f"{found} to search" if least is None else f"{found} with a score of at least {least:g}")
 
 
 def write_paths(hits: Iterable[Hit], end: str) -> None:
@@ -96,10 +99,13 @@ def copy(hits: Iterable[Hit], folder: Path) -> list[Path]:
     """Copy the files of hits, and note what cannot be copied."""
     import zsretrieve as zs
 
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     copies, skipped = zs.copy_hits(hits, folder)
     for one in skipped:
         output.note(f"not copied: {one.path}: {one.reason}")
-    output.note(f"{counted(len(copies), 'image')} -> {folder}")
+    known = sum(place in before for place in copies)
+    there = f"; {known} {'was' if known == 1 else 'were'} there already" if known else ""
+    output.note(f"{counted(len(copies) - known, 'image')} -> {folder}{there}")
     return copies
 
 
@@ -123,7 +129,7 @@ def show_images(hits: Iterable[Hit], image: Any) -> None:
         try:
             console.print(image(zs.read_image(path), width="auto", height=_ROWS))
         except ImageError as error:
-            console.print(f"cannot be shown: {error.message}", markup=False)
+            output.say(f"cannot be shown: {error.message}")
         console.print(output.path_cell(path), soft_wrap=True)
 
 
@@ -134,5 +140,18 @@ def open_file(path: str) -> None:
             f"'{path}' cannot be opened: there is no such file",
             hint="Images in archives open from a copy: add --copy-to FOLDER.",
         )
-    if typer.launch(path) != 0:
-        raise SourceError(f"no viewer opens '{path}'", hint="Install xdg-utils, or open it yourself.")
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        # Silent: xdg-open lists the programs that it tried.
+        viewer = subprocess.Popen(
+            [opener, path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        code = viewer.wait(_OPENING_S)
+    except subprocess.TimeoutExpired:  # it is the viewer itself
+        return
+    except OSError:
+        code = 1
+    if code:
+        raise SourceError(
+            f"no viewer opens '{path}'", hint=f"Install a viewer that {opener} finds, or open the file yourself."
+        )

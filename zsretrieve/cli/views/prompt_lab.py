@@ -259,4 +259,4 @@ def _title(images: ScoredImages) -> str:
 
 
 def _print(text: str) -> None:
-    output.out().print(text, soft_wrap=True)
+    output.say(text)

@@ -65,7 +65,7 @@ def print_curve(curve: FewShotCurve, form: OutputFormat) -> None:
         output.write_rows(rows, form)
         return
     columns = ("shots", "images", "Prec@1", "95 % interval", "spread", "C")
-    table = output.table("method", *columns, right=columns)
+    table = output.table("method", *columns, right=columns, whole=["Prec@1", "95 % interval"])
     for point in curve.points:
         low, high = 100 * point.interval.low, 100 * point.interval.high
         spread = f"{100 * point.spread:.2f}" if len(point.n_correct) > 1 else ""

@@ -75,7 +75,8 @@ def unavailable(name: ModelName, reason: str) -> WeightsUnavailableError:
     """The error for a model whose weights are not here and cannot be fetched."""
     return WeightsUnavailableError(
         f"could not load the weights of '{name.written}': {reason}",
-        hint="Check the network and HF_HUB_OFFLINE, or use a model on disk (local-dir:PATH) or the bundled one (demo).",
+        hint="Check the network and HF_HUB_OFFLINE, or use a model on disk: --model local-dir:PATH, or --model demo, "
+        "which only recognises coloured shapes.",
     )
 
 

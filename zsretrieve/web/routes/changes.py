@@ -17,7 +17,7 @@ from zsretrieve.api.prototypes import build_image_prototypes
 from zsretrieve.api.searches import delete_search, save_search, saved_searches
 from zsretrieve.api.selecting import label_images
 from zsretrieve.api.selecting import subset as make_subset
-from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.errors import QueryError
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.queries import ItemId, Term
 from zsretrieve.domain.records import Changes
@@ -104,7 +104,7 @@ async def forget(request: Request, gallery: Name, name: SearchName) -> Response:
     _writable(service)
     try:
         await service.reading.run(delete_search, served.folder, name)
-    except UsageError as error:
+    except QueryError as error:
         raise missing(error.message, "GET lists the saved searches.") from error
     return reply(await service.reading.run(_saved, served))
 

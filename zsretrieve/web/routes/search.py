@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from zsretrieve.web.answers import ERRORS, picture_reply, reply, service_of
 from zsretrieve.web.bodies import SearchAnswer, SearchBody, Size, UploadAnswer
+from zsretrieve.web.errors import HttpError
 from zsretrieve.web.pictures import Picture
 from zsretrieve.web.routes.galleries import Image, Name
 from zsretrieve.web.service import Service
@@ -35,7 +36,8 @@ async def search(request: Request, gallery: Name, body: SearchBody) -> Response:
 async def search_by_link(
     request: Request,
     gallery: Name,
-    q: Annotated[str | None, Query(max_length=10_000)] = None,
+    query: Annotated[str | None, Query(max_length=10_000)] = None,
+    q: Annotated[str | None, Query(max_length=10_000, description="Short for query")] = None,
     k: Annotated[int, Query(ge=1, le=1000)] = 50,
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     where: Annotated[str | None, Query(max_length=10_000)] = None,
@@ -50,9 +52,11 @@ async def search_by_link(
     revision: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """As POST, with the query in the address."""
+    if query is not None and q is not None:
+        raise HttpError(400, "query and q both say what to search for", hint="Give one of them.")
     body = SearchBody(
-        query=q, k=k, offset=offset, where=where, dedup=dedup, near=near, min_score=min_score, order=order,
-        literal=literal, explain=explain, more=more, less=less, revision=revision,
+        query=query if q is None else q, k=k, offset=offset, where=where, dedup=dedup, near=near,
+        min_score=min_score, order=order, literal=literal, explain=explain, more=more, less=less, revision=revision,
     )  # fmt: skip
     return reply(await service_of(request).search(gallery, body))
 

@@ -140,7 +140,7 @@ export const on = (target, name, run) => target.addEventListener(name, (event) =
  *
  * @param {any} error
  */
-export const wordsOf = ({ message, hint }) => [message, hint].filter(Boolean).join(". ").replaceAll(".. ", ". ");
+export const wordsOf = ({ message, hint }) => [message, hint].filter(Boolean).join(". ").replace(/([.?!…])\. /g, "$1 ");
 
 /**
  * Whether keys belong to what has the focus: to what one types in, or to a control that uses them itself.

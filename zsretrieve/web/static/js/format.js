@@ -13,6 +13,18 @@ export const counted = (n, singular, plural = `${singular}s`) => `${count(n)} ${
 /** @param {number|null|undefined} score */
 export const score = (score) => (score === null || score === undefined ? "" : score.toFixed(3).replace("-", "−"));
 
+/**
+ * Two scores that differ, with as many digits as show that.
+ *
+ * @param {number} a
+ * @param {number} b
+ */
+export function scoresApart(a, b) {
+  let digits = 3;
+  while (digits < 7 && a.toFixed(digits) === b.toFixed(digits)) digits += 1;
+  return [a, b].map((one) => one.toFixed(digits).replace("-", "−"));
+}
+
 /** @param {number} bytes */
 export function size(bytes) {
   if (bytes < 1000) return counted(bytes, "byte");

@@ -67,17 +67,16 @@ function header() {
 /** @param {string} view  the state that shows it */
 const viewOf = (view) => ({ view, id: null, own: {} });
 
+/** The view that is open: the first where the address names none that there is. */
+const opened = () => VIEWS.find(({ name }) => name === app.state.view) ?? VIEWS[0];
+
 /** Show which view is open, and what the others would show. */
 function tabs() {
   for (const link of nav.querySelectorAll("a")) {
     const { view = "" } = link.dataset;
     link.href = app.link(viewOf(view));
-    if (view !== app.state.view) link.removeAttribute("aria-current");
-    else if (!link.ariaCurrent) {
-      link.setAttribute("aria-current", "page");
-      // On a narrow screen, there is not room for all of them.
-      nav.scrollLeft = link.offsetLeft + link.offsetWidth / 2 - nav.offsetLeft - nav.clientWidth / 2;
-    }
+    if (view === opened().name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
 }
 
@@ -92,11 +91,14 @@ async function update(before, place) {
   if (!gallery) {
     view?.unmount();
     [view, mounted] = [null, ""];
-    const message = state.g ? `There is no gallery named “${state.g}” here.` : "This server has no gallery.";
-    fill(page, notice({ title: message, text: state.g ? "Choose one above." : "Start it with one: zsretrieve serve GALLERY" }));
+    const { galleries } = app.catalogue;
+    const title = state.g ? `There is no gallery named “${state.g}” here.` : "This server has no gallery.";
+    const text = galleries.length ? "Choose another:" : "Start it with one: zsretrieve serve GALLERY";
+    const actions = galleries.map(({ name }) => stateLink(app, { ...empty(), q: state.q, g: name }, { class: "button" }, name));
+    fill(page, notice({ title, text, actions }));
     return;
   }
-  const entry = VIEWS.find(({ name }) => name === state.view) ?? VIEWS[0];
+  const entry = opened();
   const wanted = `${gallery.name} ${entry.name}`;
   if (wanted !== mounted) {
     view?.unmount();

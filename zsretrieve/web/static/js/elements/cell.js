@@ -8,6 +8,9 @@ import { ratio, thumb, title } from "./thumb.js";
 const ROW = 190; // pixels; --row in grid.css
 const IN_SIGHT = 20; // images that are loaded at once
 
+/** A name that breaks at its signs, rather than within its suffix. @param {string} name */
+const breakable = (name) => name.split(/(?<=[_-])|(?=\.)/).flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
+
 /**
  * @param {string} gallery
  * @param {import("../types.js").Item} item
@@ -28,7 +31,7 @@ export function cellOf(gallery, item, { href, index, name = title(item), more = 
       { href, class: "picture", tabindex: index ? -1 : 0, "aria-label": spoken.filter(Boolean).join(", "), draggable: "true" },
       !item.missing && thumb(gallery, item, `${Math.ceil(shape * ROW * 1.1)}px`, options),
       h("span", { class: "why", "aria-hidden": "true" }, item.missing ? "File missing" : "Cannot be read", h("small", {}, item.name)),
-      h("span", { class: "caption", "aria-hidden": "true" }, badge && h("span", { class: "badge" }, badge), h("span", { class: "name" }, name), more && h("span", { class: "more" }, more), shown && h("span", { class: "score" }, shown)),
+      h("span", { class: "caption", "aria-hidden": "true" }, badge && h("span", { class: "badge" }, badge), h("span", { class: "name" }, ...breakable(name)), more && h("span", { class: "more" }, more), shown && h("span", { class: "score" }, shown)),
     ),
     h("button", { type: "button", class: "check", tabindex: -1, "aria-pressed": "false", "aria-label": `Select ${item.name}` }, icon("check")),
     h(

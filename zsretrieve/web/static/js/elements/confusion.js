@@ -26,7 +26,7 @@ export function confusion(app, matrix) {
     ...(wrong.length ? pairs(app, classes, wrong.toSorted((a, b) => b[2] - a[2])) : [h("p", { class: "soft" }, "Every image was classified as its label says.")]),
     ...(occurring.size <= LARGEST
       ? table(app, matrix, [...occurring].sort((a, b) => a - b))
-      : [h("p", { class: "soft" }, `${count(occurring.size)} classes are too many for a matrix; the pairs are all of it that is not on its diagonal.`)]),
+      : [h("p", { class: "soft" }, `${count(occurring.size)} classes are too many for a matrix; the confused pairs are listed above.`)]),
   );
 }
 

@@ -17,11 +17,13 @@ export const range = (interval) => (interval ? `${precise(interval.low).replace(
  */
 export function figures(report) {
   const level = Math.round((report["prec@1_interval"]?.level ?? 0.95) * 100);
+  const { n_classes: classes, n_classes_scored: scored } = report;
+  const over = scored === classes ? `over all ${count(classes)} classes` : `over the ${count(scored)} of ${count(classes)} classes with images`;
   /** @type {[string, number|null, Interval|null, string][]} */
   const rows = [
     ["Prec@1", report["prec@1"], report["prec@1_interval"], `${count(report.n_correct)} of ${counted(report.n_scored, "image")} right`],
     ["Prec@5", report["prec@5"], report["prec@5_interval"], "the right class is among the best five"],
-    ["Mean recall", report.mean_per_class_recall, report.mean_per_class_recall_interval, `of ${counted(report.n_classes_scored, "class", "classes")} with images, of ${count(report.n_classes)}`],
+    ["Mean recall", report.mean_per_class_recall, report.mean_per_class_recall_interval, over],
   ];
   const left = [
     report.n_unlabelled > 0 && `${counted(report.n_unlabelled, "image")} without a label ${report.n_unlabelled === 1 ? "is" : "are"} left out`,

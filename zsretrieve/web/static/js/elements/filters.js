@@ -88,15 +88,15 @@ export class Filters extends HTMLElement {
           h("legend", {}, "Date and size"),
           field("From", { type: "date", name: "from", ...range }),
           field("To", { type: "date", name: "to", ...range }),
-          field("Side from, px", { type: "number", name: "pixels", min: 1, inputmode: "numeric", title: "The longer side" }),
-          field("File from, MB", { type: "number", name: "least", min: 0, step: "any" }),
-          field("File to, MB", { type: "number", name: "most", min: 0, step: "any" }),
+          field("Minimum side (px)", { type: "number", name: "pixels", min: 1, inputmode: "numeric", title: "The longer side" }),
+          field("Minimum file size (MB)", { type: "number", name: "least", min: 0, step: "any" }),
+          field("Maximum file size (MB)", { type: "number", name: "most", min: 0, step: "any" }),
         ),
         h(
           "fieldset",
           { class: "fields" },
           h("legend", {}, "Results"),
-          field("Score from", { type: "number", name: "min", min: -1, max: 1, step: "any" }),
+          field("Minimum score", { type: "number", name: "min", min: -1, max: 1, step: "any" }),
           h("label", { class: "tick" }, h("input", { type: "checkbox", name: "dedup" }), "Leave out near-duplicates"),
         ),
         h(
@@ -157,6 +157,7 @@ export class Filters extends HTMLElement {
 
   /** @param {HTMLInputElement} input */
   #changed(input) {
+    if (input.type === "number" && !input.reportValidity()) return undefined;
     const number = (scale = 1) => (input.value === "" || !Number.isFinite(input.valueAsNumber) ? null : Math.round(input.valueAsNumber * scale));
     const next = { ...this.wanted };
     const { list } = input.dataset;

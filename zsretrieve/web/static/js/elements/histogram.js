@@ -7,7 +7,7 @@ const BARS = 100; // shown at first
 const NAMED = 60; // classes without images that are named
 
 /** @typedef {{class_name: string, n: number, share: number, ids: number[]}} Bar */
-/** @typedef {{classes: Bar[], n: number}} Classes  the most frequent first, and how many images there are */
+/** @typedef {{classes: Bar[], n: number, notes: string[]}} Classes  the most frequent first, how many images there are, and what is wrong with the classes */
 
 export class Histogram {
   /** @param {(name: string) => void} onchoose  called with the class of a bar */
@@ -19,17 +19,20 @@ export class Histogram {
     this.list = h("ul", { class: "histogram", "aria-labelledby": "histogram", onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event) });
     this.more = h("button", { type: "button", hidden: true });
     this.rest = h("p", { class: "soft small" });
-    this.elements = [this.heading, this.list, this.more, this.rest];
+    this.notes = h("div", { class: "place" });
+    this.elements = [this.notes, this.heading, this.list, this.more, this.rest];
   }
 
   clear() {
     fill(this.list);
+    fill(this.notes);
     this.rest.textContent = this.heading.textContent = "";
     this.more.hidden = true;
   }
 
   /** @param {Classes} classes  of one image at least */
-  show({ classes, n }) {
+  show({ classes, n, notes }) {
+    fill(this.notes, ...notes.map((note) => h("p", { class: "nothing", role: "note" }, `${note[0].toUpperCase()}${note.slice(1)}.`)));
     const some = classes.filter((one) => one.n > 0);
     const none = classes.filter((one) => !one.n).map(({ class_name }) => class_name);
     this.heading.textContent = `${counted(n, "image")} in ${counted(some.length, "class", "classes")}`;
@@ -45,7 +48,7 @@ export class Histogram {
     const named = none.slice(0, NAMED).join(", ");
     const further = none.length > NAMED ? ` and ${count(none.length - NAMED)} more` : "";
     this.rest.textContent = none.length ? `Without images: ${named}${further}.` : "";
-    announce(`${this.heading.textContent}. Most: ${some[0].class_name}, ${count(some[0].n)}.`);
+    announce(`${[...notes, this.heading.textContent].join(". ")}. Most: ${some[0].class_name}, ${count(some[0].n)}.`);
     this.buttons = bars.map((bar) => /** @type {HTMLButtonElement} */ (bar.firstChild));
   }
 

@@ -1,6 +1,6 @@
 /** What the page says in place of images: errors, an empty gallery, nothing found. */
 
-import { announce, h } from "../dom.js";
+import { announce, h, wordsOf } from "../dom.js";
 import { counted } from "../format.js";
 
 /**
@@ -22,7 +22,7 @@ export function notice({ title, text, error, again, actions = [] }) {
   );
   const buttons = h("p", { class: "actions" }, ...actions);
   element.append(buttons);
-  announce(`${message} ${hint}`);
+  announce(wordsOf({ message, hint }));
   if (!again) return element;
   buttons.prepend(h("button", { type: "button", onclick: () => retry() }, "Try again"));
   let left = Math.ceil(error?.wait ?? 0);

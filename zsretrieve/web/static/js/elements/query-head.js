@@ -98,12 +98,12 @@ export class QueryHead {
     if (cause === "server") return notice({ error, again: this.again });
     if (cause === "query") {
       this.error.textContent = message;
-      return notice({ title: "Nothing was searched.", text: "What is wrong is under the search box." });
+      return notice({ title: "Nothing was searched.", text: "See the error under the search box." });
     }
     this.filters.error = message;
     this.toggleFilters(true);
     this.filters.text.focus();
-    return notice({ title: "The filter cannot be applied.", text: "What is wrong is under the SQL condition." });
+    return notice({ title: "The filter cannot be applied.", text: "See the error under the SQL condition." });
   }
 
   /** @param {string} q */

@@ -1,7 +1,7 @@
 /** The line about a ranking, and what takes the place of images if there are none. */
 
 import { h } from "../dom.js";
-import { count, counted, duration, percent, score } from "../format.js";
+import { count, counted, duration, percent, score, scoresApart } from "../format.js";
 import { isSearch } from "../state.js";
 import { notice } from "./notice.js";
 
@@ -15,18 +15,33 @@ import { notice } from "./notice.js";
  * @returns {{line: Node[], text: string, empty: HTMLElement[]}} the line, the same for screen readers, and notices
  */
 export function summary(answer, state) {
-  const { total, n_images: all, matching } = answer;
+  const { total, n_images: all } = answer;
   const counts = total === all ? counted(all, "image") : `${count(total)} of ${counted(all, "image")}`;
-  const match = isSearch(state) && matching && matching.n !== null && !matching.nothing ? `${counted(matching.n, "image")} ${matching.n === 1 ? "matches" : "match"}` : "";
+  const divides = dividingOf(answer, state);
+  const above = divides ? `${count(divides.n)} above the threshold` : "";
   const exact = answer.exact ? "exact" : "approximate";
   const line = [
-    match && h("strong", {}, match),
+    divides && h("strong", { title: `Scores of ${score(divides.threshold)} and more: ${percent(divides.false_alarms)} of unrelated queries reach that.` }, above),
     h("span", {}, counts),
     h("span", {}, duration(answer.seconds)),
     isSearch(state) && h("span", { title: answer.exact ? "Every image was compared." : "The index may miss a few images." }, exact),
     h("span", { class: "model" }, answer.model),
   ].filter((part) => part instanceof Node);
-  return { line, text: [match, counts].filter(Boolean).join(", "), empty: notices(answer, state) };
+  return { line, text: [above, counts].filter(Boolean).join(", "), empty: notices(answer, state) };
+}
+
+/**
+ * The threshold above which images probably match, if some of the ranking do and some may not.
+ *
+ * @param {Answer|null|undefined} answer
+ * @param {State} state
+ * @returns {{n: number, threshold: number, false_alarms: number}|null}
+ */
+export function dividingOf(answer, state) {
+  const { n = null, threshold = 0, nothing, false_alarms = 0 } = answer?.matching ?? {};
+  // A lowest score that is higher leaves out images that `n` counts.
+  const isDivided = n !== null && !nothing && isSearch(state) && (state.min ?? -1) <= threshold;
+  return isDivided ? { n, threshold, false_alarms } : null;
 }
 
 /**
@@ -37,13 +52,13 @@ function notices(answer, state) {
   const { hits, matching, n_images: all } = answer;
   if (!hits.length) return [empty(all, state.min === null ? undefined : `No image scores at least ${state.min}. Lower the score, or clear the filters.`)];
   if (!matching?.nothing || !isSearch(state)) return [];
-  const best = hits[0].score ?? 0;
+  const [best, threshold] = scoresApart(hits[0].score ?? 0, matching.threshold);
   return [
     h(
       "p",
       { class: "nothing", role: "note" },
       h("strong", {}, `Nothing ${state.where ? "that passes the filters" : "in this gallery"} seems to match.`),
-      ` The best score, ${score(best)}, is below ${score(matching.threshold)}, which ${percent(matching.false_alarms)} of unrelated queries reach. These are the nearest images.`,
+      ` The best score, ${best}, is below ${threshold}, which ${percent(matching.false_alarms)} of unrelated queries reach. These are the nearest images.`,
     ),
   ];
 }

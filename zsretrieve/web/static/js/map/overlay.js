@@ -64,6 +64,8 @@ export class Overlay {
     const size = Math.round(Math.min(104, Math.max(34, fair)));
     const room = n > CROWDED ? size * 1.1 : 2;
     const taken = new Taken(camera.width, camera.height);
+    const { offsetLeft: left, offsetTop: top, offsetWidth: width, offsetHeight: height } = map.covered;
+    taken.take(left + width / 2, top + height / 2, width / 2 + 8, height / 2 + 8, 0);
     const add = (/** @type {Uint32Array} */ places, /** @type {number} */ most) => {
       for (const place of places) {
         if (this.shown.length >= most) break;

@@ -18,8 +18,8 @@ export function litOf({ hits, answer }, ranked) {
   if (!matching) return { hits: nearest, words: `The best ${count(nearest.length)} are lit.` };
   if (matching.nothing) return { hits: nearest, words: `Nothing seems to match; the nearest ${count(nearest.length)} are lit.` };
   const found = hits.filter(({ score }) => (score ?? 0) >= matching.threshold);
-  const more = (matching.n ?? 0) > found.length;
-  return { hits: found, words: more ? `The best ${count(found.length)} of ${count(matching.n ?? 0)} that match are lit.` : "" };
+  const more = found.length === hits.length && total > hits.length;
+  return { hits: found, words: more ? `The best ${count(found.length)} are lit.` : "" };
 }
 
 /**

@@ -15,6 +15,9 @@ const NEAR = 0.95; // what the server takes if nothing is said
 const GROUPS = 30; // in a page
 const MOST = 200; // the API's limit
 
+/** @param {number} near */
+const isSimilarity = (near) => near > 0 && near <= 1;
+
 /**
  * @param {HTMLElement} root
  * @param {import("../app.js").App} app
@@ -57,8 +60,13 @@ class DuplicatesView {
 
   change() {
     const near = this.near.valueAsNumber;
-    this.error.textContent = near > 0 && near <= 1 ? "" : "The similarity is a number above 0 and up to 1, such as 0.98.";
-    if (!this.error.textContent) this.app.go({ own: near === NEAR ? {} : { alike: String(near) }, id: null });
+    this.warn(near);
+    if (isSimilarity(near)) this.app.go({ own: near === NEAR ? {} : { alike: String(near) }, id: null });
+  }
+
+  /** Say so if a number is not a similarity. @param {number} near */
+  warn(near) {
+    this.error.textContent = isSimilarity(near) ? "" : "The similarity is a number above 0 and up to 1, such as 0.98.";
   }
 
   /**
@@ -68,11 +76,13 @@ class DuplicatesView {
   update(_before, place) {
     const { app, pictures } = this;
     const gallery = app.gallery?.name ?? "";
-    const near = (Number(app.state.own.alike) || NEAR);
+    const given = Number(app.state.own.alike ?? NEAR);
+    const near = isSimilarity(given) ? given : NEAR;
     document.title = `Duplicates · ${gallery} · zsretrieve`;
     const wanted = `${gallery} ${near}`;
     if (wanted !== this.shown) {
       this.shown = wanted;
+      this.warn(given);
       this.near.value = String(near);
       this.load(gallery, near, place);
     } else if (place) scrollTo(0, place.scroll ?? 0);

@@ -61,6 +61,7 @@ class MapView {
       iconButton("whole", "Whole map", () => this.map.look(null)),
       this.lasso,
     );
+    this.map.covered = this.tools;
     this.failure = h("div");
     this.said = h("p", { class: "soft small" });
     this.labels = h("p", { class: "small" });
@@ -122,7 +123,8 @@ class MapView {
 
   #noMap() {
     const again = h("button", { type: "button", onclick: () => this.#again() }, "Look again");
-    return notice({ title: "This gallery has no map yet.", text: "zsretrieve index map GALLERY makes one, with similar images close together.", actions: [again] });
+    const title = `The gallery “${this.app.gallery?.name}” has no map yet.`;
+    return notice({ title, text: "zsretrieve index map GALLERY, with its folder or @NAME, makes one with similar images close together.", actions: [again] });
   }
 
   #again() {

@@ -4,10 +4,9 @@ import { announce, busy, fill, h, wordsOf } from "../dom.js";
 import { Pictures } from "../elements/pictures.js";
 import { QueryHead } from "../elements/query-head.js";
 import { savedSearches } from "../elements/saved.js";
-import { dividing, summary } from "../elements/status.js";
+import { dividing, dividingOf, summary } from "../elements/status.js";
 import { count } from "../format.js";
 import { allIds, keyOf, resultsOf } from "../results.js";
-import { isSearch } from "../state.js";
 
 /** @typedef {import("../types.js").State} State */
 /** @typedef {import("../app.js").Place} Place */
@@ -106,9 +105,10 @@ class SearchView {
     const { line, text, empty } = summary(answer, this.app.state);
     fill(this.head.status, ...line);
     fill(this.place, ...empty);
-    const n = this.matching?.n ?? answer.total;
+    const above = dividingOf(answer, this.app.state);
+    const n = above?.n ?? answer.total;
     this.all.hidden = n === 0;
-    fill(this.all, `Select all ${count(n)}${this.matching ? " that match" : ""}`);
+    fill(this.all, `Select all ${count(n)}${above ? " above the threshold" : ""}`);
     this.grid.hidden = false;
     this.grid.divide = dividing(answer, this.app.state);
     this.grid.show(results);
@@ -119,19 +119,12 @@ class SearchView {
     this.pictures.update();
   }
 
-  /** What says which images match, if some do and some may not. */
-  get matching() {
-    const { results } = this;
-    const { matching = null } = results?.answer ?? {};
-    return matching && matching.n !== null && !matching.nothing && isSearch(this.app.state) ? matching : null;
-  }
-
-  /** Select every image that matches, or all of the ranking, loaded or not. */
+  /** Select every image above the threshold, or all of the ranking, loaded or not. */
   async selectAll() {
-    const { app, matching } = this;
+    const { app } = this;
     const { state } = app;
     const gallery = app.gallery?.name ?? "";
-    const min = matching ? Math.max(matching.threshold, state.min ?? -1) : state.min;
+    const min = dividingOf(this.results?.answer, state)?.threshold ?? state.min;
     try {
       const ids = await busy(allIds(gallery, { ...state, min }, MOST_SELECTED));
       if (gallery === app.gallery?.name) app.selection.mark(ids, true);
