@@ -33,7 +33,8 @@ _CLIENT = (
     ClassMappingError, FilterError, PromptError, QueryError, RankError, ShapeError, SpaceMismatchError, UsageError,
 )  # fmt: skip
 # A quoted value, or an option of the command line, by which the library's messages name what requests have as a field.
-_OPTION = re.compile(r"""(?<!\w)(?P<quote>['"]).*?(?P=quote)(?!\w)|--(?P<name>[a-z][a-z-]*)""", re.DOTALL)
+# A quote that does not end is quoted to the end, so that many of them do not take quadratic time.
+_OPTION = re.compile(r"""(?<!\w)(?P<quote>['"]).*?(?:(?P=quote)(?!\w)|\Z)|--(?P<name>[a-z][a-z-]*)""", re.DOTALL)
 _FIELDS = SearchBody.model_fields.keys() | ClassifyBody.model_fields.keys()
 
 
