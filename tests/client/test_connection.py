@@ -87,6 +87,19 @@ def test_something_else_answers(answer: Answer, message: str) -> None:
         client.galleries()
 
 
+@pytest.mark.parametrize(("verb", "rows"), [("items", "hits"), ("duplicates", "groups")])
+@pytest.mark.parametrize("lacking", ["next", "revision"])
+def test_pages_of_another_version(verb: str, rows: str, lacking: str) -> None:
+    page = {rows: [], "next": None, "revision": "r"}
+    del page[lacking]
+    with (
+        answering([(200, {}, page)]) as (address, _),
+        Client(address) as client,
+        pytest.raises(zs.ServerError, match="the answer is not what this version expects"),
+    ):
+        tuple(getattr(client, verb)("shapes"))
+
+
 def test_a_server_that_does_not_answer() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1]

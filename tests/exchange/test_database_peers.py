@@ -119,12 +119,14 @@ def test_qdrant(python: Path, folder: Path, gallery: Gallery, query: Vectors) ->
 
 
 def test_milvus(python: Path, folder: Path, gallery: Gallery, query: Vectors) -> None:
-    create, _bulk_import, insert = lines_of("Milvus")
+    create, bulk_import, insert = lines_of("Milvus")
     create = create.replace('"http://localhost:19530"', '"milvus.db"')
-    found, theirs, ours, same = run(
+    [files] = re.findall(r"^files = .*$", bulk_import, re.MULTILINE)
+    found, theirs, ours, same, listed = run(
         python, folder, create, insert,
-        'rows = pq.ParquetFile("photos-milvus/part_1.parquet")', insert,
         "found = [[hit['id'], hit['entity']['path'], hit['distance']] for hit in hits]",
+        "import pyarrow.parquet as pq",
+        "from pathlib import Path",
         "from pymilvus.bulk_writer import BulkFileType, LocalBulkWriter",
         'writer = LocalBulkWriter(schema=schema, local_path="theirs", file_type=BulkFileType.PARQUET)',
         'ours = pq.read_table("photos-milvus/part_0.parquet")',
@@ -132,8 +134,10 @@ def test_milvus(python: Path, folder: Path, gallery: Gallery, query: Vectors) ->
         "writer.commit()",
         "theirs = pq.read_table(writer.batch_files[0][0]).select(ours.column_names)",
         "types = [[str(field.type) for field in one.schema] for one in (theirs, ours)]",
-        "print(json.dumps([found, *types, theirs.to_pylist() == ours.to_pylist()]))",
+        files,
+        "print(json.dumps([found, *types, theirs.to_pylist() == ours.to_pylist(), files]))",
     )  # fmt: skip
     check(found, gallery, query)
     assert theirs == ours, "Milvus reads what its own writer writes"
     assert same
+    assert listed == [["photos-milvus/part_0.parquet"], ["photos-milvus/part_1.parquet"]]

@@ -215,6 +215,17 @@ def test_of_near_duplicates_the_newest_stays_and_no_more_are_compared_than_shown
     assert max(compared) <= 8
 
 
+def test_of_the_first_k_the_newest_of_near_duplicates_stays(gallery: Gallery) -> None:
+    # Each image is there three times. An image query has no threshold, so that the first k matter.
+    order, scores = ranking(gallery, [(gallery.vectors[7], 1)], [7])
+    hits = zs.search(gallery, "id:7", NEVER, zs.Wanted(k=9, order="date", dedup=True))
+    newest: dict[str, int] = {}
+    for row in sorted(order[:9], key=lambda row: (-gallery.items[row].mtime_ns, row)):
+        newest.setdefault(gallery.items[row].digest, row)
+    check(hits, list(newest.values()), scores)
+    assert (hits.total, hits.next) == (9, None)
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from pathlib import Path
+
 import pytest
 
 from zsretrieve.domain.settings import Precision
@@ -36,10 +39,25 @@ def test_precisions_of_processors(monkeypatch: pytest.MonkeyPatch, line: str, be
         asked.cache_clear()
 
 
-def test_an_amd_gpu_is_for_torch_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory) -> None:
+def test_an_amd_gpu_is_for_torch_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(hardware, "_NODES", ())
     monkeypatch.setattr(hardware, "_AMD_NODE", str(tmp_path))
+    monkeypatch.setattr(metadata, "version", lambda _: "2.9.0+rocm6.4")
     assert (hardware.may_have_gpu(), hardware.torch_may_have_gpu()) == (False, True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not hardware.torch_may_have_gpu()
+
+
+@pytest.mark.parametrize("version", ["2.9.0+cpu", "2.9.0", None])
+def test_an_amd_gpu_needs_a_torch_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str | None) -> None:
+    def found(name: str) -> str:
+        if version is None:
+            raise metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(hardware, "_NODES", ())
+    monkeypatch.setattr(hardware, "_AMD_NODE", str(tmp_path))
+    monkeypatch.setattr(metadata, "version", found)
     assert not hardware.torch_may_have_gpu()

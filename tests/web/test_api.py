@@ -326,11 +326,30 @@ def test_errors_name_the_fields_of_requests(client: TestClient) -> None:
         ("Add --dedup, or search for the text with --literal.", "Add dedup, or search for the text with literal."),
         ("Lower --min-score.", "Lower min_score."),
         ("Build it again with --model NAME, or leave --where out.", None),
+        ("Make it again: zsretrieve index map 'photos'", None),
+        ("Write --where, not '--model'.", "Write where, not '--model'."),
         (None, None),
     ],
 )
 def test_hints_for_the_command_line_alone_are_left_out(hint: str | None, expected: str | None) -> None:
     assert as_http(UsageError("no", hint=hint)).hint == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("--near has no effect without --dedup", "near has no effect without dedup"),
+        ("--prototypes has no effect without --explain", "prototypes has no effect without explain"),
+        ("'--min-score' is both in --more and --less", "'--min-score' is both in more and less"),
+        (
+            "'it's --near' and \"--near\" are not the image's --near",
+            "'it's --near' and \"--near\" are not the image's near",
+        ),
+        ("--unheard-of has no effect", "--unheard-of has no effect"),
+    ],
+)
+def test_messages_name_fields_and_quote_values_as_they_were_sent(message: str, expected: str) -> None:
+    assert as_http(UsageError(message)).message == expected
 
 
 def test_methods_that_clients_invent_are_counted_as_one(client: TestClient) -> None:

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import shutil
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -224,6 +225,44 @@ def test_an_index_that_could_not_be_opened_is_tried_again(
     assert now is not before
     shelf.refresh()
     assert served.current is now
+
+
+def test_an_index_is_followed_after_an_error_of_any_kind(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(place / "index", place / "other")
+    shelf = Shelf([str(place / "index"), str(place / "other")], [], "cpu", 1)
+    index, other = (shelf.gallery(name) for name in ("index", "other"))
+    before, of_other = index.current, other.current
+    monkeypatch.setattr(index, "_open", lambda: {}["column"])
+    for folder in (index.folder, other.folder):
+        os.utime(folder / "manifest.json", ns=(1, 1))
+    shelf.refresh()
+    assert index.current is before
+    assert other.current is not of_other
+    assert "'index' changed and cannot be opened, so the old state is served: 'column'" in caplog.messages
+    monkeypatch.undo()
+    monkeypatch.setattr("zsretrieve.web.galleries._AGAIN_S", 0.0)
+    shelf.refresh()
+    assert index.current is not before
+
+
+def test_looking_for_changes_goes_on_after_an_error(
+    place: Path, hashing_encoder: HashingEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = service_for(hashing_encoder, [place / "index"], settings=Settings(limits=Limits(check_s=0.01)))
+    looks = iter([ValueError("a bad look")])
+    looked = threading.Event()
+
+    def refresh() -> None:
+        for error in looks:
+            raise error
+        looked.set()
+
+    monkeypatch.setattr(service.shelf, "refresh", refresh)
+    with client_of(service):
+        assert looked.wait(10)
+    assert "looking for changes failed" in caplog.messages
 
 
 def test_nothing_is_written_without_leave(place: Path, hashing_encoder: HashingEncoder) -> None:

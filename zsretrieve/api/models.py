@@ -72,6 +72,8 @@ def calibrate(
     from zsretrieve.api.sources import as_source  # opens indexes too, which a list of models need not wait for
     from zsretrieve.encoders.openvino import int8
 
+    if not again and (existing := _int8_tower(model)) is not None:
+        return existing
     if not (force or hardware.cpu_has_int8()):
         raise DeviceError(
             "this processor has no instructions for int8 (VNNI): fp32 is faster, and exact",
@@ -108,10 +110,7 @@ def calibrate_once(model: Model, source: Source, reading: Reading, on_stage: OnS
 
 def is_calibrated(model: str) -> bool:
     """Whether a model has an int8 image tower. Raises ModelNameError if the name cannot be read."""
-    from zsretrieve.encoders.openvino import int8_cache, model_cache
-
-    converted = model_cache.find(parse_model_name(model))
-    return converted is not None and converted.failure is None and int8_cache.find(converted) is not None
+    return _int8_tower(model) is not None
 
 
 def export_model(
@@ -317,6 +316,13 @@ def describe_model(name: str) -> dict[str, object]:
     description = describe(name)
     figures = published.published_model(str(parsed.arch), parsed.rest) if parsed.form is NameForm.TAG else None
     return description if figures is None else description | figures.facts()
+
+
+def _int8_tower(model: str) -> Int8Tower | None:
+    from zsretrieve.encoders.openvino import int8_cache, model_cache
+
+    converted = model_cache.find(parse_model_name(model))
+    return None if converted is None or converted.failure is not None else int8_cache.find(converted)
 
 
 def _refuse_few(model: str, count: int) -> None:

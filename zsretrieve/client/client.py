@@ -131,8 +131,10 @@ class Client:
             content = self._server.get(
                 f"{_place(gallery)}/items", offset=offset, k=_PAGE, where=where, order=str(order), revision=revision
             )
-            yield from _made(lambda page: tuple(map(records.item_of, page["hits"])), content)
-            offset, revision = content["next"], content["revision"]
+            items, offset, revision = _made(
+                lambda page: (tuple(map(records.item_of, page["hits"])), page["next"], page["revision"]), content
+            )
+            yield from items
 
     def item(self, gallery: str, id: int, *, prototypes: str | None = None) -> Described:  # noqa: A002
         """One image with its neighbours, and its nearest classes of prototypes. Raises UsageError if there is none."""
@@ -204,8 +206,10 @@ class Client:
             content = self._server.get(
                 f"{_place(gallery)}/duplicates", near=near, offset=offset, k=_PAGE, revision=revision
             )
-            groups += _made(lambda page: tuple(map(records.group_of, page["groups"])), content)
-            offset, revision = content["next"], content["revision"]
+            more, offset, revision = _made(
+                lambda page: (tuple(map(records.group_of, page["groups"])), page["next"], page["revision"]), content
+            )
+            groups += more
         return tuple(groups)
 
     def add(self, gallery: str, source: str, *, on_stage: OnStage | None = None) -> Changes:

@@ -91,7 +91,9 @@ class _Searched:
         # Only by looking further it shows whether all that follows is a duplicate.
         needed = self._end + (_BELOW if self.wanted.explain else 0) + (self.wanted.dedup or self._by_date)
         own = [aim.without for aim in aims]
-        return _best(self.gallery, vectors, min(needed, self._size), self.among, own, self.wanted.alike)
+        # By date, it is the newest of near-duplicates that stays, which `_cut` chooses.
+        near = None if self._by_date else self.wanted.alike
+        return _best(self.gallery, vectors, min(needed, self._size), self.among, own, near)
 
     def found(self, query: Query, aim: Aim, rows: Rows) -> Found:
         """The page of one query, from the beginning of its ranking."""

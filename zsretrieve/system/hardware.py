@@ -63,8 +63,18 @@ def may_have_gpu() -> bool:
 
 
 def torch_may_have_gpu() -> bool:
-    """False if no driver of NVIDIA or AMD is loaded; if True, only torch can say."""
-    return _is_any_visible((*_NODES, _AMD_NODE))
+    """False if no driver is loaded of NVIDIA, or of AMD with a torch for ROCm; if True, only torch can say."""
+    return may_have_gpu() or (_is_any_visible((_AMD_NODE,)) and _torch_is_for_rocm())
+
+
+def _torch_is_for_rocm() -> bool:
+    """Whether the installed torch is a ROCm build, by its version: AMD's node is there with any graphics of AMD."""
+    from importlib import metadata  # which most starts do not need
+
+    try:
+        return "+rocm" in metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _is_any_visible(nodes: tuple[str, ...]) -> bool:

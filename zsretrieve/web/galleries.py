@@ -75,9 +75,12 @@ class _Followed(ABC):
             self._seen, self._tried = state, now
             try:
                 self._open()
-            except (ZsRetrieveError, OSError) as error:
+            except Exception as error:  # whatever it is, the old state serves, and other indexes are followed
                 if str(error) != self._problem:
-                    _log.warning(f"'{self.name}' changed and cannot be opened, so the old state is served: {error}")
+                    _log.warning(
+                        f"'{self.name}' changed and cannot be opened, so the old state is served: {error}",
+                        exc_info=None if isinstance(error, ZsRetrieveError | OSError) else error,
+                    )
                 self._problem = str(error)
             else:
                 self._problem = None

@@ -228,9 +228,11 @@ class Service:
             await asyncio.sleep(self.settings.limits.check_s)
             try:
                 await self.following.run(self.shelf.refresh)
+                self._forget()
             except ZsRetrieveError as error:
                 _log.warning(f"looking for changes failed: {error.message}")
-            self._forget()
+            except Exception:  # the next look may succeed
+                _log.exception("looking for changes failed")
 
     def _forget(self) -> None:
         """Let go of what was derived from revisions that are closed by now, which holds them in memory."""

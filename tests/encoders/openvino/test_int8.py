@@ -99,7 +99,8 @@ def test_a_processor_without_its_instructions_refuses_unless_forced(
     assert f"zsretrieve models export {model} --int8 FOLDER --force" in str(refused.value.hint)
     assert not zs.is_calibrated(model)
     assert not (tmp_path / "gallery").exists()
-    zs.calibrate(model, zs.open_source([photos[0]]), force=True)
+    made = zs.calibrate(model, zs.open_source([photos[0]]), force=True)
+    assert zs.calibrate(model, zs.open_source([photos[0]]), again=False) == made
     caplog.clear()
     built = zs.build_gallery(photos[0], tmp_path / "gallery", int8_model)
     assert built.manifest.encoding.precision == "int8"

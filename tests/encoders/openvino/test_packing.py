@@ -25,6 +25,7 @@ from kits.without import EXTRAS, without
 import zsretrieve as zs
 from zsretrieve.domain.errors import DeviceError, OutputExistsError, WeightsUnavailableError
 from zsretrieve.domain.vectors import unit_rows
+from zsretrieve.encoders import device_trial
 from zsretrieve.encoders.catalog import fingerprint
 from zsretrieve.encoders.catalog.model_name import DEMO_FOLDER, DEMO_PACK
 from zsretrieve.encoders.catalog.pack import read_pack
@@ -115,6 +116,10 @@ def test_a_pack_of_rounded_weights_claims_no_more_than_bf16(
     for precision in ("fp32", "int8"):
         with pytest.raises(DeviceError, match=f"are stored in bf16, so it has no {precision}"):
             zs.Model(pack, zs.Compute(precision=precision)).load()
+    monkeypatch.setattr(device_trial, "check", lambda device: None)
+    with pytest.raises(DeviceError, match="so it has no fp16") as refused:
+        zs.Model(pack, zs.Compute("intel-gpu")).load()
+    assert refused.value.hint == "Use --device cpu, or a pack that was made without --half."
     # Where the processor has no bf16, rounded weights are no more exact for being computed with in fp32.
     monkeypatch.setattr(openvino_encoder, "runs_bf16", lambda: False)
     for compute in (zs.Compute(), BF16):

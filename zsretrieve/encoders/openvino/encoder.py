@@ -79,7 +79,8 @@ class OpenVinoEncoder:
         if model.half and precision is not Precision.BF16:
             raise DeviceError(
                 f"the weights of {model.name} are stored in bf16, so it has no {precision}",
-                hint="Use --precision bf16, or a pack that was made without --half.",
+                hint=f"Use {'--precision bf16' if device == 'cpu' else '--device cpu'}, "
+                "or a pack that was made without --half.",
             )
         if precision is Precision.BF16 and not runs_bf16():
             precision = Precision.FP32
