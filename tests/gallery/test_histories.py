@@ -76,7 +76,7 @@ def test_a_random_history(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     world = World(tmp_path, rng)
     gallery, model = world.gallery, 0
-    zs.build_gallery(world.photos, gallery, HashingEncoder())
+    zs.build_gallery(world.photos, gallery, HashingEncoder(), kind=rng.choice(["Flat", "SQ8"]))
     ever = set(items(gallery))
     for _ in range(STEPS):
         for _ in range(rng.randint(0, 4)):

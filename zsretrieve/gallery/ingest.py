@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
+from zsretrieve.domain.kinds import AUTO
 from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
 from zsretrieve.domain.settings import Reading
@@ -18,7 +19,7 @@ from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen, encode_batches
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import indexes, rows
+from zsretrieve.store import approximate, indexes, rows
 from zsretrieve.store.folder import Writer
 from zsretrieve.store.rows import Live, Part
 
@@ -180,7 +181,8 @@ class GalleryBuilder:
             raise
 
     def finish(self, *, compact: bool = False) -> Manifest:
-        """Commit everything: few segments, the FAISS file.
+        """Commit everything: few segments, the flat FAISS file, and an approximate index if the gallery is of such a
+        kind, after the rest, since that may take long.
 
         Parameters
         ----------
@@ -205,7 +207,13 @@ class GalleryBuilder:
             parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
         live = rows.joined(parts, dim)
         index = indexes.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
+        if self.manifest.factory == AUTO:
+            self.manifest = replace(self.manifest, factory=approximate.chosen(self.count, dim))
         self._commit(tuple(segments), index)
+        made = approximate.renewed(self._writer, self.manifest, [part.vectors for part in parts], self._backend)
+        if made != self.manifest.approximate:
+            self.manifest = replace(self.manifest, approximate=made)
+            self._commit(tuple(segments), index)
         return self.manifest
 
     def _vector(self, row: int) -> Vectors:

@@ -132,7 +132,7 @@ class Writer:
         """
         aside = []
         for segment in sorted((self.out / SEGMENTS).iterdir()):
-            derived = all(path.name == "index.faiss" for path in segment.iterdir())
+            derived = all(path.suffix == ".faiss" for path in segment.iterdir())
             kept = segment.name in _segments(manifest) | self._new
             if _SEGMENT_NAME.fullmatch(segment.name) and not kept and not derived:
                 aside.append(f"{segment.name}.aside")
@@ -302,8 +302,9 @@ def _segment_of(path: str) -> str:
 
 def _segments(manifest: Manifest) -> set[str]:
     """The names of all segment folders of a manifest."""
-    named = {segment.name for segment in manifest.segments}
-    return named | {_segment_of(manifest.index)} if manifest.index else named
+    approximate = None if manifest.approximate is None else manifest.approximate.file
+    derived = {_segment_of(file) for file in (manifest.index, approximate) if file is not None}
+    return {segment.name for segment in manifest.segments} | derived
 
 
 def _holds_only_ours(out: Path) -> bool:

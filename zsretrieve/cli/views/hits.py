@@ -56,6 +56,11 @@ def no_match(hits: Hits) -> str | None:
     )
 
 
+def approximate(hits: Hits) -> str | None:
+    """The line that says that an approximate index may have missed something."""
+    return None if hits.is_exact else "approximate: the index may have missed a few images; --exact compares them all"
+
+
 def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     """The hits of one query as a table, which says if there are fewer than asked for, or if nothing seems to match."""
     explanation = hits.explanation
@@ -74,7 +79,7 @@ def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     output.show(table, query)
     if below:
         output.out().print(f"at the end: {counted(len(below), 'hit')} just below the cut", soft_wrap=True)
-    if (line := no_match(hits)) is not None:
+    for line in filter(None, (no_match(hits), approximate(hits))):
         output.out().print(line, soft_wrap=True)
     if not hits:
         output.out().print("no hit" if hits.total == 0 else f"no hit from {hits.offset} on; there are {hits.total}")

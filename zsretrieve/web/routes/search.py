@@ -45,6 +45,7 @@ async def search_by_link(
     order: Literal["score", "date"] = "score",
     literal: bool = False,
     explain: bool = False,
+    exact: bool = False,
     more: Numbers = [],  # noqa: B006  (FastAPI copies it)
     less: Numbers = [],  # noqa: B006
     revision: Annotated[str | None, Query(max_length=100)] = None,
@@ -52,7 +53,7 @@ async def search_by_link(
     """As POST, with the query in the address."""
     body = SearchBody(
         query=q, k=k, offset=offset, where=where, dedup=dedup, near=near, min_score=min_score, order=order,
-        literal=literal, explain=explain, more=more, less=less, revision=revision,
+        literal=literal, explain=explain, exact=exact, more=more, less=less, revision=revision,
     )  # fmt: skip
     return reply(await service_of(request).search(gallery, body))
 

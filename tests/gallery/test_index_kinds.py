@@ -1,0 +1,209 @@
+"""Galleries with approximate indexes: how much they find, with filters, ties, removals and additions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kits.calibrated import Calibrated, calibrated, relative_contrast
+from kits.vector_gallery import put, recall, vector_gallery
+
+import zsretrieve as zs
+from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.store.folder import writing
+from zsretrieve.store.indexes import Gallery
+
+K = 10
+COPIES = np.arange(19_000, 19_005)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The least recall among the ten best for image and for text queries."""
+
+    name: str
+    images: float
+    texts: float
+
+
+KINDS = (
+    Kind("SQfp16", 1.0, 1.0),
+    Kind("SQ8", 0.999, 0.999),
+    Kind("HNSW32", 0.99, 0.97),
+    Kind("IVF128,Flat", 0.97, 0.95),
+    Kind("IVF128,SQ8", 0.97, 0.95),
+    Kind("IVF128,PQ32x4fsr", 0.97, 0.95),
+    Kind("RR64,IVF128,RaBitQfs", 0.97, 0.95),
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> Calibrated:
+    made = calibrated(20_000, 64)
+    made.images[COPIES] = made.images[7]
+    return made
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory, data: Calibrated) -> Path:
+    return vector_gallery(tmp_path_factory.mktemp("kinds") / "gallery", data.images)
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def case(request: pytest.FixtureRequest, flat: Path) -> Iterator[tuple[Kind, Gallery]]:
+    """A kind, and the gallery with an index of it; no selection is small enough to be compared row by row."""
+    kind: Kind = request.param
+    zs.set_index_kind(flat, kind.name)
+    gallery = zs.open_gallery(flat, device="cpu")
+    yield kind, asking(gallery)
+    zs.set_index_kind(flat, "Flat")
+
+
+def asking(gallery: Gallery) -> Gallery:
+    """A gallery that asks its approximate index also where few rows are selected."""
+    assert gallery.approximate is not None
+    made = gallery.approximate.made
+    gallery.approximate.made = replace(made, effort=replace(made.effort, exact_below=0))
+    return gallery
+
+
+def test_the_vectors_are_as_hard_as_those_of_clip(data: Calibrated) -> None:
+    assert 2.6 < relative_contrast(data.images, data.queries) < 3.4
+    assert 1.2 < relative_contrast(data.images, data.texts) < 1.35
+
+
+def test_most_of_the_nearest_are_found(case: tuple[Kind, Gallery], data: Calibrated) -> None:
+    kind, gallery = case
+    for queries, least in ((data.queries, kind.images), (data.texts, kind.texts)):
+        rows, is_exact = gallery.nearest(queries, K)
+        assert recall(rows, gallery.index.search(queries, K)[1]) >= least
+        assert not is_exact.any()
+
+
+def test_scores_and_order_are_exact(case: tuple[Kind, Gallery], data: Calibrated) -> None:
+    """What is found is in the order of the full ranking, in a batch and one by one."""
+    _, gallery = case
+    queries = np.concatenate([data.queries[:40], data.texts[:40]])
+    rows, _ = gallery.nearest(queries, K)
+    for query, found in zip(queries, rows, strict=True):
+        np.testing.assert_array_equal(gallery.index.search(query[None], K, np.sort(found))[1][0], found)
+        np.testing.assert_array_equal(gallery.nearest(query[None], K)[0][0], found)
+
+
+def test_equal_vectors_are_in_the_order_of_their_rows(case: tuple[Kind, Gallery], data: Calibrated) -> None:
+    _, gallery = case
+    rows, _ = gallery.nearest(data.images[7:8], 6)
+    np.testing.assert_array_equal(rows[0], [7, *COPIES])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.05, 0.005])
+def test_a_filter_leaves_no_place_empty(case: tuple[Kind, Gallery], data: Calibrated, share: float) -> None:
+    kind, gallery = case
+    among = np.flatnonzero(np.random.default_rng(5).random(20_000) < share)
+    for queries, least in ((data.queries, kind.images), (data.texts, kind.texts)):
+        rows, _ = gallery.nearest(queries, K, among)
+        assert np.isin(rows, among).all()
+        assert recall(rows, gallery.index.search(queries, K, among)[1]) >= least
+
+
+def test_a_graph_is_not_asked_about_few(case: tuple[Kind, Gallery], data: Calibrated) -> None:
+    kind, gallery = case
+    among = np.arange(0, 20_000, 13)
+    _, is_exact = gallery.nearest(data.texts, K, among)
+    assert is_exact.all() == (kind.name == "HNSW32")
+
+
+@pytest.mark.parametrize("k", [1500, 6000, 20_000])
+def test_more_hits_than_it_gives_are_compared_one_by_one(case: tuple[Kind, Gallery], data: Calibrated, k: int) -> None:
+    _, gallery = case
+    rows, is_exact = gallery.nearest(data.texts[:3], k)
+    expected = gallery.index.search(data.texts[:3], k)[1]
+    assert all(len(np.unique(found)) == k for found in rows)
+    assert is_exact.all() or k == 1500
+    np.testing.assert_array_equal(rows[is_exact], expected[is_exact])
+
+
+@pytest.fixture
+def ivf(flat: Path, tmp_path: Path) -> Path:
+    """A gallery of its own with inverted lists."""
+    out = Path(shutil.copytree(flat, tmp_path / "gallery"))
+    zs.set_index_kind(out, "IVF128,PQ32x4fsr")
+    return out
+
+
+def files(gallery: Path) -> set[str]:
+    return {path for path in zs.read_manifest(gallery).files if path.endswith("approximate.faiss")}
+
+
+def fresh(count: int) -> Vectors:
+    return unit_rows(np.random.default_rng(9).standard_normal((count, 64)))
+
+
+def test_removed_images_are_not_found(ivf: Path, data: Calibrated) -> None:
+    before = files(ivf)
+    zs.remove(ivf, where="label in ('0', '3', '7')")
+    assert files(ivf) == before, "the index is the same"
+    gallery = zs.open_gallery(ivf, device="cpu")
+    left = np.flatnonzero(~np.isin(np.arange(20_000) % 10, (0, 3, 7)))
+    for queries in (data.queries, data.texts):
+        rows, is_exact = gallery.nearest(queries, K)
+        assert not is_exact.any()
+        assert recall(rows, gallery.index.search(queries, K)[1]) >= 0.95
+    rows, _ = gallery.nearest(data.images[7:8], 3)
+    np.testing.assert_array_equal(left[rows[0]], [19_001, 19_002, 19_004])
+
+
+def test_new_and_changed_images_are_found_exactly(ivf: Path, data: Calibrated) -> None:
+    before, added = files(ivf), fresh(300)
+    put(ivf, added[:200])
+    put(ivf, dict(zip(range(0, 20_000, 200), added[200:], strict=True)))
+    assert files(ivf) == before, "the index is the same"
+    gallery = zs.open_gallery(ivf, device="cpu")
+    assert gallery.approximate is not None
+    assert gallery.approximate.covered == 20_000 - 100
+    rows, _ = gallery.nearest(added, 1)
+    np.testing.assert_array_equal(rows[:, 0], [*range(20_000, 20_200), *range(0, 20_000, 200)])
+    old = data.images[0:20_000:200]
+    rows, _ = gallery.nearest(old, 1)
+    assert (rows[:, 0] != np.arange(0, 20_000, 200)).all(), "the vectors of before are not found any more"
+    some = np.array([5, 400, 20_007])
+    np.testing.assert_array_equal(asking(gallery).nearest(added[7:8], 1, some)[0], [[20_007]])
+
+
+def test_it_is_made_again_once_a_tenth_is_new(ivf: Path) -> None:
+    before, added = files(ivf), fresh(2300)
+    put(ivf, added[:1500])
+    assert files(ivf) == before
+    put(ivf, added[1500:])
+    assert files(ivf) != before
+    gallery = zs.open_gallery(ivf, device="cpu")
+    assert gallery.approximate is not None
+    assert gallery.approximate.covered == 22_300
+    np.testing.assert_array_equal(gallery.nearest(added[:50], 1)[0][:, 0], np.arange(20_000, 20_050))
+    assert zs.verify(ivf) == []
+
+
+def test_a_compaction_makes_it_again(ivf: Path) -> None:
+    before = files(ivf)
+    zs.remove(ivf, where="label = '4'")
+    zs.compact(ivf)
+    gallery = zs.open_gallery(ivf, device="cpu")
+    assert gallery.approximate is not None
+    assert gallery.approximate.covered == 18_000
+    assert files(ivf) != before
+    assert len(list((ivf / "segments").iterdir())) == 3
+
+
+def test_what_one_sets_stays_when_it_is_made_again(ivf: Path) -> None:
+    with writing(ivf) as writer:
+        manifest = writer.manifest
+        assert manifest is not None
+        assert manifest.approximate is not None
+        tuned = replace(manifest.approximate, effort=replace(manifest.approximate.effort, depth=77))
+        writer.commit(replace(manifest, approximate=tuned))
+    zs.compact(ivf)
+    assert zs.read_manifest(ivf).approximate.effort.depth == 77
