@@ -106,7 +106,7 @@ def test_setting_the_same_kind_again_changes_nothing_that_is_whole(gallery: Path
     ("kind", "said"),
     [("IVF1024,Flat", "for at least 39,936 images, and there are 3,000"), ("nonsense", "has no index kind 'nonsense'"),
      ("IVF16,PQ7x4fsr", "for vectors of 32 dimensions"), ("PQ16x4fs", "removed and filtered"), ("NSG32", "filtered"),
-     ("IVF16,PQ16x4fsr,RFlat", "refines its results"), ("IDMap,Flat", "filtered"), ("LSH", "filtered")],
+     ("IVF16,PQ16x4fsr,RFlat", "refines its results"), ("IDMap,Flat", "filtered")],
 )  # fmt: skip
 def test_kinds_that_cannot_be(gallery: Path, kind: str, said: str) -> None:
     before = (gallery / manifests.NAME).read_bytes()

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 FLAT, AUTO = "Flat", "auto"
-# Comparing so many images takes some 10 ms on two cores, which nobody notices (docs/decisions/0016-index-kinds.md).
+# Comparing so many images takes a few hundredths of a second on two cores, which nobody notices.
 FLAT_UP_TO = 200_000
 # Of images that came later, an approximate index leaves this share to an exact search; beyond, it is made again.
 MOST_UNCOVERED = 0.1
