@@ -76,7 +76,7 @@ def test_a_gallery_is_built_with_it(scene_folder: Path, tmp_path: Path, run_cli:
 def test_what_cannot_be_is_refused_before_any_work(scene_folder: Path, tmp_path: Path, run_cli: Run) -> None:
     done = run_cli("index", "gallery", scene_folder, tmp_path / "out", "--model", "demo", "--index", "IVF64,SQ8")
     assert done.returncode == 2
-    assert "the index kind 'IVF64,SQ8' is for at least 2,496 images, and there are 360" in done.stderr
+    assert "the index kind 'IVF64,SQ8' needs 2,496 or more images, and there are 360" in done.stderr
     assert "IVF9" in done.stderr
     assert not (tmp_path / "out").exists()
 

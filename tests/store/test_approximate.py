@@ -104,9 +104,10 @@ def test_setting_the_same_kind_again_changes_nothing_that_is_whole(gallery: Path
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("IVF1024,Flat", "for at least 39,936 images, and there are 3,000"), ("nonsense", "has no index kind 'nonsense'"),
+    [("IVF1024,Flat", "needs 39,936 or more images, and there are 3,000"), ("nonsense", "has no index kind 'nonsense'"),
      ("IVF16,PQ7x4fsr", "for vectors of 32 dimensions"), ("PQ16x4fs", "removed and filtered"), ("NSG32", "filtered"),
-     ("IVF16,PQ16x4fsr,RFlat", "refines its results"), ("IDMap,Flat", "filtered")],
+     ("IVF16,PQ16x4fsr,RFlat", "refines its results"), ("IDMap,Flat", "filtered"),
+     ("IVF4,PQ4x12", "of 3,000 images: Number of training points")],
 )  # fmt: skip
 def test_kinds_that_cannot_be(gallery: Path, kind: str, said: str) -> None:
     before = (gallery / manifests.NAME).read_bytes()
@@ -114,6 +115,27 @@ def test_kinds_that_cannot_be(gallery: Path, kind: str, said: str) -> None:
         zs.set_index_kind(gallery, kind)
     assert caught.value.hint
     assert (gallery / manifests.NAME).read_bytes() == before
+
+
+def test_an_emptied_gallery_gets_it_back_with_its_images(gallery: Path, vectors: np.ndarray) -> None:
+    zs.remove(gallery, where="id >= 0")
+    assert (zs.read_manifest(gallery).count, zs.read_manifest(gallery).factory) == (0, KIND)
+    assert zs.verify(gallery) == []
+    put(gallery, vectors[:700])
+    assert zs.read_manifest(gallery).approximate.rows == 700
+    assert zs.verify(gallery) == []
+
+
+def test_a_gallery_that_is_too_small_by_now_is_searched_exactly(
+    gallery: Path, vectors: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    zs.remove(gallery, where="id >= 500")
+    zs.compact(gallery)
+    assert "needs 624 or more images, and there are 500, so images are compared one by one" in caplog.text
+    assert zs.verify(gallery) == []
+    rows, is_exact = zs.open_gallery(gallery, device="cpu").nearest(vectors[:9], 1)
+    assert rows[:, 0].tolist() == list(range(9))
+    assert is_exact.all()
 
 
 def test_auto_leaves_a_small_gallery_exact(gallery: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,6 @@ changes after it was written, because FAISS aborts the process if a mapped one i
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Sequence
@@ -25,10 +24,10 @@ from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import one_line
 
-_log = logging.getLogger("zsretrieve")
 # FAISS's own stubs lack what its Python layer adds.
 _FAISS: Any = faiss
 
+_PLACE = re.compile(r"^.*?\.(cpp|h):\d+: (Error: '.*?' failed:? ?)?")
 _LISTS = re.compile(r"(?:^|,)IVF(\d+)")
 # Below that, FAISS warns that centroids are not worth much.
 _ROWS_PER_LIST = 39
@@ -48,11 +47,11 @@ _EF = 256
 def check(kind: str, dim: int, count: int) -> None:
     """See ``IndexBackend.check_kind``."""
     lists = _LISTS.search(kind)
-    if lists is not None and count < _ROWS_PER_LIST * int(lists[1]):
-        least = _ROWS_PER_LIST * int(lists[1])
+    least = 1 if lists is None else _ROWS_PER_LIST * int(lists[1])
+    if count < least:
         raise UsageError(
-            f"the index kind '{kind}' is for at least {least:,} images, and there are {count:,}",
-            hint=f"Use fewer lists, at most IVF{max(1, count // _ROWS_PER_LIST)}, or auto, which fits the number.",
+            f"the index kind '{kind}' needs {least:,} or more images, and there are {count:,}",
+            hint=f"Use at most IVF{max(1, count // _ROWS_PER_LIST)}, or auto, which fits the number.",
         )
     _empty(kind, dim)
 
@@ -62,8 +61,15 @@ def make(kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: On
     index = _empty(kind, dim)
     count = sum(map(len, parts))
     if not index.is_trained:
+        sample = _sample(parts, dim, count, getattr(_inner(index), "nlist", 0))
         with one_step(on_stage, "training the index"):
-            index.train(_sample(parts, dim, count, getattr(_inner(index), "nlist", 0)))
+            try:
+                index.train(sample)
+            except RuntimeError as error:  # codes may need more rows than lists do
+                raise UsageError(
+                    f"the index kind '{kind}' cannot be made of {count:,} images: {_reason(error)}",
+                    hint=_KNOWN,
+                ) from error
     done = 0
     for part in parts:
         for start in range(0, len(part), _ADDED_AT_ONCE):
@@ -75,7 +81,7 @@ def make(kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: On
     try:
         faiss.write_index(index, str(path))
     except RuntimeError as error:
-        raise OSError(one_line(error)) from error
+        raise OSError(_reason(error)) from error
     return _effort(index)
 
 
@@ -97,7 +103,7 @@ class FaissCandidates:
             self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise IntegrityError(
-                f"'{path}' is damaged: {one_line(error)}", hint="zsretrieve index repair makes it again."
+                f"'{path}' is damaged: {_reason(error)}", hint="zsretrieve index repair makes it again."
             ) from error
         self._inner = _inner(self._index)
         self.dim = int(self._index.d)
@@ -130,7 +136,6 @@ def _empty(kind: str, dim: int) -> Any:
     try:
         index = faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        _log.debug(one_line(error))
         raise UsageError(f"FAISS has no index kind '{kind}' for vectors of {dim} dimensions", hint=_KNOWN) from error
     if isinstance(index, faiss.IndexRefine):
         raise UsageError(
@@ -140,6 +145,11 @@ def _empty(kind: str, dim: int) -> Any:
     if not isinstance(_inner(index), _FILTERED) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise UsageError(f"the index kind '{kind}' cannot leave out removed and filtered images", hint=_KNOWN)
     return index
+
+
+def _reason(error: RuntimeError) -> str:
+    """What FAISS says, without the place in its source."""
+    return _PLACE.sub("", str(error)) or one_line(error)
 
 
 def _inner(index: Any) -> Any:

@@ -62,19 +62,21 @@ def renewed(
     """The approximate index for a manifest: the one it has if that is of its kind and covers enough, or else a new one.
 
     ``vectors`` are those of its segments. If a new one cannot be made, because FAISS is not installed or there are too
-    few images by now, that is logged, and the one there is stays.
+    few images by now, that is logged, and the one there is stays. An emptied gallery gets none.
     """
     kind, old = manifest.factory, manifest.approximate
     if old is not None and old.kind != kind:
         old = None
-    if kind == FLAT or (old is not None and uncovered(manifest) <= MOST_UNCOVERED * manifest.count):
+    if old is not None and uncovered(manifest) <= MOST_UNCOVERED * manifest.count:
         return old
+    if kind == FLAT or not manifest.count:
+        return None
     try:
         backend.check_kind(kind, manifest.dim, sum(map(len, vectors)))
+        made = make(writer, manifest, vectors, backend, on_stage)
     except (OptionalDependencyError, UsageError) as error:
         _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
         return old
-    made = make(writer, manifest, vectors, backend, on_stage)
     return made if old is None else Approximate(made.file, kind, made.covers, old.effort)
 
 
