@@ -13,6 +13,7 @@ from kits.calibrated import Calibrated, calibrated, relative_contrast
 from kits.vector_gallery import put, recall, vector_gallery
 
 import zsretrieve as zs
+from zsretrieve.domain import kinds
 from zsretrieve.domain.vectors import Vectors, unit_rows
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import Gallery
@@ -195,6 +196,34 @@ def test_a_compaction_makes_it_again(ivf: Path) -> None:
     assert gallery.approximate.covered == 18_000
     assert files(ivf) != before
     assert len(list((ivf / "segments").iterdir())) == 3
+
+
+def test_a_reader_outlives_the_index_that_it_has_not_opened_yet(ivf: Path, data: Calibrated) -> None:
+    """One that was opened before goes on with the files that it has mapped."""
+    first, second = (zs.open_gallery(ivf, device="cpu") for _ in range(2))
+    before, _ = first.nearest(data.texts, K)
+    zs.set_index_kind(ivf, "SQ8")
+    np.testing.assert_array_equal(first.nearest(data.texts, K)[0], before)
+    rows, is_exact = second.nearest(data.texts, K)
+    np.testing.assert_array_equal(rows, second.index.search(data.texts, K)[1])
+    assert is_exact.all()
+
+
+def test_auto_takes_lists_for_many(flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "FLAT_UP_TO", 19_999)
+    out = Path(shutil.copytree(flat, tmp_path / "gallery"))
+    assert zs.set_index_kind(out, "auto").factory == "IVF256,PQ32x4fsr"
+    assert zs.open_gallery(out, device="cpu").approximate is not None
+
+
+def test_wrong_queries_are_refused(ivf: Path, data: Calibrated) -> None:
+    gallery = zs.open_gallery(ivf, device="cpu")
+    for wrong in (data.texts[:, :5], data.texts * 2):
+        with pytest.raises(zs.ShapeError):
+            gallery.nearest(wrong, 3)
+    for k in (0, 20_001):
+        with pytest.raises(zs.RankError):
+            gallery.nearest(data.texts, k)
 
 
 def test_what_one_sets_stays_when_it_is_made_again(ivf: Path) -> None:

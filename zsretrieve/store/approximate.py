@@ -21,7 +21,7 @@ from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximat
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, VectorIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
-from zsretrieve.domain.vectors import Rows, Vectors
+from zsretrieve.domain.vectors import Rows, Vectors, check_unit_rows
 from zsretrieve.store import files
 from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.rows import LiveVectors
@@ -107,10 +107,12 @@ class ApproximateSearch:
     row_of : int64 of shape (``made.rows``,)
         The live row of each row of the index; -1 for one that is not live.
     load : callable
-        Opens the index, when it is first needed.
+        Opens the index, when it is first needed; None if its file is gone.
     """
 
-    def __init__(self, made: Approximate, exact: VectorIndex, row_of: Rows, load: Callable[[], CandidateIndex]) -> None:
+    def __init__(
+        self, made: Approximate, exact: VectorIndex, row_of: Rows, load: Callable[[], CandidateIndex | None]
+    ) -> None:
         self.made = made
         self._exact = exact
         self._row_of = row_of
@@ -142,9 +144,12 @@ class ApproximateSearch:
         ------
         RankError
             As for ``VectorIndex.search``.
+        ShapeError
+            If the queries are not unit rows of this dimension.
         IntegrityError
             If the file of the index is damaged.
         """
+        queries = check_unit_rows(queries, self._exact.dim, "queries")
         check_k(k, len(self._exact) if among is None else len(among))
         rows, is_exact = np.empty((len(queries), k), np.int64), np.empty(len(queries), np.bool_)
         for start in range(0, len(queries), _QUERIES):
@@ -154,7 +159,9 @@ class ApproximateSearch:
 
     @functools.cached_property
     def index(self) -> CandidateIndex | None:
-        """The index itself; None if FAISS is not installed. Raises IntegrityError if its file is damaged."""
+        """The index itself; None if FAISS is not installed, or a writer has replaced the file since the gallery was
+        opened. Raises IntegrityError if it is damaged.
+        """
         try:
             return self._load()
         except OptionalDependencyError as error:
@@ -222,8 +229,11 @@ def opened(
     rows = dict(zip((segment.name for segment in manifest.segments), vectors.rows_of_parts(), strict=True))
     gone = [rows.get(one.name, np.full(one.rows, -1, np.int64)) for one in made.covers]
 
-    def load() -> CandidateIndex:
-        index = backend.load_candidates(folder / made.file)
+    def load() -> CandidateIndex | None:
+        file = folder / made.file
+        if not file.exists():
+            return None
+        index = backend.load_candidates(file)
         if (len(index), index.dim) != (made.rows, manifest.dim):
             raise files.damaged(folder, f"'{made.file}' does not hold {made.rows} rows of {manifest.dim} dimensions")
         return index
