@@ -127,12 +127,18 @@ def test_more_hits_than_it_gives_are_compared_one_by_one(case: tuple[Kind, Galle
     np.testing.assert_array_equal(rows[is_exact], expected[is_exact])
 
 
-@pytest.fixture
-def ivf(flat: Path, tmp_path: Path) -> Path:
-    """A gallery of its own with inverted lists."""
-    out = Path(shutil.copytree(flat, tmp_path / "gallery"))
-    zs.set_index_kind(out, "IVF128,PQ32x4fsr")
+@pytest.fixture(scope="module")
+def lists(flat: Path) -> Path:
+    """The gallery with inverted lists."""
+    out = Path(shutil.copytree(flat, flat.with_name("lists")))
+    zs.set_index_kind(out, "IVF128,SQ8")
     return out
+
+
+@pytest.fixture
+def ivf(lists: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(lists, tmp_path / "gallery"))
 
 
 def files(gallery: Path) -> set[str]:

@@ -20,6 +20,7 @@ Wide = NDArray[np.float64]
 _SUPER = 60
 _DECAY = 0.55
 _CONE = 0.45
+_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,39 @@ def calibrated(n: int, dim: int, n_queries: int = 300, seed: int = 0) -> Calibra
     directions = max(8, min(200, dim // 2))
     basis = np.linalg.qr(rng.standard_normal((dim, dim)))[0]
     spectrum = np.arange(1, directions + 1) ** -_DECAY
-    spectrum /= np.linalg.norm(spectrum)
     clusters = max(_SUPER, n // 50)
     above = rng.standard_normal((_SUPER, directions))
     centres = above[rng.integers(0, _SUPER, clusters)] + 0.8 * rng.standard_normal((clusters, directions))
     sizes = 1.0 / np.arange(1, clusters + 1)
-    of = rng.choice(clusters, n + 2 * n_queries, p=sizes / sizes.sum())
-    content = (centres[of] + 0.55 * rng.standard_normal((len(of), directions))) * spectrum
-    content /= np.linalg.norm(content, axis=1, keepdims=True)
-    cone = np.sqrt(_CONE) * basis[-1]
-    pictures = cone + np.sqrt(1 - _CONE) * content @ basis[:directions] + _noise(rng, len(of), dim, 0.12)
-    told = content[n + n_queries :] @ basis[:directions]
-    other = rng.standard_normal((n_queries, directions)) * spectrum
-    other /= np.linalg.norm(other, axis=1, keepdims=True)
-    texts = 0.38 * told + 0.35 * other @ basis[:directions] + 0.6 * basis[-2] + _noise(rng, n_queries, dim, 0.2)
-    return Calibrated(unit_rows(pictures[:n]), unit_rows(pictures[n : n + n_queries]), unit_rows(texts))
+
+    def contents(count: int) -> Wide:
+        """Unit vectors of what images show."""
+        of = rng.choice(clusters, count, p=sizes / sizes.sum())
+        spread = centres[of] + 0.55 * rng.standard_normal((count, directions))
+        return _unit(spread * spectrum) @ basis[:directions]
+
+    def pictures(count: int) -> Vectors:
+        cone = np.sqrt(_CONE) * basis[-1]
+        return unit_rows(cone + np.sqrt(1 - _CONE) * contents(count) + _noise(rng, count, dim, 0.12))
+
+    images = np.empty((n, dim), np.float32)
+    for start in range(0, n, _AT_ONCE):  # in blocks, since millions of rows would not fit in float64
+        images[start : start + _AT_ONCE] = pictures(min(_AT_ONCE, n - start))
+    queries = pictures(n_queries)
+    other = _unit(rng.standard_normal((n_queries, directions)) * spectrum) @ basis[:directions]
+    texts = 0.38 * contents(n_queries) + 0.35 * other + 0.6 * basis[-2]
+    return Calibrated(images, queries, unit_rows(texts + _noise(rng, n_queries, dim, 0.2)))
 
 
 def relative_contrast(images: Vectors, queries: Vectors, k: int = 10) -> float:
     """The mean over queries of the mean distance of all images over that of the k-th nearest."""
     distances = np.sqrt(np.maximum(2 - 2 * queries.astype(np.float64) @ images.astype(np.float64).T, 0))
     return float(np.mean(distances.mean(axis=1) / np.partition(distances, k - 1, axis=1)[:, k - 1]))
+
+
+def _unit(rows: Wide) -> Wide:
+    lengths: Wide = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / lengths
 
 
 def _noise(rng: np.random.Generator, n: int, dim: int, length: float) -> Wide:

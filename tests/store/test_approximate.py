@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kits.calibrated import calibrated
-from kits.processes import in_process
+from kits.processes import in_process, with_small_files
 from kits.vector_gallery import put, vector_gallery
 
 import zsretrieve as zs
@@ -232,6 +232,14 @@ def test_a_death_while_it_is_made_leaves_the_index_of_before(gallery: Path) -> N
     assert len(list(gallery.rglob("approximate.faiss"))) == 2
     assert zs.verify(gallery) == []  # as a writer it also deletes what the dead one left
     assert list(gallery.rglob("approximate.faiss")) == [file_of(gallery)]
+
+
+def test_a_full_disk_keeps_the_index_of_before(gallery: Path) -> None:
+    before = (gallery / manifests.NAME).read_bytes()
+    told = in_process(with_small_files, 200_000, zs.set_index_kind, gallery, "HNSW32")
+    assert "cannot be written" in told
+    assert (gallery / manifests.NAME).read_bytes() == before
+    assert zs.verify(gallery) == []
 
 
 def test_without_faiss_it_is_searched_exactly_and_kept(

@@ -29,6 +29,8 @@ def test_rankings_say_whether_they_are_exact(tmp_path: Path) -> None:
         assert client.post(place, json={"query": "a cat", "exact": True}).json()["exact"] is True
         assert client.get(place, params={"q": "a cat", "exact": True}).json()["exact"] is True
         assert client.post(place, json={"query": "a cat", "where": "label = '3'"}).json()["exact"] is True
+        for whole in ({"min_score": 0.1}, {"order": "date"}):
+            assert client.post(place, json={"query": "a cat", **whole}).json()["exact"] is True
         assert client.post(place, json={}).json()["exact"] is True
         body = terms.body_of(Query("", ()), zs.Wanted(exact=True), None, str)
         assert body["exact"] is True

@@ -122,7 +122,9 @@ class _Searched:
 
     def _nearest(self, vectors: Vectors, k: int) -> Iterator[tuple[Rows, bool]]:
         """The best k rows for each vector, and whether every row was compared."""
-        return zip(*self.gallery.nearest(vectors, k, self.among, exact=self.wanted.exact), strict=True)
+        # Everything of at least a score is found by comparing every row, so its beginning must be, too.
+        exact = self.wanted.exact or self.wanted.min_score is not None or self._by_date
+        return zip(*self.gallery.nearest(vectors, k, self.among, exact=exact), strict=True)
 
     def found(self, query: Query, aim: Aim, rows: Rows, is_exact: bool) -> Found:
         """The page of one query, from the beginning of its ranking."""
