@@ -57,6 +57,13 @@ def test_back_to_flat(made: Path, tmp_path: Path) -> None:
     assert zs.verify(copy) == []
 
 
+def test_info_shows_that_it_is_not_made_yet(made: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(made, tmp_path / "copy")
+    zs.remove(copy, where="id >= 0")
+    shown = " ".join(CliRunner().invoke(app, ["index", "info", str(copy)]).output.split())
+    assert f"{KIND}, not made yet; every image is compared" in shown
+
+
 def test_a_gallery_is_built_with_it(scene_folder: Path, tmp_path: Path, run_cli: Run) -> None:
     out = tmp_path / "out"
     done = run_cli("index", "gallery", scene_folder, out, "--model", "demo", "--index", "IVF9,SQ8")

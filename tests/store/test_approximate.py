@@ -172,6 +172,21 @@ def test_a_file_that_is_not_whole(gallery: Path, how: str) -> None:
     assert zs.verify(gallery) == []
 
 
+def test_a_repair_of_vectors_makes_it_again(gallery: Path, vectors: np.ndarray) -> None:
+    put(gallery, vectors[:100])
+    segment = zs.read_manifest(gallery).segments[1].name
+    with open(gallery / "segments" / segment / "vectors.npy", "r+b") as file:
+        file.seek(500)
+        file.write(b"junk")
+    done = zs.repair(gallery, encode=False)
+    assert done.n_lost == 100
+    assert done.done[-1] == f"the index {KIND} is made again from the vectors"
+    opened = zs.open_gallery(gallery, device="cpu")
+    assert opened.approximate is not None
+    assert opened.approximate.covered == N
+    assert zs.verify(gallery) == []
+
+
 def other_file(gallery: Path, content: bytes) -> None:
     """Another file under the digest of this one, as a careless program may write it."""
     path = file_of(gallery)

@@ -224,10 +224,8 @@ def _repair_prototypes(
         raise IntegrityError(f"the prompts of '{writer.out}' are damaged", hint=manifests.REBUILD)
     if is_bad(prototype_files.DRAWN):
         raise IntegrityError(f"the list of images drawn for '{writer.out}' is damaged", hint=manifests.REBUILD)
-    prompts, drawn = (
-        prototype_files.read_prompts(where / prototype_files.PROMPTS),
-        prototype_files.read_drawn(where, manifest),
-    )
+    prompts = prototype_files.read_prompts(where / prototype_files.PROMPTS)
+    drawn = prototype_files.read_drawn(where, manifest)
     done = []
     try:
         if is_bad(rows.VECTORS):

@@ -67,10 +67,10 @@ def renewed(
     kind, old = manifest.factory, manifest.approximate
     if old is not None and old.kind != kind:
         old = None
-    if old is not None and uncovered(manifest) <= MOST_UNCOVERED * manifest.count:
-        return old
     if kind == FLAT or not manifest.count:
         return None
+    if old is not None and uncovered(manifest) <= MOST_UNCOVERED * manifest.count:
+        return old
     try:
         backend.check_kind(kind, manifest.dim, sum(map(len, vectors)))
         made = make(writer, manifest, vectors, backend, on_stage)
@@ -227,7 +227,7 @@ def opened(
     if made is None:
         return None
     rows = dict(zip((segment.name for segment in manifest.segments), vectors.rows_of_parts(), strict=True))
-    gone = [rows.get(one.name, np.full(one.rows, -1, np.int64)) for one in made.covers]
+    live = [rows.get(one.name, np.full(one.rows, -1, np.int64)) for one in made.covers]
 
     def load() -> CandidateIndex | None:
         file = folder / made.file
@@ -238,4 +238,4 @@ def opened(
             raise files.damaged(folder, f"'{made.file}' does not hold {made.rows} rows of {manifest.dim} dimensions")
         return index
 
-    return ApproximateSearch(made, exact, np.concatenate(gone), load)
+    return ApproximateSearch(made, exact, np.concatenate(live), load)

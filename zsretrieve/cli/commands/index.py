@@ -10,6 +10,7 @@ import typer
 from zsretrieve.cli import output
 from zsretrieve.cli.lazy import Group, Later
 from zsretrieve.cli.output import OutputFormat, ReportFormat
+from zsretrieve.domain.kinds import FLAT
 
 if TYPE_CHECKING:
     from zsretrieve.domain.records import Encoding, Manifest, Training
@@ -136,7 +137,7 @@ def info(
 def _approximate(manifest: Manifest) -> str | None:
     made = manifest.approximate
     if made is None:
-        return None
+        return None if manifest.factory == FLAT else f"{manifest.factory}, not made yet; every image is compared"
     held = {one.name for one in made.covers}
     rows = sum(segment.rows for segment in manifest.segments)
     covered = sum(segment.rows for segment in manifest.segments if segment.name in held)
