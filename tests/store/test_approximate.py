@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from kits.calibrated import calibrated
@@ -13,10 +15,15 @@ from kits.processes import in_process, with_small_files
 from kits.vector_gallery import put, vector_gallery
 
 import zsretrieve as zs
+from zsretrieve.backends import faiss_kinds
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.domain.errors import IndexVersionError, IntegrityError, UsageError
-from zsretrieve.store import files
+from zsretrieve.domain.kinds import Effort
+from zsretrieve.gallery.ingest import GalleryBuilder
+from zsretrieve.store import approximate, files
 from zsretrieve.store import manifest as manifests
+from zsretrieve.store.folder import writing
+from zsretrieve.store.indexes import gallery_rows
 from zsretrieve.system import extras
 
 N, DIM = 3000, 32
@@ -52,7 +59,7 @@ def test_an_index_with_one_is_of_version_3_and_any_other_of_version_2(gallery: P
     assert content["approximate"] == {
         "file": file_of(gallery).relative_to(gallery).as_posix(), "kind": KIND,
         "covers": [{"name": content["segments"][0]["name"], "rows": N}],
-        "effort": {"depth": 100, "probes": 16, "ef": None, "exact_below": 20_000},
+        "effort": {"depth": 400, "probes": 16, "ef": None, "exact_below": 20_000},
     }  # fmt: skip
     zs.set_index_kind(gallery, "Flat")
     content = json.loads((gallery / manifests.NAME).read_bytes())
@@ -91,23 +98,43 @@ def test_odd_values_are_refused(gallery: Path, key: str, value: object) -> None:
         zs.read_manifest(gallery)
 
 
-def test_setting_the_same_kind_again_changes_nothing_that_is_whole(gallery: Path, vectors: np.ndarray) -> None:
-    before = file_of(gallery)
-    zs.set_index_kind(gallery, KIND)
-    assert file_of(gallery) == before
-    put(gallery, vectors[:5])
-    assert file_of(gallery) == before
+def tune(gallery: Path, **effort: int) -> None:
+    """Set some of the effort that the manifest names."""
+    with writing(gallery) as writer:
+        manifest = writer.manifest
+        assert manifest is not None
+        assert manifest.approximate is not None
+        made = manifest.approximate
+        writer.commit(replace(manifest, approximate=replace(made, effort=replace(made.effort, **effort))))
+
+
+def test_setting_the_same_kind_again_makes_it_again(gallery: Path) -> None:
+    before, manifest = file_of(gallery), zs.read_manifest(gallery)
+    tune(gallery, depth=77)
     zs.set_index_kind(gallery, KIND)
     assert file_of(gallery) != before
     assert not before.exists()
+    assert zs.read_manifest(gallery).approximate.effort.depth == 77, "the effort stays"
+    assert zs.read_manifest(gallery).segments == manifest.segments
+
+
+def test_another_index_is_the_same_revision(gallery: Path) -> None:
+    before = zs.open_gallery(gallery, device="cpu").revision
+    zs.set_index_kind(gallery, KIND)
+    assert zs.open_gallery(gallery, device="cpu").revision == before
+
+
+def test_nothing_is_committed_that_no_reader_opens(gallery: Path) -> None:
+    before = (gallery / manifests.NAME).read_bytes()
+    with pytest.raises(ValueError, match="looks at nothing"):
+        tune(gallery, probes=0)
+    assert (gallery / manifests.NAME).read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("IVF1024,Flat", "needs 39,936 or more images, and there are 3,000"), ("nonsense", "has no index kind 'nonsense'"),
-     ("IVF16,PQ7x4fsr", "for vectors of 32 dimensions"), ("PQ16x4fs", "removed and filtered"), ("NSG32", "filtered"),
-     ("IVF16,PQ16x4fsr,RFlat", "refines its results"), ("IDMap,Flat", "filtered"),
-     ("IVF4,PQ4x12", "of 3,000 images: Number of training points")],
+    [("IVF1024,Flat", "needs 39,936 or more images, and there are 3,000"), ("nonsense", "'nonsense' is not supported"),
+     ("IVF16,PQ7x4fsr", "does not fit vectors of 32 dimensions"), ("IVF0,Flat", "not supported")],
 )  # fmt: skip
 def test_kinds_that_cannot_be(gallery: Path, kind: str, said: str) -> None:
     before = (gallery / manifests.NAME).read_bytes()
@@ -115,6 +142,32 @@ def test_kinds_that_cannot_be(gallery: Path, kind: str, said: str) -> None:
         zs.set_index_kind(gallery, kind)
     assert caught.value.hint
     assert (gallery / manifests.NAME).read_bytes() == before
+
+
+def test_rows_of_removed_images_do_not_count(gallery: Path) -> None:
+    zs.remove(gallery, where="id >= 1600")
+    with pytest.raises(UsageError, match="needs 1,950 or more images, and there are 1,600"):
+        zs.set_index_kind(gallery, "IVF50,SQ8")
+
+
+@pytest.mark.parametrize("kind", ["IVF4,RQ2x4", "IVF4,PRQ2x2x4", "PQ16x4fs"])
+def test_a_trial_finds_what_ignores_filters(vectors: np.ndarray, kind: str) -> None:
+    index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[:400])
+    index.add(vectors[:400])
+    with pytest.raises(UsageError, match="cannot leave out removed and filtered images"):
+        faiss_kinds.try_selector(index, kind, vectors[:8], Effort(10, probes=4))
+
+
+def test_a_refusal_of_the_index_is_damage(tmp_path: Path, vectors: np.ndarray) -> None:
+    index = faiss.index_factory(DIM, "PQ16x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[:400])
+    index.add(vectors[:400])
+    faiss.write_index(index, str(tmp_path / "other.faiss"))
+    other = FaissBackend("cpu").load_candidates(tmp_path / "other.faiss")
+    with pytest.raises(IntegrityError, match="is damaged") as caught:
+        other.candidates(vectors[:1], 10, Effort(10), np.arange(400) < 200)
+    assert "index repair" in str(caught.value.hint)
 
 
 def test_an_emptied_gallery_gets_it_back_with_its_images(gallery: Path, vectors: np.ndarray) -> None:
@@ -144,8 +197,42 @@ def test_auto_leaves_a_small_gallery_exact(gallery: Path, caplog: pytest.LogCapt
     assert caplog.messages == ["the index kind for 3,000 images is Flat: up to 200,000 are compared one by one"]
 
 
+def test_a_renewal_that_a_death_left_undone_is_made_by_the_next_sync(
+    gallery: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = file_of(gallery)
+    with monkeypatch.context() as patched:
+        patched.setattr(approximate, "renewed", lambda writer, manifest, *_, **__: manifest.approximate)
+        put(gallery, vectors[:400])
+    assert file_of(gallery) == before
+    stages: list[str] = []
+    with writing(gallery) as writer:
+        builder = GalleryBuilder(writer, *gallery_rows(writer), FaissBackend("cpu"))
+        builder.finish(on_stage=lambda stage, *_: stages.append(stage))
+    assert {"training the index", "filling the index"} <= set(stages)
+    assert zs.read_manifest(gallery).approximate.rows == N + 400
+    assert zs.verify(gallery) == []
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_not_damage(
+    gallery: Path, monkeypatch: pytest.MonkeyPatch, vectors: np.ndarray
+) -> None:
+    opened = zs.open_gallery(gallery, device="cpu")
+    path = file_of(gallery)
+
+    def read(*_: object) -> None:
+        path.unlink()
+        raise RuntimeError("could not open")
+
+    monkeypatch.setattr(faiss, "read_index", read)
+    rows, is_exact = opened.nearest(vectors[:3], 1)
+    assert rows[:, 0].tolist() == [0, 1, 2]
+    assert is_exact.all()
+
+
 @pytest.mark.parametrize("at", [2, 600, -3])
 def test_a_flipped_bit_is_found_and_repaired(gallery: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tune(gallery, depth=77)
     path = file_of(gallery)
     content = bytearray(path.read_bytes())
     content[at] ^= 4
@@ -156,6 +243,7 @@ def test_a_flipped_bit_is_found_and_repaired(gallery: Path, at: int, monkeypatch
     before = (zs.read_manifest(gallery).segments, zs.read_manifest(gallery).index)
     assert zs.repair(gallery).done == (f"the index {KIND} is made again from the vectors",)
     assert (zs.read_manifest(gallery).segments, zs.read_manifest(gallery).index) == before
+    assert zs.read_manifest(gallery).approximate.effort.depth == 77
     assert zs.verify(gallery) == []
 
 
@@ -223,13 +311,14 @@ def test_a_deep_verification_asks_whether_images_are_found(gallery: Path, tmp_pa
     other_file(gallery, (tmp_path / "other").read_bytes())
     (damage,) = zs.verify_deep(gallery, encoder, sample=200).damages
     assert "of 200 images by their own vectors" in damage.message
+    assert f"index kind GALLERY {KIND}" in damage.message
+    zs.set_index_kind(gallery, KIND)
+    assert zs.verify_deep(gallery, encoder, sample=200).damages == ()
 
 
 def dying(gallery: Path) -> None:
     """Make an index, and end without a word when it is half written."""
     import os
-
-    import faiss
 
     def write(index: object, path: str) -> None:
         Path(path).write_bytes(b"half")
@@ -273,6 +362,7 @@ def test_without_faiss_it_is_searched_exactly_and_kept(
     assert zs.read_manifest(gallery).approximate == before
     assert len(caplog.messages) == 2
     assert zs.verify(gallery) == []
+    assert len(caplog.messages) == 2, "a verification compares no images"
     with pytest.raises(zs.OptionalDependencyError, match="the index kind 'HNSW8' needs FAISS"):
         zs.set_index_kind(gallery, "HNSW8")
     assert zs.set_index_kind(gallery, "Flat").approximate is None

@@ -14,7 +14,7 @@ from zsretrieve.api.sources import SourceLike, as_source
 from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
-from zsretrieve.domain.kinds import FLAT
+from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step, progress_of
 from zsretrieve.domain.records import Changes, DuplicateGroup, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import DUPLICATE_SCORE, Choice, Reading
@@ -93,6 +93,7 @@ def build_gallery(
     reading, model, folder = reading or Reading(), as_model(model), folder_of(out)
     folders.check_output(folder, force=force)
     model.check_installed()
+    kind = spelt(kind)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     with one_step(on_stage, "finding images"):
@@ -315,7 +316,7 @@ def repair(
     """
     index = folder_of(folder)
     needed = as_model(model).named(manifests.read_either(index).space.model) if encode else None
-    return _repair.repair(index, cpu_backend(), needed, on_progress=progress_of(on_stage, "encoding again"))
+    return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
 
 
 def find_duplicates(
@@ -367,7 +368,7 @@ def _ingest(model: Model, reading: Reading | None, checkpoint: int, on_stage: On
             if done == total:
                 on_stage("writing the index", 0, 1)
 
-    return Ingest(model, cpu_backend(), reading or Reading(), checkpoint, on_progress)
+    return Ingest(model, cpu_backend(), reading or Reading(), checkpoint, on_progress, on_stage)
 
 
 def _model_of(manifest: Manifest, model: ModelLike | None) -> Model:

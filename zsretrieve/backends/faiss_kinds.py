@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from zsretrieve.backends import products
 from zsretrieve.domain.errors import IntegrityError, UsageError
+from zsretrieve.domain.kind_names import ROWS_PER_LIST, SUPPORTED, KindName, parsed
 from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.vectors import Rows, Vectors
@@ -28,30 +29,25 @@ from zsretrieve.domain.wording import one_line
 _FAISS: Any = faiss
 
 _PLACE = re.compile(r"^.*?\.(cpp|h):\d+: (Error: '.*?' failed:? ?)?")
-_LISTS = re.compile(r"(?:^|,)IVF(\d+)")
-# Below that, FAISS warns that centroids are not worth much.
-_ROWS_PER_LIST = 39
 # Training on more changes centroids little and takes long.
 _SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
 _SEED = 0
 _ADDED_AT_ONCE = 1 << 16
-# Those that take a selector of rows; of the others some refuse one, and some ignore it.
-_FILTERED = (faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexScalarQuantizer, faiss.IndexRaBitQ, faiss.IndexFlat)
-_KNOWN = "Use Flat, SQfp16, SQ8, HNSW32, IVF1024,Flat, IVF1024,PQ128x4fsr or auto (docs/index-kinds.md)."
+# A trial after an index was made asks for so many rows of each of so many queries.
+_TRIALS = 8
 
-# Candidates for an exact comparison, by how coarse the codes are; measured on texts (docs/decisions/0016).
-_DEPTH, _DEPTH_OF_PQ, _DEPTH_OF_ONE_BIT = 100, 400, 1000
+# Candidates for an exact comparison, more where codes are coarse; measured on texts (docs/decisions/0016).
+_DEPTH, _DEPTH_IF_COARSE = 400, 1000
 _EF = 256
 
 
 def check(kind: str, dim: int, count: int) -> None:
     """See ``IndexBackend.check_kind``."""
-    lists = _LISTS.search(kind)
-    least = 1 if lists is None else _ROWS_PER_LIST * int(lists[1])
+    least = parsed(kind, dim).least
     if count < least:
         raise UsageError(
             f"the index kind '{kind}' needs {least:,} or more images, and there are {count:,}",
-            hint=f"Use at most IVF{max(1, count // _ROWS_PER_LIST)}, or auto, which fits the number.",
+            hint=f"Use at most IVF{max(1, count // ROWS_PER_LIST)}, SQ8, or auto, which fits the number.",
         )
     _empty(kind, dim)
 
@@ -65,10 +61,9 @@ def make(kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: On
         with one_step(on_stage, "training the index"):
             try:
                 index.train(sample)
-            except RuntimeError as error:  # codes may need more rows than lists do
+            except RuntimeError as error:
                 raise UsageError(
-                    f"the index kind '{kind}' cannot be made of {count:,} images: {_reason(error)}",
-                    hint=_KNOWN,
+                    f"the index kind '{kind}' cannot be made of {count:,} images: {_reason(error)}", hint=SUPPORTED
                 ) from error
     done = 0
     for part in parts:
@@ -78,11 +73,25 @@ def make(kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: On
             done += len(block)
             if on_stage is not None:
                 on_stage("filling the index", done, count)
+    effort = _effort(index, parsed(kind, dim))
+    try_selector(index, kind, next(part for part in parts if len(part))[:_TRIALS], effort)
     try:
         faiss.write_index(index, str(path))
     except RuntimeError as error:
         raise OSError(_reason(error)) from error
-    return _effort(index)
+    return effort
+
+
+def try_selector(index: Any, kind: str, queries: Vectors, effort: Effort) -> None:
+    """Search among every other row. Raises UsageError if the index refuses to, or finds others."""
+    among = np.arange(index.ntotal) % 2 == 0
+    refused = UsageError(f"the index kind '{kind}' cannot leave out removed and filtered images", hint=SUPPORTED)
+    try:
+        found = index.search(queries, min(_TRIALS, len(among)), params=_parameters(index, _TRIALS, effort, among))[1]
+    except RuntimeError as error:
+        raise refused from error
+    if not among[found[found >= 0]].all():
+        raise refused
 
 
 class FaissCandidates:
@@ -102,49 +111,48 @@ class FaissCandidates:
         try:
             self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
-            raise IntegrityError(
-                f"'{path}' is damaged: {_reason(error)}", hint="zsretrieve index repair makes it again."
-            ) from error
-        self._inner = _inner(self._index)
+            raise _damaged(path, error) from error
+        self._path = path
         self.dim = int(self._index.d)
-        self.starves = isinstance(self._inner, faiss.IndexHNSW)
+        self.starves = isinstance(_inner(self._index), faiss.IndexHNSW)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
     def candidates(self, queries: Vectors, depth: int, effort: Effort, among: NDArray[np.bool_] | None = None) -> Rows:
         """See ``CandidateIndex.candidates``."""
-        rows: Rows = self._index.search(queries, depth, params=self._parameters(depth, effort, among))[1]
+        try:
+            rows: Rows = self._index.search(queries, depth, params=_parameters(self._index, depth, effort, among))[1]
+        except RuntimeError as error:
+            raise _damaged(self._path, error) from error
         return rows
 
-    def _parameters(self, depth: int, effort: Effort, among: NDArray[np.bool_] | None) -> Any:
-        given: dict[str, Any] = {}
-        if among is not None:
-            given["sel"] = _FAISS.IDSelectorBitmap(np.packbits(among, bitorder="little"))
-        if isinstance(self._inner, faiss.IndexHNSW):
-            # A walk keeps only what is selected, so it must see more to keep as much.
-            share = 1.0 if among is None else float(among.mean())
-            return _FAISS.SearchParametersHNSW(efSearch=math.ceil(max(effort.ef or _EF, depth) / share), **given)
-        if isinstance(self._inner, faiss.IndexIVF):
-            lists = int(self._inner.nlist)
-            return _FAISS.SearchParametersIVF(nprobe=min(effort.probes or _probes(lists), lists), **given)
-        return faiss.SearchParameters(**given)
+
+def _parameters(index: Any, depth: int, effort: Effort, among: NDArray[np.bool_] | None) -> Any:
+    given: dict[str, Any] = {}
+    if among is not None:
+        given["sel"] = _FAISS.IDSelectorBitmap(np.packbits(among, bitorder="little"))
+    inner = _inner(index)
+    if isinstance(inner, faiss.IndexHNSW):
+        # A walk keeps only what is selected, so it must see more to keep as much.
+        share = 1.0 if among is None else float(among.mean())
+        return _FAISS.SearchParametersHNSW(efSearch=math.ceil(max(effort.ef or _EF, depth) / share), **given)
+    if isinstance(inner, faiss.IndexIVF):
+        lists = int(inner.nlist)
+        return _FAISS.SearchParametersIVF(nprobe=min(effort.probes or _probes(lists), lists), **given)
+    return faiss.SearchParameters(**given)
+
+
+def _damaged(path: Path, error: RuntimeError) -> IntegrityError:
+    return IntegrityError(f"'{path}' is damaged: {_reason(error)}", hint="zsretrieve index repair makes it again.")
 
 
 def _empty(kind: str, dim: int) -> Any:
     """An index without rows. Raises UsageError."""
     try:
-        index = faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise UsageError(f"FAISS has no index kind '{kind}' for vectors of {dim} dimensions", hint=_KNOWN) from error
-    if isinstance(index, faiss.IndexRefine):
-        raise UsageError(
-            f"the index kind '{kind}' refines its results, and every search here compares candidates exactly",
-            hint="Leave the refinement out.",
-        )
-    if not isinstance(_inner(index), _FILTERED) or index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise UsageError(f"the index kind '{kind}' cannot leave out removed and filtered images", hint=_KNOWN)
-    return index
+        return faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:  # an earlier FAISS
+        raise UsageError(f"this FAISS does not have the index kind '{kind}'", hint="Upgrade FAISS.") from error
 
 
 def _reason(error: RuntimeError) -> str:
@@ -169,10 +177,9 @@ def _probes(lists: int) -> int:
     return min(lists, math.ceil(4 * math.sqrt(lists)))
 
 
-def _effort(index: Any) -> Effort:
+def _effort(index: Any, name: KindName) -> Effort:
     inner = _inner(index)
     if isinstance(inner, faiss.IndexHNSW):
-        return Effort(_DEPTH, ef=_EF)
-    name = type(inner).__name__
-    depth = _DEPTH_OF_ONE_BIT if "RaBitQ" in name else _DEPTH_OF_PQ if "PQ" in name or inner is not index else _DEPTH
+        return Effort(_EF, ef=_EF)
+    depth = _DEPTH_IF_COARSE if name.is_coarse else _DEPTH
     return Effort(depth, _probes(int(inner.nlist)) if isinstance(inner, faiss.IndexIVF) else None)

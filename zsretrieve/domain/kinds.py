@@ -12,6 +12,11 @@ FLAT_UP_TO = 200_000
 MOST_UNCOVERED = 0.1
 
 
+def spelt(kind: str) -> str:
+    """The name of a kind, with ``Flat`` and ``auto`` in any case."""
+    return {FLAT.lower(): FLAT, AUTO: AUTO}.get(kind.lower(), kind)
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much an approximate index looks at for a query.

@@ -239,6 +239,11 @@ class CandidateIndex(Protocol):
         -------
         int64 of shape (n, depth)
             -1 in the places after the last row that was found.
+
+        Raises
+        ------
+        IntegrityError
+            If the index refuses, which a sound one does not.
         """
         ...
 
@@ -273,7 +278,7 @@ class IndexBackend(Protocol):
         OptionalDependencyError
             If FAISS is not installed.
         UsageError
-            If FAISS does not know the kind, it cannot be searched with a filter, or there are too few rows for it.
+            If the kind is not supported, does not fit the dimensions, or there are too few rows for it.
         """
         ...
 
@@ -296,6 +301,8 @@ class IndexBackend(Protocol):
         ------
         OSError
             If it cannot be written.
+        UsageError
+            If it cannot be trained, or a trial finds that it ignores filters.
         """
         ...
 

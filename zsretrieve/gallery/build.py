@@ -54,7 +54,7 @@ def build_gallery(out: Path, source: Source, how: Ingest, *, kind: str = FLAT, f
         builder.forget_skips([one.path for one in builder.skipped if one.path not in listed])
         if not builder.count:
             raise nothing_readable(builder.skipped)
-        builder.finish(compact=True)
+        builder.finish(compact=True, on_stage=how.on_stage)
         writer.adopt(stage)
     return open_gallery(out, how.backend)
 
@@ -76,7 +76,8 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         builder, unchanged, encoded = _encode_all(stage, manifest, source, how, same_listing=False)
         kept = builder.ids
         lost = [item for item in before.items if item.id not in kept]
-        builder.finish(compact=True)
+        tuned = None if old.approximate is None else old.approximate.effort
+        builder.finish(compact=True, tuned=tuned, on_stage=how.on_stage)
         if lost:
             _refuse_loss(out, lost, len(before.items), builder.skipped, drop_missing=drop_missing)
         new = writer.adopt(stage)

@@ -22,9 +22,8 @@ def set_kind(out: Path, kind: str, backend: IndexBackend, on_stage: OnStage | No
         made = None
         if kind != FLAT:
             parts = live.vectors.parts
-            backend.check_kind(kind, manifest.dim, sum(map(len, parts)))
-            manifest = replace(manifest, factory=kind)
-            old = manifest.approximate
-            is_whole = old is not None and old.kind == kind and not approximate.uncovered(manifest)
-            made = old if is_whole else approximate.make(writer, manifest, parts, backend, on_stage)
+            backend.check_kind(kind, manifest.dim, manifest.count)
+            manifest, old = replace(manifest, factory=kind), manifest.approximate
+            tuned = old.effort if old is not None and old.kind == kind else None
+            made = approximate.make(writer, manifest, parts, backend, on_stage, tuned=tuned)
         return writer.commit(replace(manifest, factory=kind, approximate=made))

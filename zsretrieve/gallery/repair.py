@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import ImageError, IntegrityError, SourceError
+from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.pooling import pool_prompts
-from zsretrieve.domain.ports import IndexBackend, OnProgress
+from zsretrieve.domain.ports import IndexBackend, OnProgress, OnStage, progress_of
 from zsretrieve.domain.records import Damage, Encoding, IndexKind, Manifest
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors
@@ -114,12 +115,16 @@ def _missed(gallery: Gallery, rows: Rows) -> tuple[Damage, ...]:
     found = np.count_nonzero(_cosines(vectors, nearest) >= _cosines(vectors, vectors) - _ROUNDING)
     if found >= _LEAST_FOUND * len(rows):
         return ()
-    message = f"the approximate index finds only {found} of {len(rows)} images by their own vectors"
-    return (Damage(gallery.approximate.made.file, message),)
+    made = gallery.approximate.made
+    message = (
+        f"the approximate index finds only {found} of {len(rows)} images by their own vectors; "
+        f"make it again with: zsretrieve index kind GALLERY {made.kind}"
+    )
+    return (Damage(made.file, message),)
 
 
 def repair(
-    folder: Path, backend: IndexBackend, model: Model | None = None, *, on_progress: OnProgress | None = None
+    folder: Path, backend: IndexBackend, model: Model | None = None, *, on_stage: OnStage | None = None
 ) -> Repaired:
     """See ``api.gallery.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
     damaged = {damage.file for damage in verify(folder, backend).damages}
@@ -145,7 +150,7 @@ def repair(
         encoding = manifest.encoding
         if model and saved.without_vector:
             joined = joined_encoding(encoding, model.load(manifest.space).encoding)
-            encoded = _encode_again(folder, saved, manifest, model, on_progress)
+            encoded = _encode_again(folder, saved, manifest, model, progress_of(on_stage, "encoding again"))
             encoding = joined if encoded else encoding
         live = saved.with_vectors(encoded)
         if manifest.count and not live.items:
@@ -175,7 +180,8 @@ def repair(
             )
         )
         if manifest.approximate != nearly:
-            done.append(_approximate_again(writer, backend))
+            assert manifest.approximate is not None
+            done.append(_approximate_again(writer, backend, manifest.approximate.effort, on_stage))
         writer.clean()
     set_aside = [f"segment {name}: it is of a later state than the copy, and was set aside" for name in later]
     lost_images = [item.path for item in saved.without_vector if item.id not in encoded]
@@ -183,12 +189,12 @@ def repair(
     return Repaired(tuple(done), len(encoded), lost, saved.n_lost + len(lost_images))
 
 
-def _approximate_again(writer: Writer, backend: IndexBackend) -> str:
+def _approximate_again(writer: Writer, backend: IndexBackend, tuned: Effort, on_stage: OnStage | None) -> str:
     """Make the approximate index again if that is possible; returns what was done."""
     manifest = writer.manifest
     assert manifest is not None
     parts = rows.read(writer.out, manifest).vectors.parts
-    made = approximate.renewed(writer, manifest, parts, backend)
+    made = approximate.renewed(writer, manifest, parts, backend, on_stage, tuned=tuned)
     writer.commit(replace(manifest, approximate=made))
     return f"the index {manifest.factory} is {'dropped' if made is None else 'made again from the vectors'}"
 

@@ -129,7 +129,7 @@ class _Searched:
     def found(self, query: Query, aim: Aim, rows: Rows, is_exact: bool) -> Found:
         """The page of one query, from the beginning of its ranking."""
         wanted, scores = self.wanted, self._exact(aim, rows)
-        matching = self._matching(aim, scores)
+        matching = self._matching(aim, scores, is_exact=is_exact)
         total, cut = self._size - self._own(aim), len(rows)
         if self._by_date:
             least = wanted.min_score
@@ -178,13 +178,17 @@ class _Searched:
     def _by_date(self) -> bool:
         return self.wanted.order is Order.DATE
 
-    def _matching(self, aim: Aim, scores: Scores) -> Matching | None:
+    def _matching(self, aim: Aim, scores: Scores, *, is_exact: bool) -> Matching | None:
         """What the best scores of a ranking say, of which there are enough for an answer."""
         if self.known is None or not _is_calibrated(aim) or not len(scores):
             return None
         threshold, best = self.known.threshold, float(scores[0])
         number = None
-        if self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
+        if not is_exact:
+            if scores[-1] < threshold:  # what was missed may match, too
+                best_of_all = self._exact(aim, self._at_least(aim, min(best, threshold)))
+                best, number = float(best_of_all.max()), int(np.count_nonzero(best_of_all >= threshold))
+        elif self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
             number = self._count(aim, scores, threshold)
         return Matching(threshold, best, number, self.known.false_alarms, self.known.method)
 

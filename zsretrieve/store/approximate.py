@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.domain.errors import OptionalDependencyError, UsageError
-from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, automatic
+from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
+from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, automatic
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, VectorIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
@@ -30,7 +30,7 @@ FILE = "approximate.faiss"
 Flags = NDArray[np.bool_]
 _log = logging.getLogger("zsretrieve")
 
-# At least so many candidates are compared for each hit.
+# A search for more than the depth divided by this is exact. All others compare the same candidates, so that pages fit.
 _PER_HIT = 4
 # A walk through a graph finds too little among a smaller share of its rows.
 _LEAST_SHARE = 0.1
@@ -52,32 +52,43 @@ def chosen(count: int, dim: int) -> str:
     return kind
 
 
+def is_due(manifest: Manifest) -> bool:
+    """Whether the approximate index of a gallery must be made, or made again."""
+    if manifest.factory == FLAT or not manifest.count:
+        return manifest.approximate is not None
+    old = manifest.approximate
+    return old is None or old.kind != manifest.factory or uncovered(manifest) > MOST_UNCOVERED * manifest.count
+
+
 def renewed(
     writer: Writer,
     manifest: Manifest,
     vectors: Sequence[Vectors],
     backend: IndexBackend,
     on_stage: OnStage | None = None,
+    *,
+    tuned: Effort | None = None,
 ) -> Approximate | None:
     """The approximate index for a manifest: the one it has if that is of its kind and covers enough, or else a new one.
 
     ``vectors`` are those of its segments. If a new one cannot be made, because FAISS is not installed or there are too
-    few images by now, that is logged, and the one there is stays. An emptied gallery gets none.
+    few images by now, that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps the
+    effort of the old, or that which was ``tuned``.
     """
-    kind, old = manifest.factory, manifest.approximate
-    if old is not None and old.kind != kind:
-        old = None
+    old = manifest.approximate
+    if not is_due(manifest):
+        return old
+    kind = manifest.factory
     if kind == FLAT or not manifest.count:
         return None
-    if old is not None and uncovered(manifest) <= MOST_UNCOVERED * manifest.count:
-        return old
+    if old is not None and old.kind != kind:
+        old = None
     try:
-        backend.check_kind(kind, manifest.dim, sum(map(len, vectors)))
-        made = make(writer, manifest, vectors, backend, on_stage)
+        backend.check_kind(kind, manifest.dim, manifest.count)
+        return make(writer, manifest, vectors, backend, on_stage, tuned=tuned if old is None else old.effort)
     except (OptionalDependencyError, UsageError) as error:
         _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
         return old
-    return made if old is None else Approximate(made.file, kind, made.covers, old.effort)
 
 
 def make(
@@ -86,14 +97,19 @@ def make(
     vectors: Sequence[Vectors],
     backend: IndexBackend,
     on_stage: OnStage | None = None,
+    *,
+    tuned: Effort | None = None,
 ) -> Approximate:
-    """Write an index of the kind that a manifest names, over ``vectors``, those of its segments."""
+    """Write an index of the kind that a manifest names, over ``vectors``, those of its segments.
+
+    It gets the effort that was ``tuned``, by default that of its kind.
+    """
     kind = manifest.factory
     _log.info(f"making the index {kind} of {sum(map(len, vectors)):,} rows ...")
     with writer.new_segment() as folder:
         effort = backend.make_candidates(kind, manifest.dim, vectors, folder / FILE, on_stage)
     covers = tuple(Covered(segment.name, segment.rows) for segment in manifest.segments)
-    return Approximate(f"{SEGMENTS}/{folder.name}/{FILE}", kind, covers, effort)
+    return Approximate(f"{SEGMENTS}/{folder.name}/{FILE}", kind, covers, tuned or effort)
 
 
 class ApproximateSearch:
@@ -107,7 +123,8 @@ class ApproximateSearch:
     row_of : int64 of shape (``made.rows``,)
         The live row of each row of the index; -1 for one that is not live.
     load : callable
-        Opens the index, when it is first needed; None if its file is gone.
+        Opens the index, when it is first needed; None if its file is gone. Raises OptionalDependencyError without
+        FAISS, and IntegrityError if the file is damaged.
     """
 
     def __init__(
@@ -116,7 +133,7 @@ class ApproximateSearch:
         self.made = made
         self._exact = exact
         self._row_of = row_of
-        self._load = load
+        self.load = load
 
     @property
     def covered(self) -> int:
@@ -125,6 +142,9 @@ class ApproximateSearch:
 
     def search(self, queries: Vectors, k: int, among: Rows | None = None) -> tuple[Rows, Flags]:
         """Nearly the k best rows for each query, best first by their exact scores, ties to the lowest row.
+
+        The answer for a smaller k is the beginning of that for a larger one, up to a quarter of the depth of the
+        index; with a larger k all rows are compared.
 
         Parameters
         ----------
@@ -163,7 +183,7 @@ class ApproximateSearch:
         opened. Raises IntegrityError if it is damaged.
         """
         try:
-            return self._load()
+            return self.load()
         except OptionalDependencyError as error:
             _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
             return None
@@ -172,17 +192,17 @@ class ApproximateSearch:
         effort = self.made.effort
         selected, rest = self._selected(among)
         size = len(self._row_of) if selected is None else int(np.count_nonzero(selected))
-        depth = max(effort.depth, _PER_HIT * k)
         is_small = among is not None and len(among) <= effort.exact_below
-        if is_small or depth >= size or self.index is None or self._starves(size):
+        most = effort.depth // _PER_HIT
+        if is_small or k > most or effort.depth >= size or self.index is None or self._starves(size):
             return self._exact.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
-        found = self.index.candidates(queries, depth, effort, selected)
+        found = self.index.candidates(queries, effort.depth, effort, selected)
+        short = np.count_nonzero(found >= 0, axis=1) < most
         candidates = np.where(found >= 0, self._row_of[found], -1)
         if len(rest):
             later = self._exact.search(queries, min(k, len(rest)), rest)[1]
             candidates = np.hstack([candidates, later])
         rows = best_of(queries, candidates, k, fetch=self._exact.stored)
-        short = rows[:, -1] < 0
         if short.any():
             rows[short] = self._exact.search(queries[short], k, among)[1]
         return rows, short
@@ -233,7 +253,12 @@ def opened(
         file = folder / made.file
         if not file.exists():
             return None
-        index = backend.load_candidates(file)
+        try:
+            index = backend.load_candidates(file)
+        except IntegrityError:
+            if file.exists():
+                raise
+            return None
         if (len(index), index.dim) != (made.rows, manifest.dim):
             raise files.damaged(folder, f"'{made.file}' does not hold {made.rows} rows of {manifest.dim} dimensions")
         return index

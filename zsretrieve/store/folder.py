@@ -73,6 +73,7 @@ class Writer:
             generation=self.manifest.generation + 1 if self.manifest else 1,
             verified=now() if named.keys() <= self._sealed.keys() else manifest.verified,
         )
+        manifests.check(complete)  # nothing is committed that no reader opens
         content = manifests.to_bytes(complete)
         with files.writing_to(self.out):
             atomic.write_file(self.out / manifests.NAME, content)

@@ -161,8 +161,13 @@ class Gallery:
     @cached_property
     def revision(self) -> str:
         """What identifies its content: another one after every change, 16 hexadecimal digits."""
-        # A verification changes only its own time, and perhaps where the folder is.
-        content = manifests.to_bytes(replace(self.manifest, generation=0, verified="", home=None))
+        # A verification changes only its own time, and perhaps where the folder is; an approximate index holds nothing
+        # of its own.
+        made = self.manifest.approximate
+        kept = {path: entry for path, entry in self.manifest.files.items() if made is None or path != made.file}
+        content = manifests.to_bytes(
+            replace(self.manifest, generation=0, verified="", home=None, approximate=None, files=kept)
+        )
         return hashlib.sha256(content).hexdigest()[:16]
 
     @cached_property

@@ -167,14 +167,14 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         manifest = rebuilt(Manifest, content, strict=True)
         if version != _version(manifest):
             raise ValueError("its content is of another format version")
-        _check(manifest)
+        check(manifest)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFormatError(f"'{path}' is damaged: {error.args[0]}", hint=hint) from error
     return manifest
 
 
-def _check(manifest: Manifest) -> None:
-    """Raise ValueError for names and numbers that this program never writes, although the digest matches."""
+def check(manifest: Manifest) -> None:
+    """Raise ValueError for names and numbers that no reader accepts, although the digest matches."""
     approximate = manifest.approximate
     derived = [manifest.index, None if approximate is None else approximate.file]
     for name in [*manifest.files, *filter(None, derived)]:

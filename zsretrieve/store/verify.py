@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zsretrieve.domain.errors import IndexFolderError, IndexFormatError, IndexVersionError, IntegrityError, ShapeError
+from zsretrieve.domain.errors import (
+    IndexFolderError,
+    IndexFormatError,
+    IndexVersionError,
+    IntegrityError,
+    OptionalDependencyError,
+    ShapeError,
+)
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.prompts import prompt_digest
 from zsretrieve.domain.records import Damage, IndexKind, Manifest
@@ -107,7 +114,8 @@ def _check_approximate(opened: Gallery | Prototypes) -> list[Damage]:
     """Whether FAISS opens the approximate index, if FAISS is installed."""
     if isinstance(opened, Gallery) and opened.approximate is not None:
         try:
-            opened.approximate.index  # noqa: B018  (opens it)
+            with contextlib.suppress(OptionalDependencyError):
+                opened.approximate.load()
         except IntegrityError as error:
             return [Damage(opened.approximate.made.file, error.message)]
     return []

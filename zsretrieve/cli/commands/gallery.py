@@ -66,7 +66,10 @@ def gallery(
             on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
-    output.note(f"{len(built.items)} images -> {out}")
+    named = built.manifest.factory
+    is_missing = named != "Flat" and built.approximate is None
+    effect = f"; the index {named} was not made, so every search is exact" if is_missing else ""
+    output.note(f"{len(built.items)} images -> {out}{effect}")
     place = shlex.quote(str(out))
     output.note(f"Try next: zsretrieve search {place} a dog on a beach, or in the browser: zsretrieve serve {place}")
 

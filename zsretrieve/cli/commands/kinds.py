@@ -21,8 +21,8 @@ def kind(
 ) -> None:
     """Give a gallery another index kind: exact, or an approximate one that searches large galleries faster.
 
-    The vectors stay, so nothing is encoded, and any kind can be undone with Flat. An approximate index that covers only
-    a part of the images is made again.
+    The vectors stay, so nothing is encoded, and any kind can be undone with Flat. With the same kind
+    again, the index is made again.
 
     Example: zsretrieve index kind indexes/pictures IVF1024,PQ128x4fsr
     """
