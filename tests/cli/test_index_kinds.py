@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 import zsretrieve as zs
 from zsretrieve.cli.app import app
+from zsretrieve.store.folder import writing
 from zsretrieve.system import extras
 
 KIND = "IVF16,SQ8"
@@ -50,9 +52,10 @@ def test_a_search_says_that_it_is_approximate(made: Path, run_cli: Run, form: st
     assert "approximate" not in done.stdout + done.stderr
 
 
-def test_back_to_flat(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["Flat", "flat", "Auto"])
+def test_back_to_flat(made: Path, tmp_path: Path, name: str) -> None:
     copy = shutil.copytree(made, tmp_path / "copy")
-    done = CliRunner().invoke(app, ["index", "kind", str(copy), "Flat"])
+    done = CliRunner().invoke(app, ["index", "kind", str(copy), name])
     assert "every search is exact" in done.output
     assert zs.verify(copy) == []
 
@@ -72,12 +75,27 @@ def test_a_gallery_is_built_with_it(scene_folder: Path, tmp_path: Path, run_cli:
     assert manifest.approximate is not None
     assert (manifest.factory, manifest.approximate.rows, manifest.building) == ("IVF9,SQ8", 360, None)
     assert zs.verify(out) == []
+    made = manifest.approximate
+    with writing(out) as writer:
+        writer.commit(replace(manifest, approximate=replace(made, effort=replace(made.effort, depth=77))))
     done = run_cli("index", "rebuild", out)
     assert done.returncode == 0, done.stderr
+    assert zs.read_manifest(out).approximate.effort.depth == 77
     assert zs.read_manifest(out).approximate.file != manifest.approximate.file
     done = run_cli("index", "gallery", scene_folder, out, "--model", "demo", "--index", "auto", "--force")
     assert done.returncode == 0, done.stderr
     assert zs.read_manifest(out).factory == "Flat"
+
+
+def test_too_few_readable_images_are_in_the_last_line(scene_folder: Path, tmp_path: Path, run_cli: Run) -> None:
+    photos = Path(shutil.copytree(scene_folder, tmp_path / "photos"))
+    for path in sorted(photos.rglob("*.*"))[:20]:
+        path.write_bytes(b"junk")
+    done = run_cli("index", "gallery", photos, tmp_path / "out", "--model", "demo", "--index", "IVF9,SQ8")
+    assert done.returncode == 0, done.stderr
+    assert "340 images" in done.stderr
+    assert "the index IVF9,SQ8 was not made, so every search is exact" in done.stderr
+    assert "needs 351 or more images, and there are 340" in done.stderr
 
 
 def test_what_cannot_be_is_refused_before_any_work(scene_folder: Path, tmp_path: Path, run_cli: Run) -> None:
