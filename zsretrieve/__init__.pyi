@@ -25,6 +25,7 @@ from .api.indexes import open_gallery as open_gallery
 from .api.indexes import open_prototypes as open_prototypes
 from .api.indexes import read_manifest as read_manifest
 from .api.indexes import verify as verify
+from .api.kinds import set_index_kind as set_index_kind
 from .api.maps import has_map as has_map
 from .api.maps import make_map as make_map
 from .api.maps import open_map as open_map

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kits.candidates import check_candidates
 from kits.hashing_encoder import HashingEncoder, LazyModel
 from kits.pictures import Counting, picture, pictures
 from PIL import Image
@@ -66,6 +67,13 @@ class World:
             case _:
                 pass
 
+    def relocate(self) -> tuple[str, str]:
+        """Give the folder another name; returns both."""
+        self._number += 1
+        before, self.photos = self.photos, self.photos.with_name(f"photos {self._number}")
+        before.rename(self.photos)
+        return str(before), str(self.photos)
+
 
 def items(gallery: Path) -> dict[int, Item]:
     return {item.id: item for item in zs.open_gallery(gallery, device="cpu").items}
@@ -76,13 +84,13 @@ def test_a_random_history(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     world = World(tmp_path, rng)
     gallery, model = world.gallery, 0
-    zs.build_gallery(world.photos, gallery, HashingEncoder())
+    zs.build_gallery(world.photos, gallery, HashingEncoder(), kind=rng.choice(["Flat", "SQ8"]))
     ever = set(items(gallery))
     for _ in range(STEPS):
         for _ in range(rng.randint(0, 4)):
             world.change()
         before, first_free = items(gallery), manifests.read(gallery).next_id
-        step = rng.choice(["add", "sync", "sync", "remove", "compact", "rebuild", "repair"])
+        step = rng.choice(["add", "sync", "sync", "remove", "compact", "rebuild", "repair", "relocate"])
         limit, checkpoint = rng.choice([None, None, 0, 4, 8]), rng.choice([1, 4, 8])
         ended = True
         try:
@@ -98,6 +106,8 @@ def test_a_random_history(tmp_path: Path, seed: int) -> None:
                     zs.compact(gallery)
                 case "repair":
                     zs.repair(gallery)
+                case "relocate":
+                    zs.relocate(gallery, *world.relocate())
                 case "rebuild":
                     other = rng.choice([0, 1])
                     drop = rng.random() < 0.5
@@ -107,6 +117,7 @@ def test_a_random_history(tmp_path: Path, seed: int) -> None:
         except (KeyboardInterrupt, SourceError, OutputExistsError):
             ended = False
         assert zs.verify(gallery) == []
+        check_candidates(gallery)
         after, now_free = items(gallery), manifests.read(gallery).next_id
         assert not (ever - set(before)) & set(after), "an id came back"
         assert all(first_free <= id_ < now_free for id_ in set(after) - set(before)), "an old id for a new picture"

@@ -14,6 +14,7 @@ from zsretrieve.api.sources import SourceLike, as_source
 from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
+from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step, progress_of
 from zsretrieve.domain.records import Changes, DuplicateGroup, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import DUPLICATE_SCORE, Choice, Reading
@@ -32,6 +33,7 @@ from zsretrieve.store import manifest as manifests
 from zsretrieve.store import moving
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.named import folder_of
+from zsretrieve.system import extras
 
 _log = logging.getLogger("zsretrieve")
 
@@ -45,6 +47,7 @@ def build_gallery(
     ground_truth: PathLike | None = None,
     exclude: str | Sequence[str] = (),
     include: str | Sequence[str] = (),
+    kind: str = FLAT,
     force: bool = False,
     checkpoint: Count = CHECKPOINT_IMAGES,
     on_stage: OnStage | None = None,
@@ -64,6 +67,8 @@ def build_gallery(
     exclude, include : sequence of str
         Globs of what to leave out of the source, and to take although it would be left out, see ``open_source``. The
         gallery keeps them for ``add`` and ``sync``.
+    kind : str
+        The index kind, see ``set_index_kind``.
     force : bool
         Replace an existing index, or discard an interrupted build of another kind.
     checkpoint : int
@@ -81,16 +86,23 @@ def build_gallery(
     SourceError
         If no image can be read.
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
-        See ``Model``.
+        See ``Model``; an index kind other than Flat needs FAISS.
+    UsageError
+        If the index kind cannot be made of the source, see ``set_index_kind``.
     """
     reading, model, folder = reading or Reading(), as_model(model), folder_of(out)
     folders.check_output(folder, force=force)
     model.check_installed()
+    kind = spelt(kind)
+    if kind != FLAT:
+        extras.require_faiss(f"the index kind '{kind}'")
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
     calibrate_once(model, images, reading, on_stage)
     with _reporting_interruption(folder):
-        return _build.build_gallery(folder, images, _ingest(model, reading, checkpoint, on_stage), force=force)
+        return _build.build_gallery(
+            folder, images, _ingest(model, reading, checkpoint, on_stage), kind=kind, force=force
+        )
 
 
 def add(
@@ -304,7 +316,7 @@ def repair(
     """
     index = folder_of(folder)
     needed = as_model(model).named(manifests.read_either(index).space.model) if encode else None
-    return _repair.repair(index, cpu_backend(), needed, on_progress=progress_of(on_stage, "encoding again"))
+    return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
 
 
 def find_duplicates(
@@ -356,7 +368,7 @@ def _ingest(model: Model, reading: Reading | None, checkpoint: int, on_stage: On
             if done == total:
                 on_stage("writing the index", 0, 1)
 
-    return Ingest(model, cpu_backend(), reading or Reading(), checkpoint, on_progress)
+    return Ingest(model, cpu_backend(), reading or Reading(), checkpoint, on_progress, on_stage)
 
 
 def _model_of(manifest: Manifest, model: ModelLike | None) -> Model:

@@ -64,6 +64,11 @@ class Hits(tuple[Hit, ...], Table):
         """The reasons of each hit, if they were asked for."""
         return self._found.explanation
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every image was compared; an approximate index may have missed a few."""
+        return self._found.is_exact
+
     def __repr__(self) -> str:
         shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]
         more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []

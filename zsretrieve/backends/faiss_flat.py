@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from zsretrieve.backends import flat_file, products
 from zsretrieve.backends.devices import usable
 from zsretrieve.backends.flat_file import FlatFile
+from zsretrieve.domain.kinds import Effort
+from zsretrieve.domain.ports import CandidateIndex, OnStage
 from zsretrieve.domain.ranking import (
     check_held,
     check_k,
@@ -29,6 +31,7 @@ from zsretrieve.domain.ranking import (
     settle_range,
 )
 from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
+from zsretrieve.system import extras
 from zsretrieve.system.devices import gpu_numbers
 
 if TYPE_CHECKING:
@@ -175,7 +178,7 @@ class FaissFlatIndex:
 
 
 class FaissBackend:
-    """IndexBackend port over flat indexes.
+    """IndexBackend port over flat indexes, and FAISS's approximate kinds beside them, which stay on the CPU.
 
     Parameters
     ----------
@@ -215,6 +218,25 @@ class FaissBackend:
         file = FlatFile(path)
         fit = sum(map(len, aligned)) == len(file) and all(_is_aligned(part, file.dim) for part in aligned)
         return self._index(file.dim, file, aligned if fit else [])
+
+    def check_kind(self, kind: str, dim: int, count: int) -> None:
+        extras.require_faiss(f"the index kind '{kind}'")
+        from zsretrieve.backends import faiss_kinds
+
+        faiss_kinds.check(kind, dim, count)
+
+    def make_candidates(
+        self, kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: OnStage | None = None
+    ) -> Effort:
+        from zsretrieve.backends import faiss_kinds
+
+        return faiss_kinds.make(kind, dim, parts, path, on_stage)
+
+    def load_candidates(self, path: Path) -> CandidateIndex:
+        extras.require_faiss("an approximate index")
+        from zsretrieve.backends.faiss_kinds import FaissCandidates
+
+        return FaissCandidates(path)
 
     def _index(self, dim: int, file: FlatFile | None, aligned: Sequence[Vectors]) -> FaissFlatIndex:
         return FaissFlatIndex(dim, file, aligned, self.device, half=self._half, sharded=self._sharded)

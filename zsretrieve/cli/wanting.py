@@ -59,9 +59,18 @@ _Order = Annotated[
 _Offset = Annotated[
     int | None, _refine("--offset", metavar="N", help="Leave out the first N hits, to show the next page.")
 ]
+_Exact = Annotated[bool, _refine("--exact", help="Compare every image, also where the index is approximate.")]
 _Explain = Annotated[bool, _refine("--explain", help="Show the score of each term, and the next hits below the cut.")]
 # Switches and lists that were not given; of the others that is None.
-_NOT_GIVEN: dict[str, Any] = {"dedup": False, "literal": False, "explain": False, "minus": [], "more": [], "less": []}
+_NOT_GIVEN: dict[str, Any] = {
+    "dedup": False,
+    "literal": False,
+    "explain": False,
+    "exact": False,
+    "minus": [],
+    "more": [],
+    "less": [],
+}
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -86,6 +95,7 @@ Given = Annotated[
             "order": (_Order, None),
             "offset": (_Offset, None),
             "explain": (_Explain, False),
+            "exact": (_Exact, False),
             "near": (_Near, None),
             "exif": (_Exif, None),
         },

@@ -143,6 +143,7 @@ def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
         revision=content["revision"],
         matching=None if matching is None else read(Matching, matching),
         explanation=Explanation(tuple(map(tuple, terms)), ()) if terms else None,
+        is_exact=content["exact"],
     )
     return Hits.of(found)
 

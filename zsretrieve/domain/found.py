@@ -71,7 +71,9 @@ class Found:
     ``total`` is the number of images that were ranked: of those that pass the filter, without the query's own and the
     disliked ones, those of at least the lowest score; near-duplicates are left out later and count. ``next`` is the
     offset of the next page, None after the last. ``revision`` identifies the content of the gallery: with the same one,
-    pages fit together. ``matching`` and ``explanation`` are None where they do not apply or were not asked for.
+    pages fit together. ``is_exact`` is whether every image was compared; an approximate index may miss some, and then
+    the pages of a ranking may overlap. ``matching`` and ``explanation`` are None where they do not apply or were not
+    asked for.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -82,3 +84,4 @@ class Found:
     revision: str = ""
     matching: Matching | None = None
     explanation: Explanation | None = None
+    is_exact: bool = True

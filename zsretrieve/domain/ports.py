@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.records import Encoding, Head, Space
 from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors
 
@@ -119,7 +120,7 @@ class ImageMemory(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Exact or approximate search by inner product over unit rows. Rows are numbered in the order added."""
+    """Exact search by inner product over unit rows. Rows are numbered in the order added."""
 
     @property
     def dim(self) -> int: ...
@@ -207,8 +208,48 @@ class VectorIndex(Protocol):
         ...
 
 
+class CandidateIndex(Protocol):
+    """An approximate index: it names rows that are likely to be near a query, to be compared exactly by others."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def starves(self) -> bool:
+        """Whether it finds too little among a small share of its rows, as walks through graphs do."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def candidates(
+        self, queries: NDArray[np.float32], depth: int, effort: Effort, among: NDArray[np.bool_] | None = None
+    ) -> Rows:
+        """Rows that are likely to be near each query, in any order.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        depth : int
+            How many, from 1 to the number of rows searched.
+        effort : Effort
+        among : bool of shape (rows,), optional
+            Which rows to search; all by default.
+
+        Returns
+        -------
+        int64 of shape (n, depth)
+            -1 in the places after the last row that was found.
+
+        Raises
+        ------
+        IntegrityError
+            If the index refuses, which a sound one does not.
+        """
+        ...
+
+
 class IndexBackend(Protocol):
-    """Makes and opens indexes of one kind."""
+    """Makes and opens exact indexes, and approximate ones beside them."""
 
     def create(self, dim: int) -> VectorIndex: ...
 
@@ -224,6 +265,54 @@ class IndexBackend(Protocol):
 
         Raises
         ------
+        IntegrityError
+            If it is not such a file.
+        """
+        ...
+
+    def check_kind(self, kind: str, dim: int, count: int) -> None:
+        """Refuse an approximate kind that cannot be made of ``count`` rows.
+
+        Raises
+        ------
+        OptionalDependencyError
+            If FAISS is not installed.
+        UsageError
+            If the kind is not supported, does not fit the dimensions, or there are too few rows for it.
+        """
+        ...
+
+    def make_candidates(
+        self, kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: OnStage | None = None
+    ) -> Effort:
+        """Write the file of an approximate index; returns how much it should look at.
+
+        Parameters
+        ----------
+        kind : str
+            A FAISS factory string that ``check_kind`` lets pass.
+        dim : int
+        parts : sequence of float32 arrays of shape (n_i, dim), unit rows
+            Rows are numbered through all of them.
+        path : Path
+        on_stage : callable, optional
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        UsageError
+            If it cannot be trained, or a trial finds that it ignores filters.
+        """
+        ...
+
+    def load_candidates(self, path: Path) -> CandidateIndex:
+        """Open a file that ``make_candidates`` wrote.
+
+        Raises
+        ------
+        OptionalDependencyError
+            If FAISS is not installed.
         IntegrityError
             If it is not such a file.
         """

@@ -168,6 +168,29 @@ def settle(
     return scores, rows
 
 
+def best_of(queries: Vectors, candidates: Rows, k: int, *, fetch: FetchRows) -> Rows:
+    """The k best of some rows for each query by their exact scores, best first, ties to the lowest row.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim), unit rows
+    candidates : int64 of shape (n, m)
+        Different rows for each query; -1 in places without one.
+    k : int
+        At most m.
+    fetch : callable
+        As for ``settle``.
+
+    Returns
+    -------
+    int64 of shape (n, k)
+        -1 in the last places if there are fewer.
+    """
+    scores = _rescore(queries, np.maximum(candidates, 0), fetch)
+    scores[candidates < 0] = -np.inf
+    return order(scores, candidates)[1][:, :k]
+
+
 def settle_range(
     queries: Vectors,
     threshold: np.float32,

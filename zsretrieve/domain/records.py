@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from zsretrieve.domain.errors import SpaceMismatchError
+from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result, shortest
 
 
@@ -331,7 +332,9 @@ class Training:
 class Manifest:
     """What an index folder says of itself. ``files`` are relative to the folder.
 
-    ``generation`` counts the commits. ``index`` is the FAISS file, None until it is built from the segments.
+    ``generation`` counts the commits. ``index`` is the flat FAISS file, None until it is built from the segments.
+    ``factory`` is the index kind; unless that is ``Flat``, ``approximate`` is the index of that kind, None until it is
+    made.
     ``next_id`` is the ID of the next image. ``origins`` are a gallery's sources. ``verified`` is when every digest was
     last known to match. ``training`` is set if prototypes were made from images. ``lifted`` prototypes are augmented:
     they have a bias and two dimensions more than their space, see ``zsretrieve.domain.vectors.augmented_rows``.
@@ -369,7 +372,7 @@ class Manifest:
     include: tuple[str, ...] = ()
     home: str | None = None
     fitted_scale: float | None = None
-    format_version: int = 2
+    approximate: Approximate | None = None
 
     @property
     def dim(self) -> int:

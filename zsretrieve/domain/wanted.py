@@ -56,6 +56,8 @@ class Wanted:
         Treat the query, and what is in ``minus``, as plain text (no +, -, weights or IDs).
     explain : bool
         Give the reasons of each hit in ``Hits.explanation``.
+    exact : bool
+        Compare every image, also where the gallery has an approximate index, which may miss a few.
     files : bool
         Let text name files, folders and addresses. Without, it never does, as for the queries of strangers; terms
         that are paths still do.
@@ -82,6 +84,7 @@ class Wanted:
     literal: bool = False
     explain: bool = False
     files: bool = True
+    exact: bool = False
 
     def __post_init__(self) -> None:
         for name in ("more", "less", "minus"):

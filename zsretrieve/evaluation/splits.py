@@ -20,7 +20,8 @@ from zsretrieve.domain.records import Item, PromptSet
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.domain.wording import counted, shorten
 from zsretrieve.evaluation.labelled import Labelled
-from zsretrieve.store.indexes import Digests, Prototypes
+from zsretrieve.store.indexes import Prototypes
+from zsretrieve.store.prototype_files import Digests
 
 _SHOWN = 5
 # Of fixed length, so that it does not matter that numpy strips zeros from the end.

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import SourceError
+from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.records import Encoding, Item, Manifest
 from zsretrieve.domain.settings import Form
 from zsretrieve.domain.wording import one_line
@@ -157,7 +158,9 @@ def manifest_metadata(manifest: Manifest, *, half: bool) -> dict[bytes, bytes]:
     encoding = manifest.encoding
     if half:
         encoding = Encoding("imported", "float16", "unknown", encoding.exif)
-    kept = replace(manifest, encoding=encoding, files={}, segments=(), index=None, building=None)
+    kept = replace(
+        manifest, encoding=encoding, files={}, segments=(), index=None, building=None, factory=FLAT, approximate=None
+    )
     return {MANIFEST: manifests.to_bytes(kept)}
 
 

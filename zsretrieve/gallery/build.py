@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zsretrieve.domain.errors import OutputExistsError, SourceError
+from zsretrieve.domain.kinds import AUTO, FLAT
 from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
@@ -34,7 +35,7 @@ class BuiltGallery:
     changes: Changes
 
 
-def build_gallery(out: Path, source: Source, how: Ingest, *, force: bool = False) -> Gallery:
+def build_gallery(out: Path, source: Source, how: Ingest, *, kind: str = FLAT, force: bool = False) -> Gallery:
     """See ``api.gallery.build_gallery``.
 
     Encoded images are committed every few seconds to a staging index inside ``out``. After an interruption the same
@@ -42,7 +43,9 @@ def build_gallery(out: Path, source: Source, how: Ingest, *, force: bool = False
     """
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
-        wanted = _manifest(source, how.model.load(), how.reading)
+        wanted = replace(_manifest(source, how.model.load(), how.reading), factory=kind)
+        if kind not in (FLAT, AUTO):
+            how.backend.check_kind(kind, wanted.dim, len(source.files))
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
         builder, _, _ = _encode_all(stage, manifest, source, how, same_listing=same_listing)
@@ -52,7 +55,7 @@ def build_gallery(out: Path, source: Source, how: Ingest, *, force: bool = False
         builder.forget_skips([one.path for one in builder.skipped if one.path not in listed])
         if not builder.count:
             raise nothing_readable(builder.skipped)
-        builder.finish(compact=True)
+        builder.finish(compact=True, on_stage=how.on_stage)
         writer.adopt(stage)
     return open_gallery(out, how.backend)
 
@@ -66,7 +69,7 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         source = Source(old.root or "", files)
         wanted = replace(
             _manifest(source, how.model.load(), how.reading),
-            origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id,
+            origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
@@ -74,7 +77,8 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         builder, unchanged, encoded = _encode_all(stage, manifest, source, how, same_listing=False)
         kept = builder.ids
         lost = [item for item in before.items if item.id not in kept]
-        builder.finish(compact=True)
+        tuned = None if old.approximate is None else old.approximate.effort
+        builder.finish(compact=True, tuned=tuned, on_stage=how.on_stage)
         if lost:
             _refuse_loss(out, lost, len(before.items), builder.skipped, drop_missing=drop_missing)
         new = writer.adopt(stage)
@@ -142,7 +146,7 @@ def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
         head=encoder.head,
         encoding=replace(encoder.encoding, exif=reading.exif, decoding=reading.decoding),
         count=0,
-        factory="Flat",
+        factory=FLAT,
         files={},
         created=now(),
         tool_version=tool_version(),
@@ -169,7 +173,7 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     if not differences:
         _log.info(f"resuming an interrupted build: {staged.count} images are encoded already")
         next_id = max(staged.next_id, wanted.next_id)
-        return replace(staged, next_id=next_id, exclude=wanted.exclude, include=wanted.include)
+        return replace(staged, next_id=next_id, exclude=wanted.exclude, include=wanted.include, factory=wanted.factory)
     if force:
         return wanted
     raise OutputExistsError(

@@ -11,14 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
-from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress
+from zsretrieve.domain.kinds import AUTO, Effort
+from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress, OnStage
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen, encode_batches
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import indexes, rows
+from zsretrieve.store import approximate, indexes, rows
 from zsretrieve.store.folder import Writer
 from zsretrieve.store.rows import Live, Part
 
@@ -32,7 +33,7 @@ class Ingest:
     """How images are taken into a gallery.
 
     ``model`` is loaded only if an image must be encoded; ``checkpoint`` images may wait in memory for a commit;
-    ``on_progress`` is called with (files done, files in all).
+    ``on_progress`` is called with (files done, files in all), and ``on_stage`` while an approximate index is made.
     """
 
     model: Model
@@ -40,6 +41,7 @@ class Ingest:
     reading: Reading
     checkpoint: int = CHECKPOINT_IMAGES
     on_progress: OnProgress | None = None
+    on_stage: OnStage | None = None
 
 
 class _Written(NamedTuple):
@@ -179,19 +181,28 @@ class GalleryBuilder:
                 self.checkpoint()
             raise
 
-    def finish(self, *, compact: bool = False) -> Manifest:
-        """Commit everything: few segments, the FAISS file.
+    def finish(
+        self, *, compact: bool = False, tuned: Effort | None = None, on_stage: OnStage | None = None
+    ) -> Manifest:
+        """Commit everything: few segments, the flat FAISS file, and an approximate index if the gallery is of such a
+        kind, after the rest, since that may take long.
 
         Parameters
         ----------
         compact : bool
             Write all rows as one segment, whatever the sizes.
+        tuned : Effort, optional
+            Of an approximate index where there is none yet.
+        on_stage : callable, optional
         """
         if self._waiting:
             self.checkpoint()  # what follows may fail, and then the encoded rows are kept
         if not (self._removed or compact or self.manifest.index is None):
             if self._complete(self.manifest.segments, self.manifest.index) != self._writer.manifest:
                 self._commit(self.manifest.segments, self.manifest.index)
+            if approximate.is_due(self.manifest):  # a death left it undone, or FAISS was not installed
+                live = rows.read(self._writer.out, self.manifest)
+                self._renew(live.vectors.parts, tuned, on_stage)
             return self.manifest
         segments = list(self.manifest.segments)
         if self._removed:
@@ -205,8 +216,18 @@ class GalleryBuilder:
             parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
         live = rows.joined(parts, dim)
         index = indexes.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
+        if self.manifest.factory == AUTO:
+            self.manifest = replace(self.manifest, factory=approximate.chosen(self.count, dim))
         self._commit(tuple(segments), index)
+        self._renew([part.vectors for part in parts], tuned, on_stage)
         return self.manifest
+
+    def _renew(self, vectors: Sequence[Vectors], tuned: Effort | None, on_stage: OnStage | None) -> None:
+        """Commit an approximate index if one is due; ``vectors`` are those of the segments."""
+        made = approximate.renewed(self._writer, self.manifest, vectors, self._backend, on_stage, tuned=tuned)
+        if made != self.manifest.approximate:
+            self.manifest = replace(self.manifest, approximate=made)
+            self._commit(self.manifest.segments, self.manifest.index)
 
     def _vector(self, row: int) -> Vectors:
         vector: Vectors = self._live.vectors.take(np.array([row]))[0]

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import ImageError, IntegrityError, SourceError
+from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.pooling import pool_prompts
-from zsretrieve.domain.ports import IndexBackend, OnProgress
+from zsretrieve.domain.ports import IndexBackend, OnProgress, OnStage, progress_of
 from zsretrieve.domain.records import Damage, Encoding, IndexKind, Manifest
 from zsretrieve.domain.settings import Reading
-from zsretrieve.domain.vectors import Vectors
+from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_batches, encode_texts_once
@@ -23,7 +24,7 @@ from zsretrieve.gallery.ingest import joined_encoding
 from zsretrieve.images import opening
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import files, indexes, maps, moving, rows
+from zsretrieve.store import approximate, files, indexes, maps, moving, prototype_files, rows
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, Writer, repairing
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -39,6 +40,9 @@ _INT8_TIMES, _INT8_MORE = 3.0, 0.05
 _INT8_MOST_BY_MEAN = 3.0
 # Whatever int8 may lose, vectors less near than this are of other images.
 _FLOOR = 0.85
+
+# The share of images that an approximate index finds by their own vectors, if it is sound, and the error of a cosine.
+_LEAST_FOUND, _ROUNDING = 0.9, 1e-6
 
 _FAISS_REBUILT = "the FAISS file is rebuilt from the vectors"
 
@@ -80,6 +84,7 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
         cosines = _cosines(pool_prompts(texts.vectors, texts.rows), opened.vectors[chosen])
         names = [f"class '{opened.prompts.class_names[i]}'" for i in chosen]
         return _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.text_encoding), 0)
+    missed = _missed(opened, chosen)
     reading = Reading().as_for(opened.manifest.encoding)
     again, stored, names, changed = [], [], [], 0
     for row in chosen:
@@ -96,13 +101,31 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
         stored.append(opened.live.take(np.array([row]))[0])
         names.append(f"'{item.path}'")
     if not again:
-        return DeepCheck(0, changed, ())
+        return DeepCheck(0, changed, missed)
     cosines = _cosines(np.stack(again), np.stack(stored))
-    return _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.encoding), changed)
+    checked = _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.encoding), changed)
+    return replace(checked, damages=(*missed, *checked.damages))
+
+
+def _missed(gallery: Gallery, rows: Rows) -> tuple[Damage, ...]:
+    """Whether an approximate index finds images by their own vectors, as it should nearly always."""
+    if gallery.approximate is None or not len(rows):
+        return ()
+    vectors = gallery.live.take(rows)
+    nearest = gallery.live.take(gallery.nearest(vectors, 1)[0][:, 0])
+    found = np.count_nonzero(_cosines(vectors, nearest) >= _cosines(vectors, vectors) - _ROUNDING)
+    if found >= _LEAST_FOUND * len(rows):
+        return ()
+    made = gallery.approximate.made
+    message = (
+        f"the approximate index finds only {found} of {len(rows)} images by their own vectors; "
+        f"make it again with: zsretrieve index kind GALLERY {made.kind}"
+    )
+    return (Damage(made.file, message),)
 
 
 def repair(
-    folder: Path, backend: IndexBackend, model: Model | None = None, *, on_progress: OnProgress | None = None
+    folder: Path, backend: IndexBackend, model: Model | None = None, *, on_stage: OnStage | None = None
 ) -> Repaired:
     """See ``api.gallery.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
     damaged = {damage.file for damage in verify(folder, backend).damages}
@@ -128,14 +151,17 @@ def repair(
         encoding = manifest.encoding
         if model and saved.without_vector:
             joined = joined_encoding(encoding, model.load(manifest.space).encoding)
-            encoded = _encode_again(folder, saved, manifest, model, on_progress)
+            encoded = _encode_again(folder, saved, manifest, model, progress_of(on_stage, "encoding again"))
             encoding = joined if encoded else encoding
         live = saved.with_vectors(encoded)
         if manifest.count and not live.items:
             raise IntegrityError(
                 f"nothing of the index at '{manifests.shown(folder)}' can be saved", hint=manifests.REBUILD
             )
-        segments, index = manifest.segments, manifest.index
+        segments, index, nearly = manifest.segments, manifest.index, manifest.approximate
+        if nearly is not None and (saved.n_damaged or nearly.file in bad | damaged):
+            damaged.discard(nearly.file)
+            nearly = None
         if saved.n_damaged:
             segments = (rows.write_live(writer, live),)
             done.append(
@@ -152,15 +178,29 @@ def repair(
                 encoding=encoding,
                 segments=segments,
                 index=index,
+                approximate=nearly,
                 count=len(live.items),
                 next_id=max([manifest.next_id, *(1 + id_ for name in later for id_ in ids_in(folder, name))]),
             )
         )
+        if manifest.approximate != nearly:
+            assert manifest.approximate is not None
+            done.append(_approximate_again(writer, backend, manifest.approximate.effort, on_stage))
         writer.clean()
     set_aside = [f"segment {name}: it is of a later state than the copy, and was set aside" for name in later]
     lost_images = [item.path for item in saved.without_vector if item.id not in encoded]
     lost = (*saved.lost, *set_aside, *lost_images)
     return Repaired(tuple(done), len(encoded), lost, saved.n_lost + len(lost_images))
+
+
+def _approximate_again(writer: Writer, backend: IndexBackend, tuned: Effort, on_stage: OnStage | None) -> str:
+    """Make the approximate index again if that is possible; returns what was done."""
+    manifest = writer.manifest
+    assert manifest is not None
+    parts = rows.read(writer.out, manifest).vectors.parts
+    made = approximate.renewed(writer, manifest, parts, backend, on_stage, tuned=tuned)
+    writer.commit(replace(manifest, approximate=made))
+    return f"the index {manifest.factory} is {'dropped' if made is None else 'made again from the vectors'}"
 
 
 def _encode_again(
@@ -190,11 +230,12 @@ def _repair_prototypes(
     def is_bad(name: str) -> bool:
         return f"{SEGMENTS}/{segment.name}/{name}" in bad
 
-    if is_bad(indexes.PROMPTS):
+    if is_bad(prototype_files.PROMPTS):
         raise IntegrityError(f"the prompts of '{writer.out}' are damaged", hint=manifests.REBUILD)
-    if is_bad(indexes.DRAWN):
+    if is_bad(prototype_files.DRAWN):
         raise IntegrityError(f"the list of images drawn for '{writer.out}' is damaged", hint=manifests.REBUILD)
-    prompts, drawn = indexes.read_prompts(where / indexes.PROMPTS), indexes.read_drawn(where, manifest)
+    prompts = prototype_files.read_prompts(where / prototype_files.PROMPTS)
+    drawn = prototype_files.read_drawn(where, manifest)
     done = []
     try:
         if is_bad(rows.VECTORS):

@@ -51,7 +51,7 @@ def search(
     searched = _Searched(gallery, among, wanted, known)
     ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
     return [
-        searched.browsed(query, aim) if aim.vector is None else searched.found(query, aim, next(ranked))
+        searched.browsed(query, aim) if aim.vector is None else searched.found(query, aim, *next(ranked))
         for query, aim in zip(queries, aims, strict=True)
     ]
 
@@ -83,22 +83,55 @@ class _Searched:
         """Whether a file is there, looked up once for all queries."""
         return functools.cache(opening.is_away)
 
-    def ranked(self, aims: Sequence[Aim]) -> Iterator[Rows]:
-        """The best rows for each query, down to those that an answer needs."""
+    def ranked(self, aims: Sequence[Aim]) -> Iterator[tuple[Rows, bool]]:
+        """The best rows for each query, down to those that an answer needs; and whether every row was compared."""
         if not aims:
             return iter(())
         vectors = np.concatenate([aim.vector for aim in aims if aim.vector is not None])
         # Only by looking further it shows whether all that follows is a duplicate.
         needed = self._end + (_BELOW if self.wanted.explain else 0) + (self.wanted.dedup or self._by_date)
         own = [aim.without for aim in aims]
+        return self._best(vectors, min(needed, self._size), own)
+
+    def _best(self, vectors: Vectors, k: int, own: Sequence[Rows]) -> Iterator[tuple[Rows, bool]]:
+        """For each vector the k best rows that are not the query's own and, with ``dedup``, not duplicates of a better
+        one; and whether every row was compared.
+
+        All vectors are searched in one product, or a few if that would be too many hits to hold; and again alone where
+        too many of their rows are left out.
+        """
+        size = self._size
         # By date, it is the newest of near-duplicates that stays, which `_cut` chooses.
         near = None if self._by_date else self.wanted.alike
-        return _best(self.gallery, vectors, min(needed, self._size), self.among, own, near)
+        first = min(size, (k if near is None else 2 * k) + max(map(len, own)))
+        at_once = max(1, _HITS_AT_ONCE // first)
+        together = (
+            found
+            for start in range(0, len(vectors), at_once)
+            for found in self._nearest(vectors[start : start + at_once], first)
+        )
+        for number, (without, (rows, is_exact)) in enumerate(zip(own, together, strict=True)):
+            reach = first
+            while True:
+                if len(without):
+                    rows = rows[~np.isin(rows, without)]
+                kept = rows if near is None else rows[_distinct(self.gallery, rows, k, near)]
+                if len(kept) >= k or reach == size:
+                    yield kept[:k], bool(is_exact)
+                    break
+                reach = min(size, reach * 4)
+                ((rows, is_exact),) = self._nearest(vectors[number : number + 1], reach)
 
-    def found(self, query: Query, aim: Aim, rows: Rows) -> Found:
+    def _nearest(self, vectors: Vectors, k: int) -> Iterator[tuple[Rows, bool]]:
+        """The best k rows for each vector, and whether every row was compared."""
+        # Everything of at least a score is found by comparing every row, so its beginning must be, too.
+        exact = self.wanted.exact or self.wanted.min_score is not None or self._by_date
+        return zip(*self.gallery.nearest(vectors, k, self.among, exact=exact), strict=True)
+
+    def found(self, query: Query, aim: Aim, rows: Rows, is_exact: bool) -> Found:
         """The page of one query, from the beginning of its ranking."""
         wanted, scores = self.wanted, self._exact(aim, rows)
-        matching = self._matching(aim, scores)
+        matching = self._matching(aim, scores, is_exact=is_exact)
         total, cut = self._size - self._own(aim), len(rows)
         if self._by_date:
             least = wanted.min_score
@@ -118,8 +151,9 @@ class _Searched:
             rest = self._hits(scores[below].tolist(), rows[below], wanted.offset + len(hits) + 1)
             explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
         return Found(
-            hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching, explanation
-        )
+            hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching,
+            explanation, is_exact,
+        )  # fmt: skip
 
     def browsed(self, query: Query, aim: Aim) -> Found:
         """A page of all images, where there is nothing to rank by."""
@@ -138,13 +172,17 @@ class _Searched:
     def _by_date(self) -> bool:
         return self.wanted.order is Order.DATE
 
-    def _matching(self, aim: Aim, scores: Scores) -> Matching | None:
+    def _matching(self, aim: Aim, scores: Scores, *, is_exact: bool) -> Matching | None:
         """What the best scores of a ranking say, of which there are enough for an answer."""
         if self.known is None or not _is_calibrated(aim) or not len(scores):
             return None
         threshold, best = self.known.threshold, float(scores[0])
         number = None
-        if self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
+        if not is_exact:
+            if scores[-1] < threshold:  # what was missed may match, too
+                best_of_all = self._exact(aim, self._at_least(aim, min(best, threshold)))
+                best, number = float(best_of_all.max()), int(np.count_nonzero(best_of_all >= threshold))
+        elif self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
             number = self._count(aim, scores, threshold)
         return Matching(threshold, best, number, self.known.false_alarms, self.known.method)
 
@@ -208,35 +246,6 @@ class _Searched:
             )
             for column in scores.T.tolist()
         )
-
-
-def _best(
-    gallery: Gallery, vectors: Vectors, k: int, among: Rows | None, own: Sequence[Rows], near: float | None
-) -> Iterator[Rows]:
-    """For each vector the k best rows that are not the query's own and, with ``near``, not duplicates of a better one.
-
-    All vectors are searched in one product, or a few if that would be too many hits to hold; and again alone where too
-    many of their rows are left out.
-    """
-    size = len(gallery.index) if among is None else len(among)
-    first = min(size, (k if near is None else 2 * k) + max(map(len, own)))
-    at_once = max(1, _HITS_AT_ONCE // first)
-    together = (
-        found
-        for start in range(0, len(vectors), at_once)
-        for found in gallery.index.search(vectors[start : start + at_once], first, among)[1]
-    )
-    for number, (without, rows) in enumerate(zip(own, together, strict=True)):
-        reach = first
-        while True:
-            if len(without):
-                rows = rows[~np.isin(rows, without)]
-            kept = rows if near is None else rows[_distinct(gallery, rows, k, near)]
-            if len(kept) >= k or reach == size:
-                yield kept[:k]
-                break
-            reach = min(size, reach * 4)
-            rows = gallery.index.search(vectors[number : number + 1], reach, among)[1][0]
 
 
 def _distinct(gallery: Gallery, rows: Rows, k: int, near: float) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from zsretrieve.domain.errors import QueryError
+from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.records import Changes
 from zsretrieve.domain.vectors import Rows
@@ -46,7 +47,7 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
         segment = row_files.write(writer, items, gallery.index.stored(rows))
         manifest = replace(
             gallery.manifest, segments=(), index=None, files={}, created=now(), count=len(items), skipped=(),
-            origins=(), generation=1,
+            origins=(), generation=1, factory=FLAT, approximate=None,
         )  # fmt: skip
         vectors = LiveVectors.of(row_files.read_part(out, manifest, segment).vectors)
         writer.commit(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import OutputExistsError, ShapeError, SourceError, SpaceMismatchError
+from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.ports import Encoder, IndexBackend, OnProgress
 from zsretrieve.domain.records import Changes, Encoding, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Form
@@ -211,7 +212,7 @@ def _manifest(foreign: ForeignVectors, encoder: Encoder, how: Import, skipped: t
         head=encoder.head,
         encoding=encoding if how.exif is None else replace(encoding, exif=how.exif),
         count=0,
-        factory="Flat",
+        factory=FLAT,
         files={},
         created=now(),
         tool_version=tool_version(),

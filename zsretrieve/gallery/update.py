@@ -209,7 +209,7 @@ class _Update:
     def finish(self) -> Changes:
         """Commit what was done, unless this only looks."""
         if not self._dry_run:
-            self.builder.finish()
+            self.builder.finish(on_stage=self._how.on_stage)
         skipped = [one for one in self.builder.skipped if one.path in self.unread or one.path in self.present]
         return Changes(
             **self._count,

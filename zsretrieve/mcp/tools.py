@@ -80,14 +80,15 @@ class Tools:
             Literal["score", "date"], Field(description="The best first, or of those that matter the newest.")
         ] = "score",
         literal: Annotated[bool, Field(description="Treat + and - in the query as text.")] = False,
+        exact: Annotated[bool, Field(description="Compare every image, also where the index is approximate.")] = False,
     ) -> dict[str, Any]:
-        """Search a gallery of images by words. The ranking is exact; a score is the cosine similarity with the query,
-        which only compares the hits of one query. If matching.nothing is true, nothing seems to match, however the hits
-        are ordered. Look at hits with open_images.
+        """Search a gallery of images by words. A score is the cosine similarity with the query, which only compares the
+        hits of one query. If exact is false, the index may have missed a few images. If matching.nothing is true,
+        nothing seems to match, however the hits are ordered. Look at hits with open_images.
         """
         body = SearchBody(
             query=query, k=k, offset=offset, where=where, more=more, less=less, minus=minus, dedup=dedup, order=order,
-            literal=literal,
+            literal=literal, exact=exact,
         )  # fmt: skip
         return await self._service.search(self._named(gallery), body)
 

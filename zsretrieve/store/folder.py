@@ -73,6 +73,7 @@ class Writer:
             generation=self.manifest.generation + 1 if self.manifest else 1,
             verified=now() if named.keys() <= self._sealed.keys() else manifest.verified,
         )
+        manifests.check(complete)  # nothing is committed that no reader opens
         content = manifests.to_bytes(complete)
         with files.writing_to(self.out):
             atomic.write_file(self.out / manifests.NAME, content)
@@ -132,7 +133,7 @@ class Writer:
         """
         aside = []
         for segment in sorted((self.out / SEGMENTS).iterdir()):
-            derived = all(path.name == "index.faiss" for path in segment.iterdir())
+            derived = all(path.suffix == ".faiss" for path in segment.iterdir())
             kept = segment.name in _segments(manifest) | self._new
             if _SEGMENT_NAME.fullmatch(segment.name) and not kept and not derived:
                 aside.append(f"{segment.name}.aside")
@@ -305,8 +306,9 @@ def _segment_of(path: str) -> str:
 
 def _segments(manifest: Manifest) -> set[str]:
     """The names of all segment folders of a manifest."""
-    named = {segment.name for segment in manifest.segments}
-    return named | {_segment_of(manifest.index)} if manifest.index else named
+    approximate = None if manifest.approximate is None else manifest.approximate.file
+    derived = {_segment_of(file) for file in (manifest.index, approximate) if file is not None}
+    return {segment.name for segment in manifest.segments} | derived
 
 
 def _holds_only_ours(out: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -22,20 +21,19 @@ from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet
 from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
 from zsretrieve.domain.wording import one_line
 from zsretrieve.images import opening
-from zsretrieve.store import files, moving, rows
+from zsretrieve.store import approximate, files, moving, rows
 from zsretrieve.store import folder as folders
 from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as manifests
+from zsretrieve.store.approximate import ApproximateSearch, Flags
 from zsretrieve.store.folder import SEGMENTS, Writer
+from zsretrieve.store.prototype_files import DRAWN, PROMPTS, Digests, read_drawn, read_prompts, write_prompts
 from zsretrieve.store.rows import Live, LiveVectors
 
-PROMPTS = "prompts.json"
 FAISS = "index.faiss"
-DRAWN = "drawn.npy"
 
 _OPEN_ATTEMPTS = 20
 _AUGMENTED_AT_ONCE = 1 << 15
-Digests = NDArray[np.uint8]
 _Opened = TypeVar("_Opened")
 
 
@@ -129,17 +127,31 @@ class Prototypes:
 
 @dataclass(frozen=True, repr=False)
 class Gallery:
-    """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``; ids ascend."""
+    """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``; ids ascend.
+
+    ``index`` compares every row. ``approximate`` compares a part of them, for searches; None for a gallery without.
+    """
 
     folder: Path | None
     manifest: Manifest
     items: Sequence[Item]
     live: LiveVectors
     index: VectorIndex
+    approximate: ApproximateSearch | None = None
 
     @property
     def space(self) -> Space:
         return self.manifest.space
+
+    def nearest(
+        self, queries: Vectors, k: int, among: Rows | None = None, *, exact: bool = False
+    ) -> tuple[Rows, Flags]:
+        """The k best rows for each query, int64 of shape (n, k), by the approximate index unless ``exact``; and for
+        which queries every row was compared, bool of shape (n,). Parameters and errors: see ``ApproximateSearch``.
+        """
+        if self.approximate is not None and not exact:
+            return self.approximate.search(queries, k, among)
+        return self.index.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -149,8 +161,13 @@ class Gallery:
     @cached_property
     def revision(self) -> str:
         """What identifies its content: another one after every change, 16 hexadecimal digits."""
-        # A verification changes only its own time, and perhaps where the folder is.
-        content = manifests.to_bytes(replace(self.manifest, generation=0, verified="", home=None))
+        # A verification changes only its own time, and perhaps where the folder is; an approximate index holds nothing
+        # of its own.
+        made = self.manifest.approximate
+        kept = {path: entry for path, entry in self.manifest.files.items() if made is None or path != made.file}
+        content = manifests.to_bytes(
+            replace(self.manifest, generation=0, verified="", home=None, approximate=None, files=kept)
+        )
         return hashlib.sha256(content).hexdigest()[:16]
 
     @cached_property
@@ -209,17 +226,9 @@ def write_prototypes(
     drawn: Digests | None = None,
 ) -> Manifest:
     """Write a prototype index and commit it; ``drawn`` as in ``Prototypes``."""
-    content = {
-        "class_names": prompts.class_names,
-        "class_keys": prompts.class_keys,
-        "templates": prompts.templates,
-        "prompts": prompts.prompts,
-        "classes_source": prompts.classes_source,
-        "templates_source": prompts.templates_source,
-    }
     with writer.new_segment() as segment:
         np.save(segment / rows.VECTORS, vectors)
-        (segment / PROMPTS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_prompts(segment / PROMPTS, prompts)
         if drawn is not None:
             np.save(segment / DRAWN, drawn)
     return writer.commit(
@@ -305,24 +314,12 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
 
 
-def read_drawn(where: Path, manifest: Manifest) -> Digests | None:
-    """The digests of the images that prototypes were made from. Raises IntegrityError."""
-    if manifest.training is None:
-        return None
-    try:
-        drawn = np.load(where / DRAWN, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IntegrityError(f"'{where / DRAWN}' is damaged: {one_line(error)}", hint=manifests.REBUILD) from error
-    if drawn.dtype != np.uint8 or drawn.ndim != 2 or drawn.shape[1] != 32:
-        raise IntegrityError(f"'{where / DRAWN}' is damaged: it does not hold digests", hint=manifests.REBUILD)
-    digests: Digests = drawn
-    return digests
-
-
 def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
     manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
     live = read_live(folder, manifest)
-    return Gallery(folder, manifest, live.items, live.vectors, _index(folder, manifest, live.vectors, backend))
+    index = _index(folder, manifest, live.vectors, backend)
+    nearly = approximate.opened(folder, manifest, live.vectors, index, backend)
+    return Gallery(folder, manifest, live.items, live.vectors, index, nearly)
 
 
 def read_live(folder: Path, manifest: Manifest) -> Live:
@@ -376,19 +373,3 @@ def _index(folder: Path, manifest: Manifest, vectors: LiveVectors, backend: Inde
     if (len(index), index.dim) != shape:
         raise files.damaged(folder, f"its FAISS file does not hold {shape[0]} x {shape[1]} numbers")
     return index
-
-
-def read_prompts(path: Path) -> PromptSet:
-    """The prompts of a prototype index. Raises IntegrityError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return PromptSet(
-            tuple(content["class_names"]),
-            tuple(content["class_keys"]),
-            tuple(tuple(group) for group in content["prompts"]),
-            tuple(content["templates"]),
-            content["classes_source"],
-            content["templates_source"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"'{path}' is damaged: {one_line(error)}", hint=manifests.REBUILD) from error

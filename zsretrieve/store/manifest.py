@@ -26,23 +26,26 @@ STAGING = ".building"
 MAP = "map.parquet"
 SEARCHES = "searches.json"
 FORMAT = "zsretrieve-index"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Versions of zsretrieve before approximate indexes read version 2, so all other indexes are written as that.
+_WITHOUT_APPROXIMATE = 2
 REBUILD = "Restore the folder from a copy, or build the index again."
 
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
-    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss)"
+    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss|"
+    r"approximate\.faiss)"
 )
 # A gallery can be made of these.
 _ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
-_OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale")
+_OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate")
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """The canonical form of a manifest."""
-    content = {"format": FORMAT, **asdict(manifest)}
+    content = {"format": FORMAT, "format_version": _version(manifest), **asdict(manifest)}
     for name in _OPTIONAL:
         if not content[name]:
             del content[name]
@@ -170,27 +173,40 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
     try:
         if digest != _digest(content) or _canonical({**content, "digest": digest}) != raw:
             raise ValueError("its digest does not match its content")
-        del content["format"]
+        del content["format"], content["format_version"]
         manifest = rebuilt(Manifest, content, strict=True)
-        _check(manifest)
+        if version != _version(manifest):
+            raise ValueError("its content is of another format version")
+        check(manifest)
     except (TypeError, ValueError, KeyError) as error:
         raise IndexFormatError(f"'{path}' is damaged: {error.args[0]}", hint=hint) from error
     return manifest
 
 
-def _check(manifest: Manifest) -> None:
-    """Raise ValueError for names and numbers that this program never writes, although the digest matches."""
-    for name in [*manifest.files, *([] if manifest.index is None else [manifest.index])]:
+def check(manifest: Manifest) -> None:
+    """Raise ValueError for names and numbers that no reader accepts, although the digest matches."""
+    approximate = manifest.approximate
+    derived = [manifest.index, None if approximate is None else approximate.file]
+    for name in [*manifest.files, *filter(None, derived)]:
         if _FILE.fullmatch(name) is None:
             raise ValueError(f"{name!r} is not a file of an index")
     segments = {segment.name for segment in manifest.segments}
     if not all(_SEGMENT.fullmatch(name) for name in segments) or len(segments) < len(manifest.segments):
         raise ValueError("invalid names of segments")
     numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
+    if approximate is not None:
+        effort = approximate.effort
+        numbers += [*(one.rows for one in approximate.covers), effort.exact_below]
+        if min(n for n in (effort.depth, effort.probes, effort.ef) if n is not None) < 1:
+            raise ValueError("an approximate index that looks at nothing")
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")
     if any("\0" in text for text in (manifest.root or "", manifest.home or "", *manifest.origins)):
         raise ValueError("a path with a zero byte")
+
+
+def _version(manifest: Manifest) -> int:
+    return _WITHOUT_APPROXIMATE if manifest.approximate is None else FORMAT_VERSION
 
 
 def _resume_hint(folder: Path) -> str:

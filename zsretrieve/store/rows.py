@@ -67,6 +67,17 @@ class LiveVectors:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def parts(self) -> Sequence[Vectors]:
+        """The arrays that hold them, and perhaps others that are not live."""
+        return self._parts
+
+    def rows_of_parts(self) -> list[Rows]:
+        """For each array the row of each of its vectors, int64 of shape (n_i,); -1 for one that is not live."""
+        rows = np.full(self._starts[-1], -1, dtype=np.int64)
+        rows[self._order] = np.arange(len(self))
+        return np.split(rows, self._starts[1:-1])
+
     def take(self, rows: Rows) -> Vectors:
         """The vectors of rows, float32 of shape (len(rows), dim)."""
         places = self._order[rows]

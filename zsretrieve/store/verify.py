@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from zsretrieve.domain.errors import IndexFolderError, IndexFormatError, IndexVersionError, IntegrityError, ShapeError
+from zsretrieve.domain.errors import (
+    IndexFolderError,
+    IndexFormatError,
+    IndexVersionError,
+    IntegrityError,
+    OptionalDependencyError,
+    ShapeError,
+)
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.prompts import prompt_digest
 from zsretrieve.domain.records import Damage, IndexKind, Manifest
@@ -65,7 +72,7 @@ def _verify(folder: Path, manifest: Manifest, backend: IndexBackend) -> Verdict:
         opened = open_index(folder, backend)
     except (IndexFormatError, IntegrityError) as error:
         return Verdict((Damage(None, error.message),), None)
-    return Verdict((*_check_rows(opened), *_check_map(folder)), opened)
+    return Verdict((*_check_rows(opened), *_check_approximate(opened), *_check_map(folder)), opened)
 
 
 def _check_copy(folder: Path, manifest: Manifest) -> list[Damage]:
@@ -101,6 +108,17 @@ def _check_segments(folder: Path, manifest: Manifest) -> list[Damage]:
             except ShapeError as error:
                 damages.append(Damage(f"{where}/{rows.VECTORS}", f"in '{where}', from row {start}: {error.message}"))
     return damages
+
+
+def _check_approximate(opened: Gallery | Prototypes) -> list[Damage]:
+    """Whether FAISS opens the approximate index, if FAISS is installed."""
+    if isinstance(opened, Gallery) and opened.approximate is not None:
+        try:
+            with contextlib.suppress(OptionalDependencyError):
+                opened.approximate.load()
+        except IntegrityError as error:
+            return [Damage(opened.approximate.made.file, error.message)]
+    return []
 
 
 def _check_map(folder: Path) -> list[Damage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from zsretrieve.domain.errors import OptionalDependencyError
-from zsretrieve.system import install_hints
+from zsretrieve.system import hardware, install_hints
 
 # What the extra ``models`` brings; open_clip alone cannot load every model.
 _MODELS = ("torch", "open_clip", "timm", "transformers")
@@ -25,6 +25,13 @@ def require_models(what: str) -> None:
     """Raise OptionalDependencyError, which names what is refused, unless the extra ``models`` is installed."""
     if not has_models():
         raise OptionalDependencyError(f"{what} needs PyTorch and open_clip", hint=how_to_add("models"))
+
+
+def require_faiss(what: str) -> None:
+    """Raise OptionalDependencyError, which names what is refused, unless FAISS is installed."""
+    if not has_faiss():
+        extra = "gpu" if hardware.may_have_gpu() else "cpu"
+        raise OptionalDependencyError(f"{what} needs FAISS", hint=f"Install it: {how_to_add(extra)}")
 
 
 def require_mcp() -> None:

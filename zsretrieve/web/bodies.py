@@ -48,6 +48,7 @@ class SearchBody(Body):
     order: Literal["score", "date"] = "score"
     literal: bool = False
     explain: bool = False
+    exact: bool = False
     revision: Annotated[str, Field(max_length=100)] | None = None
 
 

@@ -84,7 +84,7 @@ def gallery_dict(revision: Revision, *, writable: bool) -> dict[str, Any]:
         "model": gallery.space.model,
         "dim": gallery.space.dim,
         "index": gallery.manifest.factory,
-        "exact": True,
+        "exact": gallery.approximate is None,
         "revision": revision.key,
         "precision": gallery.manifest.encoding.precision,
         "has_labels": _totals(gallery).labels.total() > 0,

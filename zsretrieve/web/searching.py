@@ -53,7 +53,7 @@ def wanted_of(body: SearchBody) -> Wanted:
     return Wanted(
         k=body.k, offset=body.offset, where=body.where, dedup=body.dedup, near=body.near, min_score=body.min_score,
         order=Order(body.order), more=tuple(body.more), less=tuple(body.less), minus=tuple(body.minus),
-        literal=body.literal, files=False, explain=body.explain,
+        literal=body.literal, files=False, explain=body.explain, exact=body.exact,
     )  # fmt: skip
 
 
@@ -164,6 +164,7 @@ class Answers:
         return {
             **_empty(revision, question, wanted),
             "hits": records, "total": hits.total, "next": hits.next, "matching": _matching(hits.matching),
+            "exact": hits.is_exact,
         }  # fmt: skip
 
 

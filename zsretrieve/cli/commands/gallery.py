@@ -40,6 +40,14 @@ def gallery(
     exclude: options.Exclude = None,
     include: options.Include = None,
     skipped: options.SkippedFile = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--index",
+            metavar="KIND",
+            help="Index kind: Flat (exact), auto (by the number of images), or a FAISS factory string, e.g. HNSW32.",
+        ),
+    ] = "Flat",
     force: options.Force = False,
 ) -> None:
     """Encode images into a gallery index, to search and classify them without encoding them again.
@@ -54,10 +62,14 @@ def gallery(
     with output.progress() as on_stage:
         built = zs.build_gallery(
             options.listed(source, null), out, zs.Model(model, compute, on_stage=on_stage), reading=reading,
-            ground_truth=ground_truth, exclude=exclude or (), include=include or (), force=force, on_stage=on_stage,
+            ground_truth=ground_truth, exclude=exclude or (), include=include or (), kind=kind, force=force,
+            on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
-    output.note(f"{len(built.items)} images -> {out}")
+    named = built.manifest.factory
+    is_missing = named != "Flat" and built.approximate is None
+    effect = f"; the index {named} was not made, so every search is exact" if is_missing else ""
+    output.note(f"{len(built.items)} images -> {out}{effect}")
     place = shlex.quote(str(out))
     query = "a red circle" if built.manifest.space.model == "demo" else "a dog on a beach"
     output.note(f"Try next:\n  zsretrieve search {place} {query}\n  zsretrieve serve {place}")

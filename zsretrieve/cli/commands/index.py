@@ -10,9 +10,10 @@ import typer
 from zsretrieve.cli import output
 from zsretrieve.cli.lazy import Group, Later
 from zsretrieve.cli.output import OutputFormat, ReportFormat
+from zsretrieve.domain.kinds import FLAT
 
 if TYPE_CHECKING:
-    from zsretrieve.domain.records import Encoding, Training
+    from zsretrieve.domain.records import Encoding, Manifest, Training
 
 
 class _Commands(Group):
@@ -26,6 +27,7 @@ class _Commands(Group):
         Later("remove", "gallery:remove"),
         Later("sources", "origins:sources"),
         Later("relocate", "origins:relocate"),
+        Later("kind", "kinds:kind"),
         Later("compact", "gallery:compact"),
         Later("rebuild", "gallery:rebuild"),
         Later("duplicates", "duplicates:duplicates"),
@@ -121,6 +123,7 @@ def info(
         "taken in any case": ", ".join(manifest.include),
         "skipped": str(len(manifest.skipped)) if manifest.root else None,
         "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
+        "approximate index": _approximate(manifest),
         "segments": f"{len(manifest.segments)}, of {sum(segment.rows for segment in manifest.segments)} rows",
         "written": f"{manifest.created} by zsretrieve {manifest.tool_version}, generation {manifest.generation}",
         "verified": manifest.verified,
@@ -131,6 +134,16 @@ def info(
         if value:
             table.add_row(name, output.cell(value))
     output.show(table, str(folder))
+
+
+def _approximate(manifest: Manifest) -> str | None:
+    made = manifest.approximate
+    if made is None:
+        return None if manifest.factory == FLAT else f"{manifest.factory}, not made yet; every image is compared"
+    held = {one.name for one in made.covers}
+    rows = sum(segment.rows for segment in manifest.segments)
+    covered = sum(segment.rows for segment in manifest.segments if segment.name in held)
+    return f"{made.kind}, {manifest.files[made.file].bytes / 1e6:.1f} MB, covers {covered:,} of {rows:,} rows"
 
 
 def _int8_loss(encoding: Encoding) -> str | None:

@@ -176,6 +176,8 @@ def search(
     if paths or null or form is not OutputFormat.TABLE:
         for line in filter(None, map(views.no_match, answers)):
             output.note(line)
+        for line in filter(None, {*map(views.approximate, answers)}):
+            output.note(line)
     if show:
         views.show_images(hits, image)
     if build:

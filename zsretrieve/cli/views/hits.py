@@ -57,6 +57,11 @@ def no_match(hits: Hits) -> str | None:
     return None if hits.matching is None else hits.matching.warning
 
 
+def approximate(hits: Hits) -> str | None:
+    """The line that says that an approximate index may have missed something."""
+    return None if hits.is_exact else "approximate: the index may have missed a few images; --exact compares them all"
+
+
 def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     """The hits of one query as a table, which says if there are fewer than asked for, or if nothing seems to match."""
     explanation = hits.explanation
@@ -76,7 +81,7 @@ def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     output.show(table, " ".join(filter(None, (typed, feedback(wanted) if hits.query and hits.query.text else ""))))
     if below:
         output.say(f"the last {len(below)} {'row is' if len(below) == 1 else 'rows are'} below the cut")
-    if (line := no_match(hits)) is not None:
+    for line in filter(None, (no_match(hits), approximate(hits))):
         output.say(line)
     if not hits:
         past = f"--offset {hits.offset} is past the end ({hits.total})"

@@ -1,0 +1,38 @@
+"""Whether an approximate index answers for the images that there are now, and for no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import zsretrieve as zs
+from zsretrieve.domain.ranking import exact_scores
+from zsretrieve.store.indexes import Gallery
+
+
+def asking(gallery: Gallery, depth: int | None = None) -> Gallery:
+    """A gallery that asks its approximate index also where few rows are selected, for ``depth`` candidates."""
+    assert gallery.approximate is not None
+    made = gallery.approximate.made
+    effort = replace(made.effort, exact_below=0, depth=depth or made.effort.depth)
+    gallery.approximate.made = replace(made, effort=effort)
+    return gallery
+
+
+def check_candidates(folder: Path) -> bool:
+    """Assert that every image is found by its own vector, as by an exact search; returns whether the index was asked.
+
+    The index must be one that compares all its rows. Copies share a vector, so scores are compared, not rows.
+    """
+    gallery = zs.open_gallery(folder, device="cpu")
+    if gallery.approximate is None or not gallery.items:
+        return False
+    vectors = gallery.vectors
+    rows, is_exact = asking(gallery, depth=4).nearest(vectors, 1)
+    assert rows.min() >= 0, "a row that is not live"
+    best = gallery.index.search(vectors, 1)[1]
+    found, expected = (exact_scores(vectors, gallery.index.stored(some)) for some in (rows, best))
+    np.testing.assert_array_equal(found, expected)
+    return not is_exact.all()

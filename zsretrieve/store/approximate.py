@@ -1,0 +1,266 @@
+"""The approximate index of a gallery: made from its segments, and searched beside what it does not cover.
+
+It holds every row of the segments that there were when it was made, numbered through these. Segments never change, so
+such a number always means the same vector; which of them are live is read from the segments that there are now. A live
+row in any other segment came later, or was moved by a merge, and is compared exactly. So removing, replacing and adding
+images need no change of the index.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
+from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, automatic
+from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, VectorIndex
+from zsretrieve.domain.ranking import best_of, check_k
+from zsretrieve.domain.records import Manifest
+from zsretrieve.domain.vectors import Rows, Vectors, check_unit_rows
+from zsretrieve.store import files
+from zsretrieve.store.folder import SEGMENTS, Writer
+from zsretrieve.store.rows import LiveVectors
+
+FILE = "approximate.faiss"
+Flags = NDArray[np.bool_]
+_log = logging.getLogger("zsretrieve")
+
+# A search for more than the depth divided by this is exact. All others compare the same candidates, so that pages fit.
+_PER_HIT = 4
+# A walk through a graph finds too little among a smaller share of its rows.
+_LEAST_SHARE = 0.1
+# Candidates of so many queries are in memory at once.
+_QUERIES = 1024
+
+
+def uncovered(manifest: Manifest) -> int:
+    """The rows of a gallery that its approximate index does not cover, removed ones included."""
+    names = set() if manifest.approximate is None else {one.name for one in manifest.approximate.covers}
+    return sum(segment.rows for segment in manifest.segments if segment.name not in names)
+
+
+def chosen(count: int, dim: int) -> str:
+    """The kind that ``auto`` means for a gallery; the reason is logged."""
+    kind = automatic(count, dim)
+    few = f"up to {FLAT_UP_TO:,} are compared one by one"
+    _log.info(f"the index kind for {count:,} images is {kind}: {few if kind == FLAT else f'only {few}'}")
+    return kind
+
+
+def is_due(manifest: Manifest) -> bool:
+    """Whether the approximate index of a gallery must be made, or made again."""
+    if manifest.factory == FLAT or not manifest.count:
+        return manifest.approximate is not None
+    old = manifest.approximate
+    return old is None or old.kind != manifest.factory or uncovered(manifest) > MOST_UNCOVERED * manifest.count
+
+
+def renewed(
+    writer: Writer,
+    manifest: Manifest,
+    vectors: Sequence[Vectors],
+    backend: IndexBackend,
+    on_stage: OnStage | None = None,
+    *,
+    tuned: Effort | None = None,
+) -> Approximate | None:
+    """The approximate index for a manifest: the one it has if that is of its kind and covers enough, or else a new one.
+
+    ``vectors`` are those of its segments. If a new one cannot be made, because FAISS is not installed or there are too
+    few images by now, that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps the
+    effort of the old, or that which was ``tuned``.
+    """
+    old = manifest.approximate
+    if not is_due(manifest):
+        return old
+    kind = manifest.factory
+    if kind == FLAT or not manifest.count:
+        return None
+    if old is not None and old.kind != kind:
+        old = None
+    try:
+        backend.check_kind(kind, manifest.dim, manifest.count)
+        return make(writer, manifest, vectors, backend, on_stage, tuned=tuned if old is None else old.effort)
+    except (OptionalDependencyError, UsageError) as error:
+        _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
+        return old
+
+
+def make(
+    writer: Writer,
+    manifest: Manifest,
+    vectors: Sequence[Vectors],
+    backend: IndexBackend,
+    on_stage: OnStage | None = None,
+    *,
+    tuned: Effort | None = None,
+) -> Approximate:
+    """Write an index of the kind that a manifest names, over ``vectors``, those of its segments.
+
+    It gets the effort that was ``tuned``, by default that of its kind.
+    """
+    kind = manifest.factory
+    _log.info(f"making the index {kind} of {sum(map(len, vectors)):,} rows ...")
+    with writer.new_segment() as folder:
+        effort = backend.make_candidates(kind, manifest.dim, vectors, folder / FILE, on_stage)
+    covers = tuple(Covered(segment.name, segment.rows) for segment in manifest.segments)
+    return Approximate(f"{SEGMENTS}/{folder.name}/{FILE}", kind, covers, tuned or effort)
+
+
+class ApproximateSearch:
+    """Searches a gallery by its approximate index: candidates from there, exact scores from the rows themselves.
+
+    Parameters
+    ----------
+    made : Approximate
+    exact : VectorIndex
+        Over the live rows.
+    row_of : int64 of shape (``made.rows``,)
+        The live row of each row of the index; -1 for one that is not live.
+    load : callable
+        Opens the index, when it is first needed; None if its file is gone. Raises OptionalDependencyError without
+        FAISS, and IntegrityError if the file is damaged.
+    """
+
+    def __init__(
+        self, made: Approximate, exact: VectorIndex, row_of: Rows, load: Callable[[], CandidateIndex | None]
+    ) -> None:
+        self.made = made
+        self._exact = exact
+        self._row_of = row_of
+        self.load = load
+
+    @property
+    def covered(self) -> int:
+        """How many live rows the index covers."""
+        return int(np.count_nonzero(self._row_of >= 0))
+
+    def search(self, queries: Vectors, k: int, among: Rows | None = None) -> tuple[Rows, Flags]:
+        """Nearly the k best rows for each query, best first by their exact scores, ties to the lowest row.
+
+        The answer for a smaller k is the beginning of that for a larger one, up to a quarter of the depth of the
+        index; with a larger k all rows are compared.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        k : int
+            From 1 to the number of rows searched.
+        among : int64 of shape (m,), optional
+            Search among these rows only, strictly ascending.
+
+        Returns
+        -------
+        rows : int64 of shape (n, k)
+        is_exact : bool of shape (n,)
+            Whether all rows were compared, so that none is missing.
+
+        Raises
+        ------
+        RankError
+            As for ``VectorIndex.search``.
+        ShapeError
+            If the queries are not unit rows of this dimension.
+        IntegrityError
+            If the file of the index is damaged.
+        """
+        queries = check_unit_rows(queries, self._exact.dim, "queries")
+        check_k(k, len(self._exact) if among is None else len(among))
+        rows, is_exact = np.empty((len(queries), k), np.int64), np.empty(len(queries), np.bool_)
+        for start in range(0, len(queries), _QUERIES):
+            some = slice(start, start + _QUERIES)
+            rows[some], is_exact[some] = self._search(queries[some], k, among)
+        return rows, is_exact
+
+    @functools.cached_property
+    def index(self) -> CandidateIndex | None:
+        """The index itself; None if FAISS is not installed, or a writer has replaced the file since the gallery was
+        opened. Raises IntegrityError if it is damaged.
+        """
+        try:
+            return self.load()
+        except OptionalDependencyError as error:
+            _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
+            return None
+
+    def _search(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
+        effort = self.made.effort
+        selected, rest = self._selected(among)
+        size = len(self._row_of) if selected is None else int(np.count_nonzero(selected))
+        is_small = among is not None and len(among) <= effort.exact_below
+        most = effort.depth // _PER_HIT
+        if is_small or k > most or effort.depth >= size or self.index is None or self._starves(size):
+            return self._exact.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
+        found = self.index.candidates(queries, effort.depth, effort, selected)
+        short = np.count_nonzero(found >= 0, axis=1) < most
+        candidates = np.where(found >= 0, self._row_of[found], -1)
+        if len(rest):
+            later = self._exact.search(queries, min(k, len(rest)), rest)[1]
+            candidates = np.hstack([candidates, later])
+        rows = best_of(queries, candidates, k, fetch=self._exact.stored)
+        if short.any():
+            rows[short] = self._exact.search(queries[short], k, among)[1]
+        return rows, short
+
+    def _starves(self, size: int) -> bool:
+        return self.index is not None and self.index.starves and size < _LEAST_SHARE * len(self._row_of)
+
+    def _selected(self, among: Rows | None) -> tuple[Flags | None, Rows]:
+        """Which rows of the index to search (None: all), and the rows of the gallery that it does not cover."""
+        if among is None:
+            return self._live, self._uncovered
+        places = self._place_of[among]
+        inside = places >= 0
+        selected = np.zeros(len(self._row_of), np.bool_)
+        selected[places[inside]] = True
+        return selected, among[~inside]
+
+    @functools.cached_property
+    def _live(self) -> Flags | None:
+        """Which rows of the index are live; None if all are."""
+        live: Flags = self._row_of >= 0
+        return None if live.all() else live
+
+    @functools.cached_property
+    def _place_of(self) -> Rows:
+        """The row of the index for each live row; -1 for one that it does not cover."""
+        places = np.full(len(self._exact), -1, np.int64)
+        live = np.flatnonzero(self._row_of >= 0)
+        places[self._row_of[live]] = live
+        return places
+
+    @functools.cached_property
+    def _uncovered(self) -> Rows:
+        return np.flatnonzero(self._place_of < 0)
+
+
+def opened(
+    folder: Path, manifest: Manifest, vectors: LiveVectors, exact: VectorIndex, backend: IndexBackend
+) -> ApproximateSearch | None:
+    """The search by the approximate index of an open gallery; None if it has none. The file is opened when needed."""
+    made = manifest.approximate
+    if made is None:
+        return None
+    rows = dict(zip((segment.name for segment in manifest.segments), vectors.rows_of_parts(), strict=True))
+    live = [rows.get(one.name, np.full(one.rows, -1, np.int64)) for one in made.covers]
+
+    def load() -> CandidateIndex | None:
+        file = folder / made.file
+        if not file.exists():
+            return None
+        try:
+            index = backend.load_candidates(file)
+        except IntegrityError:
+            if file.exists():
+                raise
+            return None
+        if (len(index), index.dim) != (made.rows, manifest.dim):
+            raise files.damaged(folder, f"'{made.file}' does not hold {made.rows} rows of {manifest.dim} dimensions")
+        return index
+
+    return ApproximateSearch(made, exact, np.concatenate(live), load)
