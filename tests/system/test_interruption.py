@@ -7,7 +7,6 @@ import threading
 
 from zsretrieve.system.interruption import held_back
 
-
 # In a process of its own: an interruption that goes astray would end the tests.
 INTERRUPTED = """
 import signal
