@@ -169,12 +169,16 @@ def test_every_state_is_a_link_and_accessible(open_window: Opener, state: str) -
     page.emulate_media(color_scheme="dark")
     assert findings(page, "color-contrast") == []  # all else is the same in the dark
     ids = window.ids()
+    page.reload()
+    window.ready()
+    expect(page.locator(STATES[state]).first).to_be_visible()
+    assert window.ids()[:20] == ids[:20]
+    # Only now: in a narrower window, other images of a map are in view.
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.reload()
     window.ready()
     expect(page.locator(STATES[state]).first).to_be_visible()
-    assert window.ids()[:20] == ids[:20]
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
