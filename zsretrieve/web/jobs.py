@@ -36,7 +36,7 @@ class Job:
             "job": self.name, "state": "running", "stage": "", "done": 0, "total": 0, "message": "", "changes": None,
         }  # fmt: skip
 
-    def tell(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Note a change, from any thread."""
         with self._lock:
             self._record = {**self._record, **changes}
@@ -77,15 +77,15 @@ class Jobs:
         def on_stage(stage: str, done: int, total: int) -> None:
             if self.stopping.is_set():
                 raise StoppedError("the server ended before this was done", hint="Begin it again.")
-            job.tell(stage=stage, done=done, total=total)
+            job.update(stage=stage, done=done, total=total)
 
         def run() -> None:
             try:
-                job.tell(state="done", **_outcome(work(on_stage)))
+                job.update(state="done", **_outcome(work(on_stage)))
             except Exception as error:  # noqa: BLE001  (it is the job's outcome)
-                told = error if isinstance(error, ZsRetrieveError) and self._is_local else as_http(error)
+                shown = error if isinstance(error, ZsRetrieveError) and self._is_local else as_http(error)
                 _log.warning(f"a job failed: {error}")
-                job.tell(state="failed", message=told.message)
+                job.update(state="failed", message=shown.message)
 
         task = asyncio.get_running_loop().create_task(self._pool.run(run))
         self._running.add(task)

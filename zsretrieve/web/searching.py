@@ -64,12 +64,12 @@ def question_of(body: SearchBody, uploads: Uploads, fetch: Callable[[str], bytes
     """
     wanted = wanted_of(body)
     terms: list[Term] = []
-    told: list[dict[str, Any]] = []
+    labelled: list[dict[str, Any]] = []
 
     def show(term: Term, **what: Any) -> None:
         box = None if term.box is None else list(term.box)
         label = what.get("label") or shown(term.label)
-        told.append(
+        labelled.append(
             {"text": None, "id": None, "upload": None, **what, "weight": term.weight, "box": box, "label": label}
         )
 
@@ -89,9 +89,9 @@ def question_of(body: SearchBody, uploads: Uploads, fetch: Callable[[str], bytes
     for text in body.minus:
         for term in parse_query(text, wanted):
             show(replace(term, weight=-MINUS * term.weight), **_of(term))
-    if len(told) > _MOST_TERMS:
-        raise HttpError(400, f"the query has {len(told)} terms, and the limit is {_MOST_TERMS}", hint="Use fewer.")
-    return Question(tuple(terms) or None, tuple(told))
+    if len(labelled) > _MOST_TERMS:
+        raise HttpError(400, f"the query has {len(labelled)} terms, and the limit is {_MOST_TERMS}", hint="Use fewer.")
+    return Question(tuple(terms) or None, tuple(labelled))
 
 
 def _of(term: Term) -> dict[str, Any]:

@@ -71,7 +71,7 @@ async def searches(request: Request, gallery: Name) -> Response:
 def _saved(served: ServedGallery) -> dict[str, Any]:
     found = saved_searches(served.folder)
     # What the command line saved with images from elsewhere, only that can run.
-    return {"searches": [told for one in found if (told := _saved_dict(one, served.current.gallery)) is not None]}
+    return {"searches": [saved for one in found if (saved := _saved_dict(one, served.current.gallery)) is not None]}
 
 
 @router.post("/galleries/{gallery}/searches", response_model=SavedAnswer)

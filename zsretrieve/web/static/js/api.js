@@ -39,7 +39,7 @@ export async function ask(path, { body, raw, method, signal } = {}) {
 }
 
 /**
- * Ask for an array of numbers, with what tells its versions apart.
+ * Ask for an array of numbers, with what distinguishes its versions.
  *
  * @param {string} path  below /api/v1/
  * @param {AbortSignal} signal

@@ -9,7 +9,7 @@ import { COLOURS, fit, painterOf } from "./painters.js";
 /** @typedef {import("../types.js").At} At */
 /** @typedef {{at: At, width: number, height: number}} Picture  of which view the last full picture is */
 
-const AT_ONCE = 25_000; // points that are drawn anew while one moves
+const AT_ONCE = 25_000; // points that are redrawn while one moves
 const REST = 140; // ms without movement after which all points are drawn
 const TIME = 24; // ms of drawing in a frame
 const INK = 220; // the width of a point times the root of their number, as in the drawing of `index map --plot`
@@ -172,7 +172,7 @@ export class MapCanvas extends HTMLElement {
       this.draw(); // go on; what is shown is still right
       return;
     }
-    // Few points are drawn anew while one moves. Of many, the last picture is moved, with a sample where it ends.
+    // Few points are redrawn while one moves. Of many, the last picture is moved, with a sample where it ends.
     const few = this.#visible() <= AT_ONCE;
     const box = this.picture && (!few || work) ? this.#box(this.picture) : null;
     const covers = box && box[0] <= 0 && box[1] <= 0 && box[0] + box[2] >= camera.width && box[1] + box[3] >= camera.height;
@@ -223,7 +223,7 @@ export class MapCanvas extends HTMLElement {
   }
 
   /**
-   * Where a picture of another view lies in this one.
+   * Where a picture of another view is in this one.
    *
    * @param {Picture} picture
    * @returns {import("./painters.js").Box}

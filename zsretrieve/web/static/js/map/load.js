@@ -25,7 +25,7 @@ export async function loadMap(gallery, signal) {
       askNumbers(`${path}/labels`, signal),
       ask(`${path}/about`, { signal }),
     ]);
-    // Made anew between two requests, the parts would not belong together.
+    // Made again between two requests, the parts would not belong together.
     if (tries < 3 && new Set([xy.etag, ids.etag, labels.etag]).size > 1) continue;
     const large = new BigInt64Array(ids.data);
     const numbers = new Float64Array(large.length);

@@ -1,4 +1,4 @@
-/** What lies on the points of a map: found and selected ones, thumbnails, captions, the lasso. */
+/** What is drawn over the points of a map: found and selected ones, thumbnails, captions, the lasso. */
 
 import { thumbnail } from "../api.js";
 

@@ -1,6 +1,6 @@
 /**
  * What draws points: WebGL2, or the plain canvas where there is none. A picture is drawn bit by bit out of sight, and
- * then shown wherever it lies in the view, until the next one is there.
+ * then shown wherever it is in the view, until the next one is there.
  *
  * @typedef {Object} Look
  * @property {number} ratio  device pixels per pixel

@@ -95,7 +95,7 @@ class ClassifyView {
     return { ...classes, ...images, ...(where ? { where } : {}) };
   }
 
-  /** What tells one histogram from another: also the revision, since a filter may pass others after a change. */
+  /** What distinguishes one histogram from another: also the revision, since a filter may pass others after a change. */
   get #asking() {
     const { name, revision } = this.app.gallery ?? {};
     return JSON.stringify([name, revision, this.#body()]);
