@@ -201,6 +201,7 @@ def check(manifest: Manifest) -> None:
         numbers.append(effort.exact_below)
         if min(n for n in (effort.depth, effort.probes, effort.ef) if n is not None) < 1:
             raise ValueError("an approximate index that looks at nothing")
+        numbers += [approximate.trained, approximate.memory or 0]
         _check_parts(approximate, {segment.name: segment.rows for segment in manifest.segments})
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")
