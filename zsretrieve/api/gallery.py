@@ -12,10 +12,9 @@ from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
 from zsretrieve.domain.arguments import Count, Seed
-from zsretrieve.domain.byte_sizes import bytes_of
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
-from zsretrieve.domain.kind_choice import Demands
+from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
@@ -97,7 +96,8 @@ def build_gallery(
     reading, model, folder = reading or Reading(), as_model(model), folder_of(out)
     folders.check_output(folder, force=force)
     model.check_installed()
-    kind, demands = spelt(kind), Demands(None if memory is None else bytes_of(memory))
+    kind = spelt(kind)
+    demands = demands_of(kind, memory)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     with one_step(on_stage, "finding images"):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from zsretrieve.api.indexes import cpu_backend
-from zsretrieve.domain.byte_sizes import bytes_of
-from zsretrieve.domain.errors import UsageError
-from zsretrieve.domain.kind_choice import RECALL, Demands
-from zsretrieve.domain.kinds import AUTO, FLAT, spelt
+from zsretrieve.domain.kind_choice import demands_of
+from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.records import Manifest, PathLike
 from zsretrieve.gallery import kinds as _kinds
@@ -49,9 +47,7 @@ def set_index_kind(
         If the gallery is not sound, or cannot be written.
     """
     kind = spelt(kind)
-    if recall is not None and kind != AUTO:
-        raise UsageError("recall is for the kind auto, which chooses by it", hint="Leave it out, or use auto.")
-    demands = Demands(None if memory is None else bytes_of(memory), RECALL if recall is None else recall)
+    demands = demands_of(kind, memory, recall)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     return _kinds.set_kind(folder_of(gallery), kind, cpu_backend(), demands, on_stage)

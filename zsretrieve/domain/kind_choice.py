@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from zsretrieve.domain.byte_sizes import shown_bytes
+from zsretrieve.domain.byte_sizes import bytes_of, shown_bytes
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kind_sizes import index_bytes
-from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO
+from zsretrieve.domain.kinds import AUTO, FLAT, FLAT_UP_TO
 
 # A GPU reads this many bytes of vectors in some hundredths of a second at most.
 _FLAT_BYTES_ON_GPU = 4_000_000_000
@@ -32,6 +32,15 @@ class Demands:
 
 
 NO_DEMANDS = Demands()
+
+
+def demands_of(kind: str, memory: int | str | None, recall: float | None = None) -> Demands:
+    """What is demanded of a kind, from an amount of memory as people write it. Raises UsageError."""
+    if memory is not None and kind == FLAT:
+        raise UsageError("the kind Flat needs no memory of its own", hint="Leave --memory out, or name another kind.")
+    if recall is not None and kind != AUTO:
+        raise UsageError("recall is for the kind auto, which chooses by it", hint="Leave it out, or use auto.")
+    return Demands(None if memory is None else bytes_of(memory), RECALL if recall is None else recall)
 
 
 @dataclass(frozen=True)
