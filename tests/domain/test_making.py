@@ -44,7 +44,7 @@ def test_sample_and_part_fit_the_memory(memory: int) -> None:
     made = steps(KIND, DIM, COUNT, memory, taken)
     shared = index_bytes(KIND, DIM, 0)
     assert 2048 * 39 <= made.sample <= 204_800
-    assert taken + shared + made.sample * 3 * DIM * 4 <= memory
+    assert taken + shared + made.sample * 2 * DIM * 4 <= memory
     assert taken + shared + made.part * 2 * bytes_per_vector(KIND, DIM) <= memory
     assert COUNT / made.part <= 64
 

@@ -22,6 +22,7 @@ import zsretrieve as zs
 from zsretrieve.backends import devices, faiss_making
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.domain.candidates import CandidateParts, cut
+from zsretrieve.domain.kind_choice import Demands
 from zsretrieve.domain.kinds import Approximate, Covered, Effort
 from zsretrieve.domain.ports import CandidateIndex
 from zsretrieve.domain.records import Item
@@ -401,3 +402,12 @@ def test_what_compares_everything_never_asks_it(lists: Path, monkeypatch: pytest
     encoder = HashingEncoder(DIM)
     for wanted in (zs.Wanted(min_score=0.1), zs.Wanted(order="date"), zs.Wanted(exact=True)):
         zs.search(gallery, "a cat", encoder, wanted=wanted)
+
+
+def test_auto_is_refused_before_any_work_if_nothing_fits() -> None:
+    backend = FaissBackend("cpu")
+    making.check("auto", 512, 10**6, Demands(recall=0.99), backend)
+    with pytest.raises(zs.UsageError, match=r"no index kind with a recall of texts of 0\.95 fits 1 MB"):
+        making.check("auto", 512, 10**6, Demands(10**6), backend)
+    with pytest.raises(zs.UsageError, match="and the memory is 1 MB"):
+        making.check("SQ8", 512, 10**6, Demands(10**6), backend)

@@ -16,8 +16,8 @@ BLOCK_BYTES = 16 << 20
 _BLOCKS = 4
 # Training on more changes centroids little and takes long.
 _SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
-# FAISS turns the sample into one copy, and computes with another.
-_SAMPLES = 3
+# FAISS computes with a part of the sample in another form, and turns all of it where a kind begins with that.
+_SAMPLES, _SAMPLES_IF_TURNED = 2, 3
 # Lists grow by doubling their memory.
 _GROWTH = 2
 # Every part costs each search a little.
@@ -46,7 +46,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
     memory : int, optional
         By default there is no limit: one part.
     taken : int
-        What the process takes before; at most a quarter of the memory is counted.
+        What the process takes before.
 
     Raises
     ------
@@ -57,18 +57,19 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
     sample = min(count, max(_SAMPLE, _SAMPLE_PER_LIST * (name.parts.lists or 0)))
     if memory is None:
         return Steps(sample, count)
+    row = FLOAT * dim * (_SAMPLES if name.parts.front is None else _SAMPLES_IF_TURNED)
     size, shared = index_bytes(kind, dim, count), index_bytes(kind, dim, 0)
     if size > memory:
         raise UsageError(
             f"the index {kind} of {count:,} images takes {shown_bytes(size)}, and the memory is {shown_bytes(memory)}",
             hint="Give more --memory, or a smaller kind: zsretrieve index kind GALLERY auto --memory SIZE chooses one.",
         )
-    room = memory - min(taken, memory // 4) - _BLOCKS * BLOCK_BYTES - _GROWTH * shared
-    sample = min(sample, room // (_SAMPLES * FLOAT * dim))
+    room = memory - taken - _BLOCKS * BLOCK_BYTES - _GROWTH * shared
+    sample = min(sample, room // row)
     part = int(room / (_GROWTH * bytes_per_vector(kind, dim)))
     least = min(count, name.least)
     if sample < least or part * _MOST_PARTS < count:
-        needed = memory - room + max(_SAMPLES * FLOAT * dim * least, size * _GROWTH // _MOST_PARTS)
+        needed = memory - room + max(row * least, size * _GROWTH // _MOST_PARTS)
         raise UsageError(
             f"making the index {kind} of {count:,} images needs {shown_bytes(needed)} of memory, and there are "
             f"{shown_bytes(memory)}",

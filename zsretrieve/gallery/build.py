@@ -12,8 +12,7 @@ from pathlib import Path
 
 from zsretrieve.domain.errors import OutputExistsError, SourceError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
-from zsretrieve.domain.kinds import AUTO, FLAT
-from zsretrieve.domain.making import steps
+from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
@@ -21,6 +20,7 @@ from zsretrieve.encoding.batches import Seen, nothing_readable, unread
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
+from zsretrieve.store import making
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
 from zsretrieve.store.manifest import shown
@@ -48,9 +48,7 @@ def build_gallery(
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
         wanted = replace(_manifest(source, how.model.load(), how.reading), factory=kind)
-        if kind not in (FLAT, AUTO):
-            how.backend.check_kind(kind, wanted.dim, len(source.files))
-            steps(kind, wanted.dim, len(source.files), demands.memory)
+        making.check(kind, wanted.dim, len(source.files), demands, how.backend)
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
         builder, _, _ = _encode_all(stage, manifest, source, how, same_listing=same_listing)

@@ -11,7 +11,7 @@ from zsretrieve.domain.ports import IndexBackend, OnStage
 from zsretrieve.domain.records import Manifest
 from zsretrieve.store import making
 from zsretrieve.store.folder import writing
-from zsretrieve.store.indexes import gallery_rows
+from zsretrieve.store.indexes import gallery_vectors
 
 
 def set_kind(
@@ -19,7 +19,7 @@ def set_kind(
 ) -> Manifest:
     """See ``api.kinds.set_index_kind``."""
     with writing(out) as writer:
-        manifest, live = gallery_rows(writer)
+        manifest, vectors = gallery_vectors(writer)
         if kind == AUTO:
             kind = making.chosen(manifest.count, manifest.dim, demands)
         made = None
@@ -27,5 +27,7 @@ def set_kind(
             backend.check_kind(kind, manifest.dim, manifest.count)
             manifest, old = replace(manifest, factory=kind), manifest.approximate
             tuned = old.effort if old is not None and old.kind == kind else None
-            made = making.make(writer, manifest, live.vectors, backend, on_stage, tuned=tuned, memory=demands.memory)
+            made = making.make(
+                writer, manifest, vectors, backend, on_stage, tuned=tuned, memory=demands.memory, alone=True
+            )
         return writer.commit(replace(manifest, factory=kind, approximate=made))

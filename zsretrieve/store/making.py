@@ -11,10 +11,11 @@ import numpy as np
 from zsretrieve.backends.loading import automatic_index_device
 from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
 from zsretrieve.domain.kind_choice import Demands, automatic
-from zsretrieve.domain.kinds import FLAT, MOST_UNCOVERED, Approximate, Covered, Effort, Part
+from zsretrieve.domain.kinds import AUTO, FLAT, MOST_UNCOVERED, Approximate, Covered, Effort, Part
 from zsretrieve.domain.making import Steps, gaps, split, steps
 from zsretrieve.domain.ports import IndexBackend, OnStage, PartMaker
 from zsretrieve.domain.records import Manifest
+from zsretrieve.domain.vectors import Vectors
 from zsretrieve.store.approximate import FILE, live_of, rows_of
 from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.rows import LiveVectors
@@ -27,6 +28,21 @@ def uncovered(manifest: Manifest) -> int:
     """The rows of a gallery that its approximate index does not cover, removed ones included."""
     held = {} if manifest.approximate is None else manifest.approximate.held
     return sum(segment.rows - held.get(segment.name, 0) for segment in manifest.segments)
+
+
+def check(kind: str, dim: int, count: int, demands: Demands, backend: IndexBackend) -> None:
+    """Refuse a kind, also ``auto``, that cannot be made of so many images as is demanded, before any work.
+
+    Raises
+    ------
+    OptionalDependencyError, UsageError
+        As ``IndexBackend.check_kind``, ``steps`` and ``automatic``.
+    """
+    if kind == AUTO:
+        automatic(count, dim, demands, on_gpu=automatic_index_device() != "cpu")
+    elif kind != FLAT:
+        backend.check_kind(kind, dim, count)
+        steps(kind, dim, count, demands.memory)
 
 
 def chosen(count: int, dim: int, demands: Demands) -> str:
@@ -93,7 +109,7 @@ def renewed(
             extended = _extended(writer, manifest, vectors, backend, old, on_stage)
             if extended is not None:
                 return extended
-        return make(writer, manifest, vectors, backend, on_stage, tuned=tuned, memory=memory)
+        return make(writer, manifest, vectors.parts, backend, on_stage, tuned=tuned, memory=memory)
     except (OptionalDependencyError, UsageError) as error:
         _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
         return old
@@ -102,23 +118,31 @@ def renewed(
 def make(
     writer: Writer,
     manifest: Manifest,
-    vectors: LiveVectors,
+    vectors: Sequence[Vectors],
     backend: IndexBackend,
     on_stage: OnStage | None = None,
     *,
     tuned: Effort | None = None,
     memory: int | None = None,
+    alone: bool = False,
 ) -> Approximate:
     """Write an index of the kind that a manifest names, over all rows of its segments.
 
     Parameters
     ----------
-    vectors : LiveVectors
+    writer : Writer
+    manifest : Manifest
+    vectors : sequence of float32 arrays of shape (rows, dim)
         Of these segments.
+    backend : IndexBackend
+    on_stage : callable, optional
     tuned : Effort, optional
         By default that of the kind.
     memory : int, optional
         Bytes that the process may take meanwhile, and the index when it is loaded.
+    alone : bool
+        Count all that the process takes already. Otherwise it may hold a model, and a quarter of the memory is counted
+        at most.
 
     Raises
     ------
@@ -127,9 +151,9 @@ def make(
     """
     kind = manifest.factory
     covers = [Covered(segment.name, segment.rows) for segment in manifest.segments]
-    most = _steps(manifest, vectors, memory)
+    most = _steps(manifest, vectors, memory, alone=alone)
     _log.info(f"making the index {kind} of {sum(one.rows for one in covers):,} rows ...")
-    maker = backend.train_candidates(kind, manifest.dim, vectors.parts, most.sample, on_stage)
+    maker = backend.train_candidates(kind, manifest.dim, vectors, most.sample, on_stage)
     parts = _write(writer, manifest, vectors, maker, split(covers, most.part), on_stage)
     return Approximate(kind, tuned or maker.effort, parts, manifest.count, memory)
 
@@ -159,27 +183,30 @@ def _extended(
     kept = tuple(part for part in old.parts if 2 * np.count_nonzero(rows_of(part, live) >= 0) >= part.rows)
     covers = gaps({segment.name: segment.rows for segment in manifest.segments}, kept)
     _log.info(f"adding {sum(one.rows for one in covers):,} rows to the index {old.kind} ...")
-    groups = split(covers, _steps(manifest, vectors, old.memory).part)
-    return replace(old, parts=(*kept, *_write(writer, manifest, vectors, maker, groups, on_stage)))
+    groups = split(covers, _steps(manifest, vectors.parts, old.memory).part)
+    return replace(old, parts=(*kept, *_write(writer, manifest, vectors.parts, maker, groups, on_stage)))
 
 
-def _steps(manifest: Manifest, vectors: LiveVectors, memory: int | None) -> Steps:
-    for part in vectors.parts:
+def _steps(manifest: Manifest, vectors: Sequence[Vectors], memory: int | None, *, alone: bool = False) -> Steps:
+    for part in vectors:
         release(part)
+    taken = resident_bytes()
+    if memory is not None and not alone:
+        taken = min(taken, memory // 4)
     rows = sum(segment.rows for segment in manifest.segments)
-    return steps(manifest.factory, manifest.dim, rows, memory, resident_bytes())
+    return steps(manifest.factory, manifest.dim, rows, memory, taken)
 
 
 def _write(
     writer: Writer,
     manifest: Manifest,
-    vectors: LiveVectors,
+    vectors: Sequence[Vectors],
     maker: PartMaker,
     groups: Sequence[tuple[Covered, ...]],
     on_stage: OnStage | None,
 ) -> tuple[Part, ...]:
     """Write a part for each group of rows."""
-    of_segment = dict(zip((segment.name for segment in manifest.segments), vectors.parts, strict=True))
+    of_segment = dict(zip((segment.name for segment in manifest.segments), vectors, strict=True))
     count, before = sum(one.rows for group in groups for one in group), 0
     parts = []
     for group in groups:
