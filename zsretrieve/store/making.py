@@ -155,7 +155,7 @@ def make(
     _log.info(f"making the index {kind} of {sum(one.rows for one in covers):,} rows ...")
     maker = backend.train_candidates(kind, manifest.dim, vectors, most.sample, on_stage)
     parts = _write(writer, manifest, vectors, maker, split(covers, most.part), on_stage)
-    return Approximate(kind, tuned or maker.effort, parts, manifest.count, memory)
+    return Approximate(kind, tuned or maker.effort, parts, trained=manifest.count, memory=memory)
 
 
 def _extended(
