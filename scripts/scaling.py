@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -41,9 +42,8 @@ def kinds_for(size: int, dim: int) -> list[str]:
     lists = 2 ** round(math.log2(2 * math.sqrt(size)))
     half = f"PQ{dim // 2}x4fsr"
     if size > 1_000_000:
-        # The time of k-means grows with the square of the lists, so there are half as many, found by a graph.
-        few = f"IVF{lists // 2}_HNSW32"
-        return [f"{few},{half}", f"{few},SQ8"]
+        # The time of k-means grows with the square of the lists, so there are half as many.
+        return [f"IVF{lists // 2},{half}", f"IVF{lists // 2},SQ8"]
     kinds = [f"IVF{lists},{code}" for code in ("SQ8", half, f"PQ{dim // 4}x4fsr", f"PQ{dim // 8}x4fsr")]
     return ["Flat", "SQfp16", "SQ8", *kinds, f"RR{dim},IVF{lists},RaBitQfs", "HNSW32"]
 
@@ -79,6 +79,18 @@ def planned(kind: str, result: dict[str, Any], effort: dict[str, Any]) -> dict[s
     }
 
 
+def family(kind: str, dim: int) -> str:
+    """The family of a kind, as plans name it."""
+    parts = parsed(kind, dim).parts
+    named = re.sub(r"IVF\d+", "IVF*", kind).replace(f"RR{dim}", "RRD")
+    return named.replace(f"PQ{parts.pq}x", f"PQD/{dim // parts.pq}x") if parts.pq else named
+
+
+def roots(kind: str, probes: int) -> int:
+    """The lists that are searched in square roots of their number."""
+    return round(probes / math.sqrt(int(re.findall(r"IVF(\d+)", kind)[0])))
+
+
 def make_gallery(place: Path, size: int, dim: int, queries: int) -> dict[str, Any]:
     """Write a gallery of the kind Flat, and the queries, unless they are there."""
     source = Streamed(size, dim)
@@ -99,9 +111,11 @@ def answer_exactly(place: Path) -> dict[str, Any]:
             np.random.default_rng(0).choice(len(gallery.live), min(SAMPLE, len(gallery.live)), replace=False)
         )
         sample = gallery.live.take(some)
-        found = {}
-        for name in ("images", "texts"):
-            found[name] = gallery.nearest(queries[name], K, exact=True)[0]
+        # All queries at once, since a pass over all vectors may have to read them from the disk.
+        names = ("images", "texts")
+        rows = gallery.nearest(np.vstack([queries[name] for name in names]), K, exact=True)[0]
+        found = dict(zip(names, np.split(rows, len(names)), strict=True))
+        for name in names:
             far = _distances(queries[name] @ sample.T).mean(axis=1)
             near = np.einsum("nd,nd->n", gallery.index.stored(found[name][:, -1]), queries[name])
             found[f"{name}_contrast"] = np.mean(far / _distances(near))

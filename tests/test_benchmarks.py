@@ -134,7 +134,7 @@ def test_bench_search(tmp_path: Path) -> None:
 
 
 def test_bench_scale(tmp_path: Path) -> None:
-    words = ("--folder", tmp_path / "work", "--sizes", "3k", "--dim", "32", "--queries", "20", "--memory", "2")
+    words = ("--folder", tmp_path / "work", "--sizes", "3k", "--dim", "32", "--queries", "20", "--memory", "2GB")
     kinds = ("Flat", "IVF64,PQ16x4fsr", "HNSW8")
     plot = tmp_path / "scale.svg"
     rows = report("bench_scale", tmp_path, *words, "--plot", plot, "--kinds", *kinds)
@@ -147,9 +147,10 @@ def test_bench_scale(tmp_path: Path) -> None:
     assert [len(result["efforts"]) for result in results] == [1, 8, 4]
     # The most that was looked at finds nearly all.
     assert all(result["efforts"][0]["texts"] > 0.95 for result in results)
-    command = [sys.executable, SCRIPTS / "bench_scale", "--table", tmp_path / "report.json"]
+    command = [sys.executable, SCRIPTS / "bench_scale", "--rungs", "--table", tmp_path / "report.json"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| 3,000 | `IVF64,PQ16x4fsr` |" in shown
+    assert '"IVF*,PQD/2x4fsr": (\n        Rung(' in shown
 
 
 def test_bench_serve(work: Path, tmp_path: Path) -> None:

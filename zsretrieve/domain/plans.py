@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zsretrieve.domain import kind_costs as costs
+from zsretrieve.domain.byte_sizes import shown_bytes
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kind_recall import RECALL, Rung
 from zsretrieve.domain.kind_sizes import FLOAT, bytes_per_vector, index_bytes
 from zsretrieve.domain.kinds import FLAT, Effort
-from zsretrieve.domain.magnitudes import in_bytes
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.rates import Rates
 
@@ -52,7 +52,7 @@ class PlannedKind(Result):
     kind : str
         Of each shard.
     texts, images : float
-        Recall among the ten best, as measured on a million vectors.
+        Recall among the ten best, as measured on ``kind_recall.MEASURED_ON`` vectors.
     reaches : bool
         Whether that of texts is as wanted.
     depth, probes, ef : int or None
@@ -141,7 +141,7 @@ def plan(wish: Wish, rates: Rates) -> Plan:
     kinds = [found for name, rungs in RECALL.items() if (found := _planned(name, rungs, wish, rates)) is not None]
     if not kinds:
         raise UsageError(
-            f"no kind holds even one vector of {wish.dim:,} dimensions in {in_bytes(wish.memory or 0)}",
+            f"no kind holds even one vector of {wish.dim:,} dimensions in {shown_bytes(wish.memory or 0)}",
             hint="Give a machine with more memory.",
         )
     kinds.sort(key=lambda one: (not one.reaches, one.machines, one.expected_ms))
@@ -227,13 +227,13 @@ def _answer(wish: Wish, kinds: Sequence[PlannedKind]) -> str:
     first = enough[0]
     if first.machines == 1:
         return (
-            f"Take {first.kind}: one machine holds {asked} in {in_bytes(first.memory_bytes)} of memory, and a search "
-            f"by text finds {first.texts:.3f} of the ten best in {first.expected_ms:.3g} ms."
+            f"Take {first.kind}: one machine holds {asked} in {shown_bytes(first.memory_bytes)} of memory, and a "
+            f"search by text finds {first.texts:.3f} of the ten best in {first.expected_ms:.3g} ms."
         )
     memory = wish.memory or 0
     small = min(enough, key=lambda kind: kind.memory_bytes * kind.machines)
     text = (
-        f"Not on one machine: {in_bytes(memory)} are {memory / wish.vectors:.0f} bytes for each of {asked}, and no "
+        f"Not on one machine: {shown_bytes(memory)} are {memory / wish.vectors:.0f} bytes for each of {asked}, and no "
         f"kind that finds {wish.recall:g} of the ten best for texts takes less than "
         f"{small.memory_bytes / small.shard_vectors:.0f}, of which {ITEM_BYTES} are for paths and the like. "
         f"{first.machines:,} machines with {first.kind} would do; its index alone would fill "

@@ -9,7 +9,8 @@ import typer
 from zsretrieve.cli import output
 from zsretrieve.cli.output import ReportFormat
 from zsretrieve.cli.views import plans
-from zsretrieve.domain.magnitudes import bytes_of, count_of
+from zsretrieve.domain.byte_sizes import bytes_of
+from zsretrieve.domain.counts import count_of
 
 
 def plan(
@@ -41,8 +42,8 @@ def plan(
 ) -> None:
     """Plan an index before anything is encoded: which kinds fit, their bytes, machines, hours and latency.
 
-    Recall was measured on a million synthetic vectors (docs/planning.md). Times are those of two cores unless this
-    machine is measured.
+    Recall was measured on synthetic vectors (docs/planning.md). Times are those of two cores unless this machine is
+    measured.
 
     Example: zsretrieve index plan --vectors 5e9 --dim 768 --recall 0.95 --memory 256GB
     """
@@ -54,7 +55,7 @@ def plan(
         gallery=gallery,
         model=model,
         recall=recall,
-        memory=None if memory is None else bytes_of(memory, "--memory"),
+        memory=None if memory is None else bytes_of(memory),
         images_per_second=rate,
     )
     if measure:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zsretrieve.cli import output
-from zsretrieve.domain.magnitudes import in_bytes
+from zsretrieve.domain.byte_sizes import shown_bytes
+from zsretrieve.domain.kind_recall import MEASURED_ON
 
 if TYPE_CHECKING:
     from zsretrieve.domain.plans import Plan, PlannedKind
@@ -34,7 +35,7 @@ def _cells(kind: PlannedKind) -> tuple[str, ...]:
         f"{kind.texts:.3f}" if kind.reaches else f"reaches {kind.texts:.3f}",
         _looks_at(kind),
         f"{kind.bytes_per_vector:.0f}",
-        in_bytes(kind.memory_bytes),
+        shown_bytes(kind.memory_bytes),
         f"{kind.machines:,}",
         f"{kind.shard_vectors:,}",
         f"{kind.sample:,}" if kind.sample else "",
@@ -64,7 +65,7 @@ def _time(hours: float) -> str:
 def _legend(plan: Plan, *, has_hours: bool) -> list[str]:
     read = plan.rates.read
     lines = [
-        "texts: share of the ten best that a search by text finds, as measured (docs/planning.md).",
+        f"texts: share of the ten best that a search by text finds, as measured on {MEASURED_ON:,} vectors.",
         "looks at: lists that are searched, and candidates whose vectors are compared exactly.",
         "memory: of each machine, with what a gallery keeps of its images. build: of all machines at the same time.",
         f"from disk: each candidate is a random read; this disk is taken to give {read:,.0f} per second.",
