@@ -60,8 +60,8 @@ USUAL = Rates(
     products=1.7e11,
     encoded={"SQ16": 3.6e8, "SQ8": 4.2e8, "PQ": 7.9e7, "RaBitQ": 8.3e7},
     scanned={"Flat": 2e10, "centroids": 6.8e9, "SQ16": 1.86e10, "SQ8": 9.5e9, "PQ": 2.18e10, "RaBitQ": 6.2e9},
-    walked=5.2e6,
-    compared=1.8e6,
+    walked=4.8e6,
+    compared=9.5e5,
     read=2e3,
     written=2.8e8,
 )
