@@ -39,11 +39,12 @@ class KindName:
     """What the name of a kind says.
 
     ``least`` is how many images it needs. ``is_coarse`` is whether its codes are so short that many candidates must be
-    compared: less than one bit for a dimension, or one that is not trained.
+    compared: less than one bit for a dimension, or one that is not trained. ``lists`` is None if it has none.
     """
 
     least: int
     is_coarse: bool
+    lists: int | None = None
 
 
 def parsed(kind: str, dim: int) -> KindName:
@@ -72,7 +73,8 @@ def parsed(kind: str, dim: int) -> KindName:
     else:
         least, per_dim = 1, _bits(found["sq"], found["rabitq"], code) * kept / dim
     least = max(least, ROWS_PER_LIST * (lists or 0), _CENTROIDS_OF_OPQ if opq else 1)
-    return KindName(least, per_dim < 1 or bool(code and code.startswith("RaBitQ") and per_dim <= 1))
+    is_coarse = per_dim < 1 or bool(code and code.startswith("RaBitQ") and per_dim <= 1)
+    return KindName(least, is_coarse, lists)
 
 
 def _bits(sq: str | None, rabitq: str | None, code: str | None) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
+
+from zsretrieve.domain.plain import Result
 
 FLAT, AUTO = "Flat", "auto"
 # Comparing so many images takes a few hundredths of a second on two cores, which nobody notices.
@@ -17,8 +20,15 @@ def spelt(kind: str) -> str:
     return {FLAT.lower(): FLAT, AUTO: AUTO}.get(kind.lower(), kind)
 
 
+class QueryKind(StrEnum):
+    """What a query is made of: images alone, or also texts, whose neighbours are harder to find."""
+
+    TEXTS = "texts"
+    IMAGES = "images"
+
+
 @dataclass(frozen=True)
-class Effort:
+class Effort(Result):
     """How much an approximate index looks at for a query.
 
     ``depth`` candidates are compared exactly; ``probes`` of its lists are searched, None if it has none; ``ef`` is the
@@ -30,6 +40,73 @@ class Effort:
     probes: int | None = None
     ef: int | None = None
     exact_below: int = 20_000
+
+
+@dataclass(frozen=True)
+class Recall(Result):
+    """The share of the true k best that searches find, by queries of one kind.
+
+    ``mean`` is over ``n`` queries that nothing was chosen by, and the true mean is from ``low`` to ``high`` with a
+    confidence of 95 %; one query in twenty finds ``p5`` or less. ``reaches`` is the lower bound of the mean by the other
+    queries, those that settings are chosen by, with a confidence of 97.5 %.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p5: float
+    n: int
+    reaches: float
+
+
+@dataclass(frozen=True)
+class Setting(Result):
+    """An effort, what queries of each kind find by it, and the median time of a search in milliseconds."""
+
+    effort: Effort
+    texts: Recall
+    images: Recall
+    ms: float
+
+    def of(self, kind: QueryKind) -> Recall:
+        """The recall of one kind of query."""
+        return self.texts if kind is QueryKind.TEXTS else self.images
+
+
+@dataclass(frozen=True)
+class Expected(Result):
+    """The recall among the ``k`` best that tuning has measured for the effort of a search, and its kind of query."""
+
+    queries: QueryKind
+    k: int
+    recall: Recall
+
+
+@dataclass(frozen=True)
+class Tuning(Result):
+    """What ``index tune`` has measured: the recall among the ``k`` best of ``rows`` images, in ``measured`` UTC.
+
+    It was tuned for a ``recall`` of texts, those of ``source``. ``ladder`` are settings of growing cost and recall.
+    """
+
+    recall: float
+    k: int
+    rows: int
+    source: str
+    measured: str
+    ladder: tuple[Setting, ...]
+
+    def setting(self, effort: Effort) -> Setting | None:
+        """What was measured of an effort, if anything was."""
+        return next((one for one in self.ladder if one.effort == effort), None)
+
+    def reaching(self, recall: float, kind: QueryKind) -> Effort | None:
+        """The cheapest effort that reaches a recall for a kind of query; None if none does."""
+        return next((one.effort for one in self.ladder if one.of(kind).reaches >= recall), None)
+
+    def has_outgrown(self, count: int) -> bool:
+        """Whether a gallery has changed by more than a tenth of its rows since, so that the recall may be another."""
+        return abs(count - self.rows) > MOST_UNCOVERED * self.rows
 
 
 @dataclass(frozen=True)
@@ -45,18 +122,27 @@ class Approximate:
     """An approximate index in a manifest.
 
     ``file`` is relative to the index folder and ``kind`` is the FAISS factory string. The index holds every row of the
-    segments in ``covers``, one segment after the other, also rows that are not live.
+    segments in ``covers``, one segment after the other, also rows that are not live. ``tuning`` is None until its recall
+    is measured.
     """
 
     file: str
     kind: str
     covers: tuple[Covered, ...]
     effort: Effort
+    tuning: Tuning | None = None
 
     @property
     def rows(self) -> int:
         """The rows it holds."""
         return sum(one.rows for one in self.covers)
+
+    def expected(self, effort: Effort, queries: QueryKind) -> Expected | None:
+        """What a search by an effort finds, if that was measured."""
+        setting = None if self.tuning is None else self.tuning.setting(effort)
+        if self.tuning is None or setting is None:
+            return None
+        return Expected(queries, self.tuning.k, setting.of(queries))
 
 
 def automatic(count: int, dim: int) -> str:

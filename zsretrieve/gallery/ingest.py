@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
-from zsretrieve.domain.kinds import AUTO, Effort
+from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress, OnStage
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
 from zsretrieve.domain.settings import Reading
@@ -182,7 +182,7 @@ class GalleryBuilder:
             raise
 
     def finish(
-        self, *, compact: bool = False, tuned: Effort | None = None, on_stage: OnStage | None = None
+        self, *, compact: bool = False, tuned: Approximate | None = None, on_stage: OnStage | None = None
     ) -> Manifest:
         """Commit everything: few segments, the flat FAISS file, and an approximate index if the gallery is of such a
         kind, after the rest, since that may take long.
@@ -191,8 +191,8 @@ class GalleryBuilder:
         ----------
         compact : bool
             Write all rows as one segment, whatever the sizes.
-        tuned : Effort, optional
-            Of an approximate index where there is none yet.
+        tuned : Approximate, optional
+            The index whose tuning a new one keeps where there is none yet.
         on_stage : callable, optional
         """
         if self._waiting:
@@ -222,7 +222,7 @@ class GalleryBuilder:
         self._renew([part.vectors for part in parts], tuned, on_stage)
         return self.manifest
 
-    def _renew(self, vectors: Sequence[Vectors], tuned: Effort | None, on_stage: OnStage | None) -> None:
+    def _renew(self, vectors: Sequence[Vectors], tuned: Approximate | None, on_stage: OnStage | None) -> None:
         """Commit an approximate index if one is due; ``vectors`` are those of the segments."""
         made = approximate.renewed(self._writer, self.manifest, vectors, self._backend, on_stage, tuned=tuned)
         if made != self.manifest.approximate:

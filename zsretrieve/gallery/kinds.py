@@ -23,7 +23,6 @@ def set_kind(out: Path, kind: str, backend: IndexBackend, on_stage: OnStage | No
         if kind != FLAT:
             parts = live.vectors.parts
             backend.check_kind(kind, manifest.dim, manifest.count)
-            manifest, old = replace(manifest, factory=kind), manifest.approximate
-            tuned = old.effort if old is not None and old.kind == kind else None
-            made = approximate.make(writer, manifest, parts, backend, on_stage, tuned=tuned)
+            manifest = replace(manifest, factory=kind)
+            made = approximate.make(writer, manifest, parts, backend, on_stage, tuned=manifest.approximate)
         return writer.commit(replace(manifest, factory=kind, approximate=made))

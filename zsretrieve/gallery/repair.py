@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import ImageError, IntegrityError, SourceError
-from zsretrieve.domain.kinds import Effort
+from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.pooling import pool_prompts
 from zsretrieve.domain.ports import IndexBackend, OnProgress, OnStage, progress_of
@@ -185,7 +185,7 @@ def repair(
         )
         if manifest.approximate != nearly:
             assert manifest.approximate is not None
-            done.append(_approximate_again(writer, backend, manifest.approximate.effort, on_stage))
+            done.append(_approximate_again(writer, backend, manifest.approximate, on_stage))
         writer.clean()
     set_aside = [f"segment {name}: it is of a later state than the copy, and was set aside" for name in later]
     lost_images = [item.path for item in saved.without_vector if item.id not in encoded]
@@ -193,7 +193,7 @@ def repair(
     return Repaired(tuple(done), len(encoded), lost, saved.n_lost + len(lost_images))
 
 
-def _approximate_again(writer: Writer, backend: IndexBackend, tuned: Effort, on_stage: OnStage | None) -> str:
+def _approximate_again(writer: Writer, backend: IndexBackend, tuned: Approximate, on_stage: OnStage | None) -> str:
     """Make the approximate index again if that is possible; returns what was done."""
     manifest = writer.manifest
     assert manifest is not None

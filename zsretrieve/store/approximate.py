@@ -31,7 +31,7 @@ Flags = NDArray[np.bool_]
 _log = logging.getLogger("zsretrieve")
 
 # A search for more than the depth divided by this is exact. All others compare the same candidates, so that pages fit.
-_PER_HIT = 4
+PER_HIT = 4
 # A walk through a graph finds too little among a smaller share of its rows.
 _LEAST_SHARE = 0.1
 # Candidates of so many queries are in memory at once.
@@ -67,13 +67,13 @@ def renewed(
     backend: IndexBackend,
     on_stage: OnStage | None = None,
     *,
-    tuned: Effort | None = None,
+    tuned: Approximate | None = None,
 ) -> Approximate | None:
     """The approximate index for a manifest: the one it has if that is of its kind and covers enough, or else a new one.
 
     ``vectors`` are those of its segments. If a new one cannot be made, because FAISS is not installed or there are too
-    few images by now, that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps the
-    effort of the old, or that which was ``tuned``.
+    few images by now, that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps what was
+    tuned of the old, or of one that is gone, ``tuned``.
     """
     old = manifest.approximate
     if not is_due(manifest):
@@ -85,7 +85,7 @@ def renewed(
         old = None
     try:
         backend.check_kind(kind, manifest.dim, manifest.count)
-        return make(writer, manifest, vectors, backend, on_stage, tuned=tuned if old is None else old.effort)
+        return make(writer, manifest, vectors, backend, on_stage, tuned=old or tuned)
     except (OptionalDependencyError, UsageError) as error:
         _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
         return old
@@ -98,18 +98,21 @@ def make(
     backend: IndexBackend,
     on_stage: OnStage | None = None,
     *,
-    tuned: Effort | None = None,
+    tuned: Approximate | None = None,
 ) -> Approximate:
     """Write an index of the kind that a manifest names, over ``vectors``, those of its segments.
 
-    It gets the effort that was ``tuned``, by default that of its kind.
+    It gets the effort of the one that was ``tuned`` if that is of its kind, and by default that of the kind.
     """
     kind = manifest.factory
     _log.info(f"making the index {kind} of {sum(map(len, vectors)):,} rows ...")
     with writer.new_segment() as folder:
         effort = backend.make_candidates(kind, manifest.dim, vectors, folder / FILE, on_stage)
     covers = tuple(Covered(segment.name, segment.rows) for segment in manifest.segments)
-    return Approximate(f"{SEGMENTS}/{folder.name}/{FILE}", kind, covers, tuned or effort)
+    file = f"{SEGMENTS}/{folder.name}/{FILE}"
+    if tuned is not None and tuned.kind == kind:
+        return Approximate(file, kind, covers, tuned.effort, tuned.tuning)
+    return Approximate(file, kind, covers, effort)
 
 
 class ApproximateSearch:
@@ -140,7 +143,9 @@ class ApproximateSearch:
         """How many live rows the index covers."""
         return int(np.count_nonzero(self._row_of >= 0))
 
-    def search(self, queries: Vectors, k: int, among: Rows | None = None) -> tuple[Rows, Flags]:
+    def search(
+        self, queries: Vectors, k: int, among: Rows | None = None, effort: Effort | None = None
+    ) -> tuple[Rows, Flags]:
         """Nearly the k best rows for each query, best first by their exact scores, ties to the lowest row.
 
         The answer for a smaller k is the beginning of that for a larger one, up to a quarter of the depth of the
@@ -153,6 +158,8 @@ class ApproximateSearch:
             From 1 to the number of rows searched.
         among : int64 of shape (m,), optional
             Search among these rows only, strictly ascending.
+        effort : Effort, optional
+            By default the index's own.
 
         Returns
         -------
@@ -174,7 +181,7 @@ class ApproximateSearch:
         rows, is_exact = np.empty((len(queries), k), np.int64), np.empty(len(queries), np.bool_)
         for start in range(0, len(queries), _QUERIES):
             some = slice(start, start + _QUERIES)
-            rows[some], is_exact[some] = self._search(queries[some], k, among)
+            rows[some], is_exact[some] = self._search(queries[some], k, among, effort or self.made.effort)
         return rows, is_exact
 
     @functools.cached_property
@@ -188,12 +195,50 @@ class ApproximateSearch:
             _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
             return None
 
-    def _search(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
-        effort = self.made.effort
+    def places(self, queries: Vectors, wanted: Rows, own: Rows, effort: Effort) -> Rows:
+        """The place of each wanted row among the candidates for its query: a search of that depth and more finds it.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        wanted : int64 of shape (n, k)
+            Live rows.
+        own : int64 of shape (n,)
+            A live row to leave out of the candidates of each query, as if the index did not hold it; -1 for none.
+        effort : Effort
+
+        Returns
+        -------
+        int64 of shape (n, k)
+            From 1 to the depth; 0 for a row that the index does not cover, since searches always compare it; one more
+            than the depth for a row that is not found.
+
+        Raises
+        ------
+        OptionalDependencyError
+            If FAISS is not installed.
+        IntegrityError
+            If the file of the index is damaged.
+        """
+        index = self.index
+        assert index is not None
+        found = index.candidates(queries, effort.depth, effort, self._live)
+        candidates = np.where(found >= 0, self._row_of[found], -1)
+        shift = np.cumsum(candidates == own[:, None], axis=1)
+        places = np.full(wanted.shape, effort.depth + 1, np.int64)
+        for column, rows in enumerate(wanted.T):
+            hits = candidates == rows[:, None]
+            (inside,) = np.nonzero(hits.any(axis=1))
+            place = hits[inside].argmax(axis=1)
+            places[inside, column] = place + 1 - shift[inside, place]
+            places[self._place_of[rows] < 0, column] = 0
+        return places
+
+    def _search(self, queries: Vectors, k: int, among: Rows | None, effort: Effort) -> tuple[Rows, Flags]:
         selected, rest = self._selected(among)
         size = len(self._row_of) if selected is None else int(np.count_nonzero(selected))
         is_small = among is not None and len(among) <= effort.exact_below
-        most = effort.depth // _PER_HIT
+        most = effort.depth // PER_HIT
         if is_small or k > most or effort.depth >= size or self.index is None or self._starves(size):
             return self._exact.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
         found = self.index.candidates(queries, effort.depth, effort, selected)

@@ -49,6 +49,8 @@ def to_bytes(manifest: Manifest) -> bytes:
     for name in _OPTIONAL:
         if not content[name]:
             del content[name]
+    if (made := content.get("approximate")) and made["tuning"] is None:
+        del made["tuning"]
     content["digest"] = _digest(content)
     return _canonical(content)
 
@@ -195,9 +197,10 @@ def check(manifest: Manifest) -> None:
         raise ValueError("invalid names of segments")
     numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
     if approximate is not None:
-        effort = approximate.effort
-        numbers += [*(one.rows for one in approximate.covers), effort.exact_below]
-        if min(n for n in (effort.depth, effort.probes, effort.ef) if n is not None) < 1:
+        tuning = approximate.tuning
+        efforts = [approximate.effort, *(() if tuning is None else (one.effort for one in tuning.ladder))]
+        numbers += [*(one.rows for one in approximate.covers), *(one.exact_below for one in efforts)]
+        if min(n for one in efforts for n in (one.depth, one.probes, one.ef) if n is not None) < 1:
             raise ValueError("an approximate index that looks at nothing")
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")
