@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,21 +74,27 @@ class _Look:
 
     def found(self, depth: int, kind: QueryKind, first: int) -> OfQueries:
         """The share of the k best that every other query finds, from the first (0) or the second (1) on."""
-        return np.asarray((self.places[kind][first::2] <= depth).mean(axis=1))
+        found: OfQueries = (self.places[kind][first::2] <= depth).mean(axis=1)
+        return found
 
     def reaches(self, depth: int, kind: QueryKind) -> float:
         """The lower bound of the mean over queries of one kind, by the half that chooses; normal approximation."""
         found = self.found(depth, kind, 0)
         low = float(found.mean() - _Z * found.std(ddof=1) / math.sqrt(len(found)))
-        return math.floor(max(low, 0) * 10**_DIGITS) / 10**_DIGITS
+        return math.floor(max(low, 0.0) * 10**_DIGITS) / 10**_DIGITS
 
     def recall(self, depth: int, kind: QueryKind) -> Recall:
         """What the other half finds."""
         found = self.found(depth, kind, 1)
         interval = bootstrap_mean(found)
-        p5 = float(np.quantile(found, 0.05, method="inverted_cdf"))
-        figures = (round(one, _DIGITS) for one in (float(found.mean()), interval.low, interval.high, p5))
-        return Recall(*figures, n=len(found), reaches=self.reaches(depth, kind))
+        return Recall(
+            mean=_rounded(found.mean()),
+            low=_rounded(interval.low),
+            high=_rounded(interval.high),
+            p5=_rounded(np.quantile(found, 0.05, method="inverted_cdf")),
+            n=len(found),
+            reaches=self.reaches(depth, kind),
+        )
 
 
 @dataclass(frozen=True)
@@ -144,16 +151,11 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
         raise _not_reached(index.made.kind, gallery.manifest.dim, looks, goal)
     timed = _timed(index, options, texts, goal.k, on_stage)
     picks = {
-        next(one for one in timed if one.reaches(kind) >= level): None
+        next((one.effort for one in timed if one.reaches(kind) >= level), None)
         for kind in QueryKind
         for level in _levels(goal)
-        if any(one.reaches(kind) >= level for one in timed)
     }
-    ladder = tuple(
-        Setting(one.effort, *(one.look.recall(one.depth, kind) for kind in QueryKind), ms=one.ms)
-        for one in timed
-        if one in picks
-    )
+    ladder = tuple(_setting(one) for one in timed if one.effort in picks)
     tuning = Tuning(goal.recall, goal.k, len(gallery.items), source, now(), ladder)
     chosen = tuning.reaching(goal.recall, QueryKind.TEXTS)
     assert chosen is not None
@@ -308,9 +310,18 @@ def _timed(
     return sorted(timed, key=lambda option: option.ms)
 
 
+def _setting(option: _Option) -> Setting:
+    texts, images = (option.look.recall(option.depth, kind) for kind in (QueryKind.TEXTS, QueryKind.IMAGES))
+    return Setting(option.effort, texts, images, option.ms)
+
+
 def _tried(option: _Option) -> Tried:
-    means = (round(float(option.look.found(option.depth, kind, 1).mean()), _DIGITS) for kind in QueryKind)
-    return Tried(option.effort, *means, ms=option.ms)
+    texts, images = (option.look.found(option.depth, kind, 1).mean() for kind in (QueryKind.TEXTS, QueryKind.IMAGES))
+    return Tried(option.effort, _rounded(texts), _rounded(images), option.ms)
+
+
+def _rounded(number: float | np.floating[Any]) -> float:
+    return round(float(number), _DIGITS)
 
 
 def _not_reached(kind: str, dim: int, looks: Sequence[_Look], goal: Goal) -> UsageError:
@@ -320,6 +331,6 @@ def _not_reached(kind: str, dim: int, looks: Sequence[_Look], goal: Goal) -> Usa
     finer = [f"{first}PQ{dim // 2}x4fsr"] if lists is not None and dim % 2 == 0 else []
     finer = [one for one in (*finer, f"{first}SQ8", "Flat") if one != kind][:2]
     return UsageError(
-        f"no setting of the index kind '{kind}' reaches a recall of {goal.recall:g} for texts; the best reaches {best:g}",
+        f"no setting of the index kind '{kind}' has a recall of {goal.recall:g} for texts; the best has {best:g}",
         hint=f"Try another kind, such as {' or '.join(finer)}: zsretrieve index kind GALLERY {finer[0]}",
     )
