@@ -44,7 +44,7 @@ _ROUNDS = 11
 # One-sided, 97.5 %.
 _Z = 1.96
 # In a manifest; bounds are rounded down.
-_DIGITS = 4
+_DIGITS, _STEPS = 4, 10_000
 
 OfQueries = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ class _Look:
         """The lower bound of the mean over queries of one kind, by the half that chooses; normal approximation."""
         found = self.found(depth, kind, 0)
         low = float(found.mean() - _Z * found.std(ddof=1) / math.sqrt(len(found)))
-        return math.floor(max(low, 0.0) * 10**_DIGITS) / 10**_DIGITS
+        return math.floor(max(low, 0.0) * _STEPS) / _STEPS
 
     def recall(self, depth: int, kind: QueryKind) -> Recall:
         """What the other half finds."""
@@ -129,13 +129,10 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
     ------
     UsageError
         If the gallery is exact or too small, there are too few texts, or no effort reaches the recall.
+    IndexBusyError
+        If a writer has replaced the index meanwhile.
     """
-    index = gallery.approximate
-    if index is None:
-        raise UsageError(
-            "this gallery is searched exactly, so there is nothing to tune",
-            hint="Give it an approximate index first: zsretrieve index kind GALLERY auto",
-        )
+    index = check(gallery, goal)
     if len(texts) < LEAST_QUERIES:
         raise UsageError(
             f"{len(texts)} distinct texts are too few to measure a recall",
@@ -160,6 +157,17 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
     chosen = tuning.reaching(goal.recall, QueryKind.TEXTS)
     assert chosen is not None
     return Tuned(index.made.kind, chosen, tuning, tuple(map(_tried, timed)))
+
+
+def check(gallery: Gallery, goal: Goal) -> ApproximateSearch:
+    """The approximate index of a gallery, if it can be tuned. Raises UsageError, before anything is encoded."""
+    if gallery.approximate is None:
+        raise UsageError(
+            "the gallery is searched exactly, so there is nothing to tune",
+            hint="Give it an approximate index first: zsretrieve index kind GALLERY auto",
+        )
+    _depths(gallery.approximate.covered, goal.k)
+    return gallery.approximate
 
 
 def keep(out: Path, measured: Approximate, tuned: Tuned) -> None:
