@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zsretrieve.domain.intervals import Interval
 from zsretrieve.domain.plain import Result
 
 FLAT, AUTO = "Flat", "auto"
@@ -46,14 +47,13 @@ class Effort(Result):
 class Recall(Result):
     """The share of the true k best that searches find, by queries of one kind.
 
-    ``mean`` is over ``n`` queries that nothing was chosen by, and the true mean is from ``low`` to ``high`` with a
-    confidence of 95 %; one query in twenty finds ``p5`` or less. ``reaches`` is the lower bound of the mean by the
-    other queries, those that settings are chosen by, with a confidence of 97.5 %.
+    ``mean`` is over ``n`` queries that nothing was chosen by, with its ``interval``; one query in twenty finds ``p5``
+    or less. ``reaches`` is the lower bound of the mean by the other queries, those that settings are chosen by, with a
+    confidence of 97.5 %.
     """
 
     mean: float
-    low: float
-    high: float
+    interval: Interval
     p5: float
     n: int
     reaches: float

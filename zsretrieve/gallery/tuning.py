@@ -1,8 +1,8 @@
 """Finding the cheapest effort by which an approximate index finds a share of the best, for texts above all.
 
 A text is not near any image, so that an index which finds 95 % of the neighbours of images finds 79 to 86 % of those of
-texts (docs/index-kinds.md). So an effort is chosen by texts, and recall is stated for each kind of query. One half of
-the queries chooses and the other half states, since what was chosen for its recall looks better than it is.
+texts (docs/index-kinds.md). So an effort must find enough for texts, too, and recall is stated for each kind of query.
+One half of the queries chooses and the other half states, since what was chosen for its recall looks better than it is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import IndexBusyError, UsageError
+from zsretrieve.domain.intervals import Interval
 from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kinds import Approximate, Effort, QueryKind, Recall, Setting, Tuning
 from zsretrieve.domain.ports import OnStage
@@ -47,6 +48,9 @@ _Z = 1.96
 _DIGITS, _STEPS = 4, 10_000
 
 OfQueries = NDArray[np.float64]
+# A level may be wanted of one kind of query, and what an index is tuned for is wanted of both.
+_BOTH = tuple(QueryKind)
+_WANTED = (*((kind,) for kind in QueryKind), _BOTH)
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,10 @@ class _Look:
         found: OfQueries = (self.places[kind][first::2] <= depth).mean(axis=1)
         return found
 
-    def reaches(self, depth: int, kind: QueryKind) -> float:
-        """The lower bound of the mean over queries of one kind, by the half that chooses; normal approximation."""
-        found = self.found(depth, kind, 0)
-        low = float(found.mean() - _Z * found.std(ddof=1) / math.sqrt(len(found)))
+    def reaches(self, depth: int, *kinds: QueryKind) -> float:
+        """The lower bound of the mean over queries of each kind, by the half that chooses; normal approximation."""
+        halves = [self.found(depth, kind, 0) for kind in kinds]
+        low = min(float(found.mean() - _Z * found.std(ddof=1) / math.sqrt(len(found))) for found in halves)
         return math.floor(max(low, 0.0) * _STEPS) / _STEPS
 
     def recall(self, depth: int, kind: QueryKind) -> Recall:
@@ -89,8 +93,7 @@ class _Look:
         interval = bootstrap_mean(found)
         return Recall(
             mean=_rounded(found.mean()),
-            low=_rounded(interval.low),
-            high=_rounded(interval.high),
+            interval=Interval(_rounded(interval.low), _rounded(interval.high), interval.level),
             p5=_rounded(np.quantile(found, 0.05, method="inverted_cdf")),
             n=len(found),
             reaches=self.reaches(depth, kind),
@@ -109,8 +112,8 @@ class _Option:
     def effort(self) -> Effort:
         return replace(self.look.effort, depth=self.depth)
 
-    def reaches(self, kind: QueryKind) -> float:
-        return self.look.reaches(self.depth, kind)
+    def reaches(self, *kinds: QueryKind) -> float:
+        return self.look.reaches(self.depth, *kinds)
 
 
 def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: OnStage | None = None) -> Tuned:
@@ -144,18 +147,17 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
         index, list(_growing(index.made.effort, lists, depths)), _queries(gallery, texts, goal), goal, on_stage
     )
     options = _options(looks, depths, goal)
-    if not any(one.reaches(QueryKind.TEXTS) >= goal.recall for one in options):
+    if not any(one.reaches(*_BOTH) >= goal.recall for one in options):
         raise _not_reached(index.made.kind, gallery.manifest.dim, looks, goal)
     timed = _timed(index, options, texts, goal.k, on_stage)
     picks = {
-        next((one.effort for one in timed if one.reaches(kind) >= level), None)
-        for kind in QueryKind
+        next((one.effort for one in timed if one.reaches(*kinds) >= level), None)
+        for kinds in _WANTED
         for level in _levels(goal)
     }
     ladder = tuple(_setting(one) for one in timed if one.effort in picks)
     tuning = Tuning(goal.recall, goal.k, len(gallery.items), source, now(), ladder)
-    chosen = tuning.reaching(goal.recall, QueryKind.TEXTS)
-    assert chosen is not None
+    chosen = next(one.effort for one in timed if one.reaches(*_BOTH) >= goal.recall)
     return Tuned(index.made.kind, chosen, tuning, tuple(map(_tried, timed)))
 
 
@@ -269,7 +271,7 @@ def _looks(
             for kind, of in queries.items()
         }  # fmt: skip
         looks.append(_Look(effort, places))
-        if all(looks[-1].reaches(effort.depth, kind) >= _levels(goal)[-1] for kind in QueryKind):
+        if looks[-1].reaches(effort.depth, *_BOTH) >= _levels(goal)[-1]:
             break
         if len(looks) > 2 and all(_gain(looks[-3], looks[-1], kind) < _NO_GAIN for kind in QueryKind):
             break
@@ -287,12 +289,12 @@ def _options(looks: Sequence[_Look], depths: Sequence[int], goal: Goal) -> list[
     needs no more.
     """
     options: dict[Effort, _Option] = {}
-    for kind in QueryKind:
+    for kinds in _WANTED:
         for level in _levels(goal):
             most = len(looks)
             for depth in depths:
                 for number, look in enumerate(looks[:most]):
-                    if depth <= look.effort.depth and look.reaches(depth, kind) >= level:
+                    if depth <= look.effort.depth and look.reaches(depth, *kinds) >= level:
                         option = _Option(look, depth)
                         options.setdefault(option.effort, option)
                         most = number
@@ -333,12 +335,13 @@ def _rounded(number: float | np.floating[Any]) -> float:
 
 
 def _not_reached(kind: str, dim: int, looks: Sequence[_Look], goal: Goal) -> UsageError:
-    best = max(look.reaches(look.effort.depth, QueryKind.TEXTS) for look in looks)
+    best = {one: max(look.reaches(look.effort.depth, one) for look in looks) for one in QueryKind}
+    worst = min(best, key=best.__getitem__)
     lists = parsed(kind, dim).lists
     first = "" if lists is None else f"IVF{lists},"
     finer = [f"{first}PQ{dim // 2}x4fsr"] if lists is not None and dim % 2 == 0 else []
     finer = [one for one in (*finer, f"{first}SQ8", "Flat") if one != kind][:2]
     return UsageError(
-        f"no setting of the index kind '{kind}' has a recall of {goal.recall:g} for texts; the best has {best:g}",
+        f"no setting of the kind '{kind}' has a recall of {goal.recall:g} for {worst}; the best has {best[worst]:g}",
         hint=f"Try another kind, such as {' or '.join(finer)}: zsretrieve index kind GALLERY {finer[0]}",
     )

@@ -103,12 +103,17 @@ class QueryTermAnswer(BaseModel):
     label: str
 
 
+class IntervalAnswer(BaseModel):
+    low: float
+    high: float
+    level: float
+
+
 class RecallAnswer(BaseModel):
     """The share of the best that queries of a kind find, as ``index tune`` has measured with ``n`` of them."""
 
     mean: float
-    low: float
-    high: float
+    interval: IntervalAnswer
     p5: float
     n: int
     reaches: float

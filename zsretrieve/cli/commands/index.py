@@ -159,7 +159,7 @@ def _recall(manifest: Manifest) -> str | None:
     if tuning is None or setting is None:
         return "never measured; do so with: zsretrieve index tune"
     found = ", ".join(
-        f"{kind} {one.mean:.3f} ({one.low:.3f} to {one.high:.3f}; one in twenty {one.p5:.2f} or less)"
+        f"{kind} {one.mean:.3f} ({one.interval.low:.3f} to {one.interval.high:.3f}; one in twenty {one.p5:.2f} or less)"
         for kind, one in ((kind, setting.of(kind)) for kind in QueryKind)
     )
     measured = f"of the {tuning.k} best, tuned for {tuning.recall:g} on {tuning.rows:,} images ({tuning.source})"

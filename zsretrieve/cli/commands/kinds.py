@@ -90,8 +90,9 @@ def tune(
     assert setting is not None
     for kind in QueryKind:
         found = setting.of(kind)
+        low, high = found.interval.low, found.interval.high
         output.say(
-            f"{kind} find {found.mean:.3f} of the {k} best (95 % interval {found.low:.3f} to {found.high:.3f}, "
+            f"{kind} find {found.mean:.3f} of the {k} best (95 % interval {low:.3f} to {high:.3f}, "
             f"one in twenty {found.p5:.2f} or less, {found.n:,} queries)"
         )
     output.note(f"{gallery}: every search uses the marked setting now; --recall takes the cheapest for another recall")

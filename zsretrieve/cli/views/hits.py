@@ -63,8 +63,8 @@ def approximate(hits: Hits) -> str | None:
         return None
     if hits.expected is None:
         return (
-            "approximate: the index may have missed a few images (zsretrieve index tune measures how many); "
-            "--exact compares them all"
+            "approximate: the index may have missed a few images; --exact compares them all, and zsretrieve index tune "
+            "measures how many are found"
         )
     expected = hits.expected
     return (
