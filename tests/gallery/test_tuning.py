@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,11 +42,13 @@ def flat(tmp_path_factory: pytest.TempPathFactory, data: Calibrated) -> Path:
 
 
 @pytest.fixture(scope="module", params=["IVF128,PQ32x4fsr", "HNSW32", "RR64,IVF128,RaBitQfs", "SQ4"])
-def tuned(request: pytest.FixtureRequest, flat: Path, data: Calibrated) -> Iterator[tuple[Gallery, zs.Tuned]]:
-    zs.set_index_kind(flat, request.param)
-    made = zs.tune_index(flat, 0.95, texts=data.texts[:QUERIES], n_queries=QUERIES)
-    yield zs.open_gallery(flat, device="cpu"), made
-    zs.set_index_kind(flat, "Flat")
+def tuned(
+    request: pytest.FixtureRequest, flat: Path, data: Calibrated, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Gallery, zs.Tuned]:
+    out = Path(shutil.copytree(flat, tmp_path_factory.mktemp("tuned") / "gallery"))
+    zs.set_index_kind(out, request.param)
+    made = zs.tune_index(out, 0.95, texts=data.texts[:QUERIES], n_queries=QUERIES)
+    return zs.open_gallery(out, device="cpu"), made
 
 
 @pytest.fixture(scope="module")

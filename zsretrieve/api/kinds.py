@@ -31,6 +31,7 @@ from zsretrieve.system import extras
 
 _VECTORS = ".npy"
 _BUNDLED = "bundled captions"
+_SEED = 0
 
 
 def set_index_kind(gallery: PathLike, kind: str, *, on_stage: OnStage | None = None) -> Manifest:
@@ -116,6 +117,9 @@ def tune_index(
     opened = open_gallery(folder, device="cpu")
     _tuning.check(opened, goal)
     given, source = _texts(texts)
+    if len(given) > n_queries:
+        some = np.random.default_rng(_SEED).permutation(len(given))[:n_queries]
+        given = given[some] if isinstance(given, np.ndarray) else [given[number] for number in some]
     vectors = given if isinstance(given, np.ndarray) else _encoded(given, opened, as_model(model), on_stage)
     if vectors.shape[1:] != (opened.index.dim,):
         raise ShapeError(

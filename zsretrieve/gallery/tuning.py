@@ -143,9 +143,8 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
         )
     depths = _depths(index.covered, goal.k)
     lists = parsed(index.made.kind, gallery.manifest.dim).lists
-    looks = _looks(
-        index, list(_growing(index.made.effort, lists, depths)), _queries(gallery, texts, goal), goal, on_stage
-    )
+    queries = _queries(gallery, texts, goal, on_stage)
+    looks = _looks(index, list(_growing(index.made.effort, lists, depths)), queries, goal, on_stage)
     options = _options(looks, depths, goal)
     if not any(one.reaches(*_BOTH) >= goal.recall for one in options):
         raise _not_reached(index.made.kind, gallery.manifest.dim, looks, goal)
@@ -221,9 +220,7 @@ def _growing(own: Effort, lists: int | None, depths: Sequence[int]) -> Iterator[
             yield replace(own, depth=depths[-1], probes=number)
 
 
-def _queries(
-    gallery: Gallery, texts: Vectors, goal: Goal, on_stage: OnStage | None = None
-) -> dict[QueryKind, _Queries]:
+def _queries(gallery: Gallery, texts: Vectors, goal: Goal, on_stage: OnStage | None) -> dict[QueryKind, _Queries]:
     """Some texts, and some images of the gallery, which are left out of what is found for them."""
     rng = np.random.default_rng(_SEED)
     some = rng.permutation(len(texts))[: goal.n_queries]
