@@ -148,8 +148,12 @@ class Report:
         for note in self.notes:
             console.print(note, markup=False, soft_wrap=True)
         if file is not None:
-            content = {**asdict(self), "machine": known}
-            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            self.write(file)
+
+    def write(self, file: Path) -> None:
+        """Write the report as JSON."""
+        content = {**asdict(self), "machine": machine()}
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments(doc: str | None, *, repeats: int = 7, model: str = "ViT-B-32") -> argparse.ArgumentParser:

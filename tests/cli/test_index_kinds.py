@@ -114,3 +114,46 @@ def test_without_faiss_kinds_are_refused_at_once(
         with pytest.raises(zs.OptionalDependencyError, match=f"the index kind '{kind}' needs FAISS"):
             zs.build_gallery(scene_folder, tmp_path / "out", zs.Model("demo"), kind=kind)
     assert not (tmp_path / "out").exists()
+
+
+def test_auto_says_why(made: Path, tmp_path: Path, run_cli: Run) -> None:
+    copy = shutil.copytree(made, tmp_path / "copy")
+    done = run_cli("index", "kind", copy, "auto", "--memory", "2GB", "--recall", "0.99")
+    assert done.returncode == 0, done.stderr
+    assert "the index kind for 2,000 images is Flat: up to 200,000 are compared one by one" in done.stderr
+    assert "every search is exact" in done.stderr
+
+
+def test_an_index_is_made_within_memory(scene_folder: Path, tmp_path: Path, run_cli: Run) -> None:
+    out = tmp_path / "out"
+    build = ["index", "gallery", scene_folder, out, "--model", "demo", "--index", "IVF9,SQ8", "--memory"]
+    refused = run_cli(*build, "10kB")
+    assert refused.returncode != 0
+    assert "the index IVF9,SQ8 of 360 images takes " in refused.stderr
+    assert "and the memory is 10 kB" in refused.stderr
+    assert not out.exists(), "nothing was encoded"
+    done = run_cli(*build, "1GB")
+    assert done.returncode == 0, done.stderr
+    assert zs.read_manifest(out).approximate.memory == 10**9
+    done = run_cli("index", "kind", out, "SQ8", "--memory", "10kB")
+    assert (done.returncode != 0, "Traceback" in done.stderr) == (True, False)
+    assert "chooses one" in done.stderr
+    done = run_cli("index", "compact", out)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["Flat", "--memory", "1GB"], "the kind Flat needs no memory of its own"),
+        (["SQ8", "--recall", "0.9"], "recall is for the kind auto"),
+        (["auto", "--recall", "2"], "recall must be above 0 and at most 1, got 2"),
+        (["SQ8", "--memory", "lots"], "'lots' is not an amount of memory"),
+    ],
+)
+def test_demands_that_make_no_sense(made: Path, run_cli: Run, arguments: list[str], said: str) -> None:
+    before = (made / "manifest.json").read_bytes()
+    done = run_cli("index", "kind", made, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert (made / "manifest.json").read_bytes() == before

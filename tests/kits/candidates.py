@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import zsretrieve as zs
+from zsretrieve.domain.making import Steps
 from zsretrieve.domain.ranking import exact_scores
+from zsretrieve.store import making
 from zsretrieve.store.indexes import Gallery
 
 
@@ -36,3 +41,11 @@ def check_candidates(folder: Path) -> bool:
     found, expected = (exact_scores(vectors, gallery.index.stored(some)) for some in (rows, best))
     np.testing.assert_array_equal(found, expected)
     return not is_exact.all()
+
+
+@contextlib.contextmanager
+def in_parts(rows: int) -> Iterator[None]:
+    """Let approximate indexes be made in parts of so many rows, as little memory does."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(making, "steps", lambda kind, dim, count, *_: Steps(min(count, 1 << 16), rows))
+        yield

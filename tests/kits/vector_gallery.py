@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from kits.hashing_encoder import HashingEncoder
 from zsretrieve.backends.faiss_flat import FaissBackend
-from zsretrieve.domain.records import IndexKind, Item, Manifest
+from zsretrieve.domain.records import IndexKind, Item, Manifest, Segment
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.gallery.ingest import GalleryBuilder
 from zsretrieve.store import indexes, rows
-from zsretrieve.store.folder import creating, now, writing
+from zsretrieve.store.folder import Writer, creating, now, writing
+from zsretrieve.store.items import SCHEMA
 from zsretrieve.store.rows import LiveVectors
 
 BACKEND = FaissBackend("cpu")
@@ -21,20 +26,38 @@ BACKEND = FaissBackend("cpu")
 
 def vector_gallery(out: Path, vectors: Vectors) -> Path:
     """A gallery whose image i has vector i; its label is the last digit of i."""
-    encoder = HashingEncoder(vectors.shape[1])
+    dim = vectors.shape[1]
     with creating(out) as writer:
-        segment = rows.write_blocks(
-            writer, [_item(number) for number in range(len(vectors))], [vectors], vectors.shape[1]
-        )
-        index = indexes.write_index(writer, indexes.index_of(LiveVectors.of(vectors), vectors.shape[1], BACKEND))
-        writer.commit(
-            Manifest(
-                kind=IndexKind.GALLERY, space=encoder.space, head=encoder.head, encoding=encoder.encoding,
-                count=len(vectors), factory="Flat", files={}, created=now(), tool_version="test", verified=now(),
-                segments=(segment,), index=index, next_id=len(vectors), root=str(out.parent.absolute()),
-            )
-        )  # fmt: skip
+        segment = rows.write_blocks(writer, [_item(number) for number in range(len(vectors))], [vectors], dim)
+        _commit(writer, segment, vectors)
     return out
+
+
+def streamed_gallery(out: Path, blocks: Iterable[Vectors], count: int, dim: int) -> Path:
+    """As ``vector_gallery``, for vectors that come in blocks, ``count`` in all, and are never in memory together.
+
+    The items are written as a table, since millions of ``Item`` take gigabytes, and have other digests.
+    """
+    with creating(out) as writer:
+        with writer.new_segment() as folder:
+            rows.write_npy(folder / rows.VECTORS, blocks, (count, dim), np.dtype(np.float32))
+            pq.write_table(_table(count), folder / rows.ITEMS, compression="zstd")
+            shutil.copyfile(folder / rows.ITEMS, folder / rows.ITEMS_COPY)
+        _commit(writer, Segment(folder.name, count), rows.read_vectors(folder, count, dim))
+    return out
+
+
+def _commit(writer: Writer, segment: Segment, vectors: Vectors) -> None:
+    count, dim = vectors.shape
+    encoder = HashingEncoder(dim)
+    index = indexes.write_index(writer, indexes.index_of(LiveVectors.of(vectors), dim, BACKEND))
+    writer.commit(
+        Manifest(
+            kind=IndexKind.GALLERY, space=encoder.space, head=encoder.head, encoding=encoder.encoding,
+            count=count, factory="Flat", files={}, created=now(), tool_version="test", verified=now(),
+            segments=(segment,), index=index, next_id=count, root=str(writer.out.parent.absolute()),
+        )
+    )  # fmt: skip
 
 
 def put(out: Path, vectors: Mapping[int | None, Vectors] | Collection[Vectors]) -> None:
@@ -52,6 +75,21 @@ def put(out: Path, vectors: Mapping[int | None, Vectors] | Collection[Vectors]) 
 
 def _item(number: int) -> Item:
     return Item(number, f"{number:06}.jpg", str(number % 10), 9, 9, 0, 0, f"{number:064x}")
+
+
+def _table(count: int) -> pa.Table:
+    """The items of ``_item`` for all numbers below ``count``."""
+    ids = pa.array(np.arange(count, dtype=np.int64))
+    digits, ones = pc.cast(ids, pa.string()), pa.array(np.ones(count, np.int32))
+    columns = {
+        "id": ids,
+        "path": pc.cast(pc.binary_join_element_wise(pc.utf8_lpad(digits, 6, "0"), ".jpg", ""), pa.binary()),
+        "label": pc.cast(pc.utf8_slice_codeunits(digits, -1), pa.binary()),
+        "width": pc.multiply(ones, 9), "height": pc.multiply(ones, 9),
+        "bytes": pa.array(np.zeros(count, np.int64)), "mtime_ns": pa.array(np.zeros(count, np.int64)),
+        "digest": pc.utf8_lpad(digits, 64, "0"),
+    }  # fmt: skip
+    return pa.table({name: pc.cast(column, SCHEMA.field(name).type) for name, column in columns.items()}, schema=SCHEMA)
 
 
 def recall(found: np.ndarray, expected: np.ndarray) -> float:

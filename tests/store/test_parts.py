@@ -1,27 +1,39 @@
-"""Approximate indexes in several parts: what they find together, beside one index of all rows."""
+"""Approximate indexes in several parts: made, searched as one, added to, and deaths meanwhile."""
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
-from dataclasses import replace
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 from kits.calibrated import Calibrated, calibrated
-from kits.candidates import asking
-from kits.vector_gallery import recall, vector_gallery
+from kits.candidates import asking, check_candidates, in_parts
+from kits.processes import in_process
+from kits.vector_gallery import put, recall, vector_gallery
 
 import zsretrieve as zs
+from zsretrieve.backends import devices, faiss_making
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.domain.candidates import CandidateParts, cut
-from zsretrieve.domain.kinds import Approximate, Covered, Effort, Part
+from zsretrieve.domain.kind_choice import Demands
+from zsretrieve.domain.kinds import Approximate, Covered, Effort
 from zsretrieve.domain.ports import CandidateIndex
+from zsretrieve.domain.records import Item
 from zsretrieve.domain.vectors import Vectors
-from zsretrieve.store.folder import SEGMENTS, writing
+from zsretrieve.gallery.ingest import GalleryBuilder
+from zsretrieve.store import making
+from zsretrieve.store.folder import writing
+from zsretrieve.store.indexes import gallery_rows
+from zsretrieve.system import memory
 
-N, DIM, K = 12_000, 32, 10
+N, MORE, DIM, K = 12_000, 1500, 32, 10
 ENDS = (1000, 5500, 9000, N)
 TRAINED = ("IVF64,Flat", "IVF64,PQ16x4fsr", "RR32,IVF64,RaBitQfs", "PCA24,IVF64,SQ8")
 UNTRAINED = ("SQfp16", "HNSW16")
@@ -29,53 +41,47 @@ UNTRAINED = ("SQfp16", "HNSW16")
 
 @pytest.fixture(scope="module")
 def data() -> Calibrated:
-    return calibrated(N, DIM, 100)
+    """More images than are in the index at first."""
+    return calibrated(N + MORE, DIM, 100)
 
 
-def write_parts(kind: str, vectors: Vectors, folder: Path) -> list[Path]:
-    """Write an index in parts that share all training, as files; the last file is an index of all rows."""
-    trained = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
-    trained.train(vectors[:6000])
-    paths = []
+def parts_and_whole(kind: str, vectors: Vectors, folder: Path) -> tuple[CandidateIndex, CandidateIndex]:
+    """An index in parts that share all training, and one of all rows."""
+    backend = FaissBackend("cpu")
+    maker = backend.train_candidates(kind, DIM, [vectors], 6000)
+    opened = []
     for number, part in enumerate([*np.split(vectors, ENDS[:-1]), vectors]):
-        index = faiss.clone_index(trained)
-        index.add(part)
-        paths.append(folder / f"{number}.faiss")
-        faiss.write_index(index, str(paths[-1]))
-    return paths
-
-
-def opened(paths: list[Path]) -> tuple[CandidateIndex, CandidateIndex]:
-    """The index of parts, and that of all rows."""
-    *parts, whole = (FaissBackend("cpu").load_candidates(path) for path in paths)
+        if number == 2:  # what a part holds is trained as it was
+            maker = backend.trained_candidates(kind, DIM, folder / "1.faiss")
+        maker.write([part[:700], part[700:]], folder / f"{number}.faiss")
+        opened.append(backend.load_candidates(folder / f"{number}.faiss"))
+    *parts, whole = opened
     return CandidateParts(parts), whole
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5, 0.05, 0.005])
 @pytest.mark.parametrize("kind", [*TRAINED, "SQfp16"])
-def test_parts_with_one_codebook_find_what_one_index_finds(
-    kind: str, share: float, data: Calibrated, tmp_path: Path
-) -> None:
-    parts, whole = opened(write_parts(kind, data.images, tmp_path))
+def test_parts_with_one_codebook_find_what_one_index_finds(kind: str, data: Calibrated, tmp_path: Path) -> None:
+    parts, whole = parts_and_whole(kind, data.images[:N], tmp_path)
     assert (len(parts), parts.dim) == (len(whole), whole.dim)
-    among = None if share == 1 else np.random.default_rng(3).random(N) < share
     queries = np.concatenate([data.queries, data.texts])
-    depth, effort = (200 if share > 0.01 else 30), Effort(200, probes=24)
-    scores, rows = parts.candidates(queries, depth, effort, among)
-    expected_scores, expected = whole.candidates(queries, depth, effort, among)
-    assert scores.dtype == np.float32
-    assert rows.dtype == np.int64
-    np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-6)  # RaBitQ sums in another order
-    for have, want, by in zip(rows, expected, scores, strict=True):
-        above = by > by[-1] + 2e-6  # of rows with the same score as the last, each may keep others
-        assert set(have[above]) == set(want[above])
-        assert len(set(have[have >= 0])) == np.count_nonzero(have >= 0)
-        assert among is None or among[have[have >= 0]].all()
+    for share in (1.0, 0.5, 0.05, 0.005):
+        among = None if share == 1 else np.random.default_rng(3).random(N) < share
+        depth, effort = (200 if share > 0.01 else 30), Effort(200, probes=24)
+        scores, rows = parts.candidates(queries, depth, effort, among)
+        expected_scores, expected = whole.candidates(queries, depth, effort, among)
+        assert (scores.dtype, rows.dtype) == (np.float32, np.int64)
+        # RaBitQ sums in another order.
+        np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-6)
+        for have, want, by in zip(rows, expected, scores, strict=True):
+            above = by > by[-1] + 2e-6  # of rows with the same score as the last, each may keep others
+            assert set(have[above]) == set(want[above])
+            assert len(set(have[have >= 0])) == np.count_nonzero(have >= 0)
+            assert among is None or among[have[have >= 0]].all()
 
 
 def test_parts_of_a_graph_find_about_as_much(data: Calibrated, tmp_path: Path) -> None:
-    parts, whole = opened(write_parts("HNSW16", data.images, tmp_path))
-    best = np.argsort(-(data.texts @ data.images.T), axis=1)[:, :K]
+    parts, whole = parts_and_whole("HNSW16", data.images[:N], tmp_path)
+    best = np.argsort(-(data.texts @ data.images[:N].T), axis=1)[:, :K]
     found = [recall(index.candidates(data.texts, 64, Effort(64, ef=64))[1][:, :K], best) for index in (parts, whole)]
     assert found[0] >= found[1] > 0.9, "each part is walked through with the same effort, so more is seen"
 
@@ -92,30 +98,25 @@ def test_a_cut_takes_the_best_of_all_and_of_equals_the_lowest_row() -> None:
 
 
 @pytest.fixture(scope="module", params=[*TRAINED, *UNTRAINED])
-def gallery(request: pytest.FixtureRequest, data: Calibrated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(request: pytest.FixtureRequest, data: Calibrated, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of one segment, whose approximate index is in four parts."""
-    folder = tmp_path_factory.mktemp("parts")
-    out = vector_gallery(folder / "gallery", data.images)
-    zs.set_index_kind(out, request.param)
-    starts = (0, *ENDS)
-    with writing(out) as writer:
-        manifest = writer.manifest
-        assert manifest is not None
-        assert manifest.approximate is not None
-        parts = []
-        for path, start, end in zip(write_parts(request.param, data.images, folder), starts, ENDS, strict=False):
-            with writer.new_segment() as segment:
-                shutil.copyfile(path, segment / "approximate.faiss")
-            covers = (Covered(manifest.segments[0].name, end - start, start),)
-            parts.append(Part(f"{SEGMENTS}/{segment.name}/approximate.faiss", covers))
-        made = Approximate(manifest.approximate.kind, manifest.approximate.effort, tuple(parts))
-        writer.commit(replace(manifest, approximate=made))
+    out = vector_gallery(tmp_path_factory.mktemp("parts") / "gallery", data.images[:N])
+    with in_parts(3500):
+        zs.set_index_kind(out, request.param)
     return out
 
 
-def test_a_gallery_is_searched_by_all_parts(gallery: Path, data: Calibrated) -> None:
-    assert zs.verify(gallery) == []
-    opened = asking(zs.open_gallery(gallery, device="cpu"))
+def of(gallery: Path) -> Approximate:
+    approximate = zs.read_manifest(gallery).approximate
+    assert approximate is not None
+    return approximate
+
+
+def test_a_gallery_is_searched_by_all_parts(made: Path, data: Calibrated) -> None:
+    assert [part.rows for part in of(made).parts] == [3500, 3500, 3500, 1500]
+    assert of(made).parts[1].covers == (Covered(zs.read_manifest(made).segments[0].name, 3500, 3500),)
+    assert zs.verify(made) == []
+    opened = asking(zs.open_gallery(made, device="cpu"))
     for queries in (data.queries, data.texts):
         rows, is_exact = opened.nearest(queries, K)
         assert not is_exact.any()
@@ -123,8 +124,8 @@ def test_a_gallery_is_searched_by_all_parts(gallery: Path, data: Calibrated) -> 
 
 
 @pytest.mark.parametrize("share", [0.5, 0.05, 0.005])
-def test_a_filter_leaves_no_place_empty(gallery: Path, data: Calibrated, share: float) -> None:
-    opened = asking(zs.open_gallery(gallery, device="cpu"))
+def test_a_filter_leaves_no_place_empty(made: Path, data: Calibrated, share: float) -> None:
+    opened = asking(zs.open_gallery(made, device="cpu"))
     among = np.flatnonzero(np.random.default_rng(5).random(N) < share)
     for queries in (data.queries, data.texts):
         rows, _ = opened.nearest(queries, K, among)
@@ -132,21 +133,21 @@ def test_a_filter_leaves_no_place_empty(gallery: Path, data: Calibrated, share: 
         assert recall(rows, opened.index.search(queries, K, among)[1]) >= 0.95
 
 
-def test_parts_with_few_selected_rows_are_compared_exactly(gallery: Path, data: Calibrated) -> None:
+def test_parts_with_few_selected_rows_are_compared_exactly(made: Path, data: Calibrated) -> None:
     """Nearly all that is selected is in one part: a graph is not asked for the little that is in others."""
-    opened = asking(zs.open_gallery(gallery, device="cpu"))
-    among = np.concatenate([np.arange(3), np.arange(5500, 9000), [N - 1]])
+    opened = asking(zs.open_gallery(made, device="cpu"))
+    among = np.concatenate([np.arange(3), np.arange(3500, 7000), [N - 1]])
     rows, _ = opened.nearest(data.texts, K, among)
     assert recall(rows, opened.index.search(data.texts, K, among)[1]) >= 0.95
     rows, _ = opened.nearest(data.images[[1, N - 1]], 1, among)
     assert rows[:, 0].tolist() == [1, N - 1]
 
 
-def test_removed_rows_are_in_no_part(gallery: Path, data: Calibrated, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(gallery, tmp_path / "gallery"))
-    before = zs.read_manifest(out).approximate
+def test_removed_rows_are_in_no_part(made: Path, data: Calibrated, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(made, tmp_path / "gallery"))
+    before = of(out)
     zs.remove(out, where="id < 1200 or label = '7'")
-    assert zs.read_manifest(out).approximate == before
+    assert of(out) == before
     opened = asking(zs.open_gallery(out, device="cpu"))
     for queries in (data.queries, data.texts):
         rows, _ = opened.nearest(queries, K)
@@ -154,13 +155,259 @@ def test_removed_rows_are_in_no_part(gallery: Path, data: Calibrated, tmp_path: 
         assert recall(rows, opened.index.search(queries, K)[1]) >= 0.95
 
 
-def test_a_damaged_part_is_named_and_repaired(gallery: Path, data: Calibrated, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(gallery, tmp_path / "gallery"))
-    made = zs.read_manifest(out).approximate
-    assert made is not None
-    (out / made.files[2]).write_bytes(b"junk")
-    assert any(made.files[2] in problem for problem in zs.verify(out))
+def test_a_damaged_part_is_named_and_repaired(made: Path, data: Calibrated, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(made, tmp_path / "gallery"))
+    (out / of(out).files[2]).write_bytes(b"junk")
+    assert any(of(out).files[2] in problem for problem in zs.verify(out))
     zs.repair(out)
     assert zs.verify(out) == []
     rows, _ = zs.open_gallery(out, device="cpu").nearest(data.images[:20], 1)
     assert rows[:, 0].tolist() == list(range(20))
+
+
+def test_new_images_get_a_part_of_their_own(made: Path, data: Calibrated, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(made, tmp_path / "gallery"))
+    before = of(out)
+    put(out, data.images[N : N + 1000])
+    assert of(out) == before
+    put(out, data.images[N + 1000 :])
+    after = of(out)
+    assert after.parts[:4] == before.parts
+    assert [part.rows for part in after.parts[4:]] == [1500]
+    assert (after.trained, after.effort) == (N, before.effort)
+    assert zs.verify(out) == []
+    opened = asking(zs.open_gallery(out, device="cpu"))
+    for queries in (data.texts, data.queries):
+        rows, is_exact = opened.nearest(queries, K)
+        assert not is_exact.any()
+        assert recall(rows, opened.index.search(queries, K)[1]) >= 0.95
+    rows, _ = opened.nearest(data.images[N : N + 50], 1)
+    assert rows[:, 0].tolist() == list(range(N, N + 50))
+
+
+# --- one kind suffices for what follows
+
+
+@pytest.fixture
+def lists(data: Calibrated, tmp_path: Path) -> Path:
+    """A gallery of 3,000 images whose index is in three parts."""
+    out = vector_gallery(tmp_path / "lists", data.images[:3000])
+    with in_parts(1000):
+        zs.set_index_kind(out, "IVF16,SQ8")
+    return out
+
+
+def test_an_index_is_trained_again_once_there_are_twice_as_many(
+    lists: Path, data: Calibrated, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "zsretrieve")
+    put(lists, data.images[3000:4000])
+    assert (of(lists).trained, [part.rows for part in of(lists).parts]) == (3000, [1000, 1000, 1000, 1000])
+    assert caplog.messages[-1] == "adding 1,000 rows to the index IVF16,SQ8 ..."
+    put(lists, data.images[4000:6000])  # which merges all segments
+    assert (of(lists).trained, [part.rows for part in of(lists).parts]) == (3000, [6000])
+    put(lists, data.images[6000:7000])
+    assert (of(lists).trained, [part.rows for part in of(lists).parts]) == (7000, [7000])
+    assert "7,000 images are more than twice those that the index was trained for" in caplog.messages
+    assert zs.verify(lists) == []
+
+
+def test_a_part_that_is_mostly_dead_goes_and_the_rest_of_it_moves(lists: Path, data: Calibrated) -> None:
+    before = of(lists)
+    zs.remove(lists, where="id >= 1000 and id < 1700")
+    put(lists, data.images[3000:3400])
+    after = of(lists)
+    assert after.parts[:2] == (before.parts[0], before.parts[2])
+    assert [one.start for part in after.parts[2:] for one in part.covers] == [1000, 0]
+    assert after.rows == 3400
+    assert zs.verify(lists) == []
+    rows, _ = zs.open_gallery(lists, device="cpu").nearest(data.images[[5, 1750, 2500, 3300]], 1)
+    assert zs.open_gallery(lists, device="cpu").ids[rows[:, 0]].tolist() == [5, 1750, 2500, 3300]
+
+
+def test_parts_answer_for_the_images_of_now(data: Calibrated, tmp_path: Path) -> None:
+    """After every change an index that compares all its rows finds each image by its own vector."""
+    out = vector_gallery(tmp_path / "gallery", data.images[:1500])
+    with in_parts(600):
+        zs.set_index_kind(out, "SQ8")
+        for step in (
+            lambda: put(out, data.images[1500:1900]),
+            lambda: put(out, {number: data.images[4000 + number] for number in range(0, 1500, 6)}),
+            lambda: zs.remove(out, where="label in ('1', '2')"),
+            lambda: put(out, data.images[1900:2600]),
+            lambda: zs.remove(out, where="id < 900"),
+            lambda: zs.compact(out),
+        ):
+            step()
+            assert check_candidates(out), "the index is asked"
+            assert zs.verify(out) == []
+
+
+def test_a_part_that_does_not_open_is_no_reason_to_refuse_new_images(
+    lists: Path, data: Calibrated, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was trained is then trained again."""
+    with writing(lists) as writer:
+        builder = GalleryBuilder(writer, *gallery_rows(writer), FaissBackend("cpu"))
+        for vector in data.images[3000:3500]:
+            builder.put(Item(number := builder.new_id(), f"{number}.jpg", None, 9, 9, 0, 0, ""), vector)
+        for file in of(lists).files:
+            (lists / file).write_bytes(b"junk")
+        builder.finish()
+    assert "is damaged" in caplog.text
+    assert "the index is made again" in caplog.text
+    assert (of(lists).trained, of(lists).rows) == (3500, 3500)
+    assert zs.verify(lists) == []
+
+
+@pytest.mark.parametrize("change", ["compact", "remove", "kind"])
+def test_progress_is_shown_while_it_is_made(lists: Path, change: str) -> None:
+    steps: list[tuple[str, int, int]] = []
+
+    def on_stage(stage: str, done: int, total: int) -> None:
+        steps.append((stage, done, total))
+
+    match change:
+        case "compact":
+            zs.remove(lists, where="id < 100")
+            zs.compact(lists, on_stage=on_stage)
+        case "kind":
+            zs.set_index_kind(lists, "IVF16,SQ8", on_stage=on_stage)
+        case _:
+            zs.remove(lists, where="id < 1600", on_stage=on_stage)
+    rows = sum(segment.rows for segment in zs.read_manifest(lists).segments)
+    assert steps[-1] == ("filling the index", rows, rows)
+    assert ("training the index" in {stage for stage, *_ in steps}) == (change != "remove")
+
+
+def test_the_memory_is_kept_for_later(lists: Path, data: Calibrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    zs.set_index_kind(lists, "IVF16,SQ8", memory="700MB")
+    assert of(lists).memory == 700_000_000
+    given: list[int | None] = []
+    real = making.steps
+
+    def steps(kind: str, dim: int, count: int, most: int | None, taken: int) -> object:
+        given.append(most)
+        assert taken > 20_000_000
+        return real(kind, dim, count, most, taken)
+
+    monkeypatch.setattr(making, "steps", steps)
+    put(lists, data.images[3000:4000])
+    zs.compact(lists)
+    assert given == [700_000_000] * 2
+    assert of(lists).memory == 700_000_000
+
+
+def test_too_little_memory_is_refused_before_any_work(lists: Path) -> None:
+    before = (lists / "manifest.json").read_bytes()
+    for kind, size in (("HNSW16", "100kB"), ("IVF16,SQ8", "50MB")):
+        with pytest.raises(zs.UsageError, match=f"the index {kind} of 3,000 images") as caught:
+            zs.set_index_kind(lists, kind, memory=size, on_stage=lambda *_: pytest.fail("work was begun"))
+        assert "--memory" in str(caught.value.hint)
+    with pytest.raises(zs.UsageError, match="recall is for the kind auto"):
+        zs.set_index_kind(lists, "SQ8", recall=0.9)
+    assert (lists / "manifest.json").read_bytes() == before
+
+
+def killed(gallery: Path) -> None:
+    """Make an index in parts, and be killed when the second of them is half written."""
+    real, files = faiss.write_index, []
+
+    def write(index: object, path: object, *more: object) -> None:
+        if isinstance(path, str):  # and not into memory
+            files.append(path)
+            if len(files) == 2:
+                Path(path).write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+        real(index, path, *more)
+
+    faiss.write_index = write
+    with in_parts(1000):
+        zs.set_index_kind(gallery, "IVF16,PQ16x4fsr")
+
+
+def test_a_kill_while_parts_are_made_leaves_the_index_of_before(lists: Path, data: Calibrated) -> None:
+    before, manifest = (lists / "manifest.json").read_bytes(), of(lists)
+    with pytest.raises(EOFError):
+        in_process(killed, lists)
+    assert (lists / "manifest.json").read_bytes() == before
+    assert len(list(lists.rglob("approximate.faiss"))) == 3 + 2
+    rows, _ = zs.open_gallery(lists, device="cpu").nearest(data.images[:5], 1)
+    assert rows[:, 0].tolist() == list(range(5))
+    assert zs.verify(lists) == []  # as a writer it also deletes what the dead one left
+    assert {path.relative_to(lists).as_posix() for path in lists.rglob("approximate.faiss")} == set(manifest.files)
+
+
+def test_centroids_are_found_on_a_gpu_where_faiss_sees_one(
+    data: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flat index on the CPU stands in for the one on the GPU."""
+    asked: list[int] = []
+
+    class Assigning(faiss.IndexFlatIP):
+        pass
+
+    def to_gpus(index: Any) -> Any:
+        asked.append(index.d)
+        return Assigning(index.d)
+
+    monkeypatch.setattr(devices, "usable", lambda *_: "cuda")
+    monkeypatch.setattr(faiss_making._FAISS, "index_cpu_to_all_gpus", to_gpus, raising=False)
+    backend = FaissBackend("cpu")
+    for kind, dims in (("PCA24,IVF64,SQ8", [24]), ("SQ8", [])):
+        asked.clear()
+        backend.train_candidates(kind, DIM, [data.images], 6000).write([data.images], tmp_path / "with")
+        assert asked == dims
+    backend.train_candidates("IVF64,SQ8", DIM, [data.images], 6000).write([data.images], tmp_path / "with")
+    monkeypatch.setattr(devices, "usable", lambda *_: "cpu")
+    backend.train_candidates("IVF64,SQ8", DIM, [data.images], 6000).write([data.images], tmp_path / "without")
+    assert (tmp_path / "with").read_bytes() == (tmp_path / "without").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is in memory now")
+def test_rows_that_were_read_are_given_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.ones((50_000, 256), np.float32))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    before = memory.resident_bytes()
+    assert rows.sum() == rows.size
+    assert memory.resident_bytes() - before > 0.8 * rows.nbytes
+    memory.release(rows[5:10])
+    assert memory.resident_bytes() - before < 0.2 * rows.nbytes
+    assert rows[-1, -1] == 1
+    memory.release(np.ones(3))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what is mapped")
+@pytest.mark.parametrize("kind", ["SQ8", "HNSW16", "IVF16,Flat"])
+def test_mapped_parts_cannot_be_written_to(lists: Path, kind: str) -> None:
+    with in_parts(1000):
+        zs.set_index_kind(lists, kind)
+    opened = zs.open_gallery(lists, device="cpu")
+    assert opened.approximate is not None
+    assert opened.approximate.index is not None
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    rights = {
+        fields[1] for fields in maps if len(fields) > 5 and fields[5] in {str(lists / f) for f in of(lists).files}
+    }
+    assert rights == {"r--s"} or rights == {"r--p"}
+
+
+def test_what_compares_everything_never_asks_it(lists: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kits.hashing_encoder import HashingEncoder
+
+    monkeypatch.setattr(FaissBackend, "load_candidates", lambda *_: pytest.fail("the approximate index is asked"))
+    gallery = zs.open_gallery(lists, device="cpu")
+    zs.find_duplicates(gallery, near=0.95)
+    zs.make_map(lists)
+    encoder = HashingEncoder(DIM)
+    for wanted in (zs.Wanted(min_score=0.1), zs.Wanted(order="date"), zs.Wanted(exact=True)):
+        zs.search(gallery, "a cat", encoder, wanted=wanted)
+
+
+def test_auto_is_refused_before_any_work_if_nothing_fits() -> None:
+    backend = FaissBackend("cpu")
+    making.check("auto", 512, 10**6, Demands(recall=0.99), backend)
+    with pytest.raises(zs.UsageError, match=r"no index kind with a recall of texts of 0\.95 fits 1 MB"):
+        making.check("auto", 512, 10**6, Demands(10**6), backend)
+    with pytest.raises(zs.UsageError, match="and the memory is 1 MB"):
+        making.check("SQ8", 512, 10**6, Demands(10**6), backend)

@@ -14,13 +14,13 @@ from zsretrieve.api.sources import SourceLike, as_source
 from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
+from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
-from zsretrieve.domain.ports import OnStage, one_step, progress_of
-from zsretrieve.domain.records import Changes, DuplicateGroup, IndexKind, Item, Manifest, PathLike
-from zsretrieve.domain.settings import DUPLICATE_SCORE, Choice, Reading
+from zsretrieve.domain.ports import OnStage, one_step
+from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
+from zsretrieve.domain.settings import Choice, Reading
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
-from zsretrieve.gallery import duplicates as _duplicates
 from zsretrieve.gallery import origins as _origins
 from zsretrieve.gallery import repair as _repair
 from zsretrieve.gallery import update as _update
@@ -48,6 +48,7 @@ def build_gallery(
     exclude: str | Sequence[str] = (),
     include: str | Sequence[str] = (),
     kind: str = FLAT,
+    memory: int | str | None = None,
     force: bool = False,
     checkpoint: Count = CHECKPOINT_IMAGES,
     on_stage: OnStage | None = None,
@@ -69,6 +70,8 @@ def build_gallery(
         gallery keeps them for ``add`` and ``sync``.
     kind : str
         The index kind, see ``set_index_kind``.
+    memory : int or str, optional
+        How much memory it may take, see ``set_index_kind``. A model that has encoded before takes its own.
     force : bool
         Replace an existing index, or discard an interrupted build of another kind.
     checkpoint : int
@@ -94,6 +97,7 @@ def build_gallery(
     folders.check_output(folder, force=force)
     model.check_installed()
     kind = spelt(kind)
+    demands = demands_of(kind, memory)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     with one_step(on_stage, "finding images"):
@@ -101,7 +105,7 @@ def build_gallery(
     calibrate_once(model, images, reading, on_stage)
     with _reporting_interruption(folder):
         return _build.build_gallery(
-            folder, images, _ingest(model, reading, checkpoint, on_stage), kind=kind, force=force
+            folder, images, _ingest(model, reading, checkpoint, on_stage), kind=kind, demands=demands, force=force
         )
 
 
@@ -203,13 +207,19 @@ def sync(
 
 
 def remove(
-    gallery: PathLike, patterns: Sequence[str] = (), *, where: str | None = None, dry_run: bool = False
+    gallery: PathLike,
+    patterns: Sequence[str] = (),
+    *,
+    where: str | None = None,
+    dry_run: bool = False,
+    on_stage: OnStage | None = None,
 ) -> Changes:
     """Remove images from a gallery by path, folder or glob, by a filter, or by both at once; the files stay.
 
     A pattern is taken as the first of these that matches anything: an image's path as the gallery writes it; an image's
     path from the current folder; a folder, in the same two ways, with everything below it; a glob over paths, in which
-    ``*`` matches ``/`` too, in the same two ways. For filters see ``zsretrieve.domain.filters``.
+    ``*`` matches ``/`` too, in the same two ways. For filters see ``zsretrieve.domain.filters``. ``on_stage`` is called
+    with (name of the stage, steps done, steps in all) while an approximate index is made.
 
     Raises
     ------
@@ -226,12 +236,15 @@ def remove(
 
     if not patterns and where is None:
         raise UsageError("nothing says what to remove", hint="Give paths, or a condition with --where.")
-    return _update.remove(folder_of(gallery), select, cpu_backend(), dry_run=dry_run)
+    return _update.remove(folder_of(gallery), select, cpu_backend(), dry_run=dry_run, on_stage=on_stage)
 
 
-def compact(gallery: PathLike) -> tuple[Manifest, Manifest]:
-    """Rewrite a gallery as one segment; returns its manifests before and after."""
-    return _update.compact(folder_of(gallery), cpu_backend())
+def compact(gallery: PathLike, *, on_stage: OnStage | None = None) -> tuple[Manifest, Manifest]:
+    """Rewrite a gallery as one segment, and make its approximate index again; returns its manifests before and after.
+
+    ``on_stage`` is called with (name of the stage, steps done, steps in all) while that is made.
+    """
+    return _update.compact(folder_of(gallery), cpu_backend(), on_stage)
 
 
 def rebuild(
@@ -317,48 +330,6 @@ def repair(
     index = folder_of(folder)
     needed = as_model(model).named(manifests.read_either(index).space.model) if encode else None
     return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
-
-
-def find_duplicates(
-    gallery: Gallery | PathLike,
-    *,
-    near: float | None = DUPLICATE_SCORE,
-    where: str | None = None,
-    on_stage: OnStage | None = None,
-) -> tuple[DuplicateGroup, ...]:
-    """Groups of images that are in a gallery more than once, and which image of each to keep.
-
-    First come exact groups, of equal files; an unknown (empty) digest equals no other. Near groups follow: each
-    image of one scores at least ``near`` with the one to keep, so nothing is chained. Of equal files only the one to
-    keep can be in a near group as well, again as the one to keep; any other image is in one group at most. The image
-    to keep is the one with most pixels, then the largest file, the shortest path, the lowest ID; it takes all images
-    near it that no better one has.
-
-    Parameters
-    ----------
-    gallery : Gallery or path
-    near : float, optional
-        Above 0, at most 1; None compares only digests.
-    where : str, optional
-        Only among the images that match this filter, see ``zsretrieve.domain.filters``.
-    on_stage : callable, optional
-        Called with (name of the stage, images compared, images in all).
-
-    Returns
-    -------
-    tuple of DuplicateGroup, exact ones first, each kind in the order of the gallery
-
-    Raises
-    ------
-    RankError
-        If ``near`` is out of range.
-    FilterError
-        If the filter cannot be used, or nothing matches it.
-    """
-    # The comparison runs on the CPU and needs no copy on a GPU.
-    opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery, device="cpu")
-    on_progress = progress_of(on_stage, "comparing images")
-    return _duplicates.find_duplicates(opened, near=near, where=where, on_progress=on_progress)
 
 
 def _ingest(model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None) -> Ingest:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from zsretrieve.backends import flat_file, products
 from zsretrieve.backends.devices import usable
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.domain.kinds import Effort
-from zsretrieve.domain.ports import CandidateIndex, OnStage
+from zsretrieve.domain.ports import CandidateIndex, OnStage, PartMaker
 from zsretrieve.domain.ranking import (
     check_held,
     check_k,
@@ -210,6 +209,7 @@ class FaissBackend:
         self.device = usable(device, cache)
         self._half = half
         self._sharded = sharded
+        self._cache = cache
 
     def create(self, dim: int) -> FaissFlatIndex:
         return self._index(dim, None, [])
@@ -225,12 +225,18 @@ class FaissBackend:
 
         faiss_kinds.check(kind, dim, count)
 
-    def make_candidates(
-        self, kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: OnStage | None = None
-    ) -> Effort:
-        from zsretrieve.backends import faiss_kinds
+    def train_candidates(
+        self, kind: str, dim: int, vectors: Sequence[Vectors], sample: int, on_stage: OnStage | None = None
+    ) -> PartMaker:
+        from zsretrieve.backends import faiss_making
 
-        return faiss_kinds.make(kind, dim, parts, path, on_stage)
+        return faiss_making.trained(kind, dim, vectors, sample, on_stage, self._cache)
+
+    def trained_candidates(self, kind: str, dim: int, path: Path) -> PartMaker:
+        extras.require_faiss("an approximate index")
+        from zsretrieve.backends import faiss_making
+
+        return faiss_making.trained_for(kind, dim, path)
 
     def load_candidates(self, path: Path) -> CandidateIndex:
         extras.require_faiss("an approximate index")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.backends import products
 from zsretrieve.domain.errors import IntegrityError, UsageError
 from zsretrieve.domain.kind_names import ROWS_PER_LIST, SUPPORTED, KindName, parsed
 from zsretrieve.domain.kinds import Effort
-from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wording import one_line
 
@@ -29,12 +26,8 @@ from zsretrieve.domain.wording import one_line
 _FAISS: Any = faiss
 
 _PLACE = re.compile(r"^.*?\.(cpp|h):\d+: (Error: '.*?' failed:? ?)?")
-# Training on more changes centroids little and takes long.
-_SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
-_SEED = 0
-_ADDED_AT_ONCE = 1 << 16
-# A trial after an index was made asks for so many rows of each of so many queries.
-_TRIALS = 8
+# A trial after a part was made asks for so many rows of each of so many queries.
+TRIALS = 8
 
 # Candidates for an exact comparison, more where codes are coarse; measured on texts (docs/decisions/0016).
 _DEPTH, _DEPTH_IF_COARSE = 400, 1000
@@ -49,37 +42,7 @@ def check(kind: str, dim: int, count: int) -> None:
             f"the index kind '{kind}' needs {least:,} or more images, and there are {count:,}",
             hint=f"Use at most IVF{max(1, count // ROWS_PER_LIST)}, SQ8, or auto, which fits the number.",
         )
-    _empty(kind, dim)
-
-
-def make(kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: OnStage | None = None) -> Effort:
-    """See ``IndexBackend.make_candidates``."""
-    index = _empty(kind, dim)
-    count = sum(map(len, parts))
-    if not index.is_trained:
-        sample = _sample(parts, dim, count, getattr(_inner(index), "nlist", 0))
-        with one_step(on_stage, "training the index"):
-            try:
-                index.train(sample)
-            except RuntimeError as error:
-                raise UsageError(
-                    f"the index kind '{kind}' cannot be made of {count:,} images: {_reason(error)}", hint=SUPPORTED
-                ) from error
-    done = 0
-    for part in parts:
-        for start in range(0, len(part), _ADDED_AT_ONCE):
-            block = part[start : start + _ADDED_AT_ONCE]
-            index.add(block)
-            done += len(block)
-            if on_stage is not None:
-                on_stage("filling the index", done, count)
-    effort = _effort(index, parsed(kind, dim))
-    try_selector(index, kind, next(part for part in parts if len(part))[:_TRIALS], effort)
-    try:
-        faiss.write_index(index, str(path))
-    except RuntimeError as error:
-        raise OSError(_reason(error)) from error
-    return effort
+    empty(kind, dim)
 
 
 def try_selector(index: Any, kind: str, queries: Vectors, effort: Effort) -> None:
@@ -87,7 +50,7 @@ def try_selector(index: Any, kind: str, queries: Vectors, effort: Effort) -> Non
     among = np.arange(index.ntotal) % 2 == 0
     refused = UsageError(f"the index kind '{kind}' cannot leave out removed and filtered images", hint=SUPPORTED)
     try:
-        found = index.search(queries, min(_TRIALS, len(among)), params=_parameters(index, _TRIALS, effort, among))[1]
+        found = index.search(queries, min(TRIALS, len(among)), params=_parameters(index, TRIALS, effort, among))[1]
     except RuntimeError as error:
         raise refused from error
     if not among[found[found >= 0]].all():
@@ -111,10 +74,10 @@ class FaissCandidates:
         try:
             self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         self._path = path
         self.dim = int(self._index.d)
-        self.starves = isinstance(_inner(self._index), faiss.IndexHNSW)
+        self.starves = isinstance(inner(self._index), faiss.IndexHNSW)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -129,7 +92,7 @@ class FaissCandidates:
         try:
             scores, rows = self._index.search(queries, depth, params=parameters)
         except RuntimeError as error:
-            raise _damaged(self._path, error) from error
+            raise damaged(self._path, error) from error
         scores[rows < 0] = -np.inf
         return scores, rows
 
@@ -138,22 +101,23 @@ def _parameters(index: Any, depth: int, effort: Effort, among: NDArray[np.bool_]
     given: dict[str, Any] = {}
     if among is not None:
         given["sel"] = _FAISS.IDSelectorBitmap(np.packbits(among, bitorder="little"))
-    inner = _inner(index)
-    if isinstance(inner, faiss.IndexHNSW):
+    within = inner(index)
+    if isinstance(within, faiss.IndexHNSW):
         # A walk keeps only what is selected, so it must see more to keep as much.
         share = 1.0 if among is None else float(among.mean())
         return _FAISS.SearchParametersHNSW(efSearch=math.ceil(max(effort.ef or _EF, depth) / share), **given)
-    if isinstance(inner, faiss.IndexIVF):
-        lists = int(inner.nlist)
+    if isinstance(within, faiss.IndexIVF):
+        lists = int(within.nlist)
         return _FAISS.SearchParametersIVF(nprobe=min(effort.probes or _probes(lists), lists), **given)
     return faiss.SearchParameters(**given)
 
 
-def _damaged(path: Path, error: RuntimeError) -> IntegrityError:
-    return IntegrityError(f"'{path}' is damaged: {_reason(error)}", hint="zsretrieve index repair makes it again.")
+def damaged(path: Path, error: RuntimeError) -> IntegrityError:
+    """The error for a file that FAISS refuses."""
+    return IntegrityError(f"'{path}' is damaged: {reason(error)}", hint="zsretrieve index repair makes it again.")
 
 
-def _empty(kind: str, dim: int) -> Any:
+def empty(kind: str, dim: int) -> Any:
     """An index without rows. Raises UsageError."""
     try:
         return faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
@@ -161,31 +125,26 @@ def _empty(kind: str, dim: int) -> Any:
         raise UsageError(f"this FAISS does not have the index kind '{kind}'", hint="Upgrade FAISS.") from error
 
 
-def _reason(error: RuntimeError) -> str:
+def reason(error: RuntimeError) -> str:
     """What FAISS says, without the place in its source."""
     return _PLACE.sub("", str(error)) or one_line(error)
 
 
-def _inner(index: Any) -> Any:
+def inner(index: Any) -> Any:
     """The index behind rotations and the like."""
     while isinstance(index, faiss.IndexPreTransform):
         index = faiss.downcast_index(index.index)
     return index
 
 
-def _sample(parts: Sequence[Vectors], dim: int, count: int, lists: int) -> Vectors:
-    size = min(count, max(_SAMPLE, _SAMPLE_PER_LIST * lists))
-    rows = np.sort(np.random.default_rng(_SEED).choice(count, size, replace=False))
-    return products.gathered(parts, rows, dim)
-
-
 def _probes(lists: int) -> int:
     return min(lists, math.ceil(4 * math.sqrt(lists)))
 
 
-def _effort(index: Any, name: KindName) -> Effort:
-    inner = _inner(index)
-    if isinstance(inner, faiss.IndexHNSW):
+def effort_of(index: Any, name: KindName) -> Effort:
+    """What a search looks at by default."""
+    within = inner(index)
+    if isinstance(within, faiss.IndexHNSW):
         return Effort(_EF, ef=_EF)
     depth = _DEPTH_IF_COARSE if name.is_coarse else _DEPTH
-    return Effort(depth, _probes(int(inner.nlist)) if isinstance(inner, faiss.IndexIVF) else None)
+    return Effort(depth, _probes(int(within.nlist)) if isinstance(within, faiss.IndexIVF) else None)

@@ -243,6 +243,15 @@ Scale = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing index.")]
 
+IndexMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="Make an approximate index within this memory, e.g. 8GB; refused if the index itself is larger.",
+    ),
+]
+
 
 def reject(below: float | None, by: RejectBy | None, wanted: float | None = None) -> Reject | None:
     """When to answer "unknown". Two thresholds, or ``--by`` without one, are wrong usage."""

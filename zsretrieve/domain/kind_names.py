@@ -20,7 +20,7 @@ ROWS_PER_LIST = 39
 
 _NAME = re.compile(
     r"""
-    ((RR|PCA)(?P<turned>\d+),|OPQ(?P<opq>\d+)(_(?P<kept>\d+))?,)?
+    ((?P<front>RR|PCA)(?P<turned>\d+),|OPQ(?P<opq>\d+)(_(?P<kept>\d+))?,)?
     (IVF(?P<lists>\d+)(_HNSW(?P<over>\d+))?,|HNSW(?P<links>\d+)(,(?=Flat|SQ)|$))?
     (?P<code>Flat|SQ(?P<sq>fp16|bf16|8|6|4)|PQ(?P<pq>\d+)(x(?P<bits>[4-8])|(?P<fast>x4fsr?))?|
     RaBitQ(?P<packed>fs)?(?P<rabitq>[1-9])?)?
@@ -35,6 +35,26 @@ _CENTROIDS_OF_OPQ = 256
 
 
 @dataclass(frozen=True)
+class KindParts:
+    """The parts of a kind's name.
+
+    ``front`` is RR, PCA, OPQ or None, and ``kept`` how many dimensions the codes have. ``lists`` are those of IVF,
+    ``over`` the links of a graph that finds them, ``links`` those of a graph over the vectors. ``code`` is Flat, SQ, PQ
+    or RaBitQ, with ``bits`` for each dimension, of PQ for each of its ``pq`` parts; ``is_packed`` for fast scans.
+    """
+
+    front: str | None
+    kept: int
+    lists: int | None
+    over: int | None
+    links: int | None
+    code: str
+    bits: int
+    pq: int
+    is_packed: bool
+
+
+@dataclass(frozen=True)
 class KindName:
     """What the name of a kind says.
 
@@ -44,7 +64,7 @@ class KindName:
 
     least: int
     is_coarse: bool
-    lists: int | None = None
+    parts: KindParts
 
 
 def parsed(kind: str, dim: int) -> KindName:
@@ -67,18 +87,25 @@ def parsed(kind: str, dim: int) -> KindName:
             f"the index kind '{kind}' does not fit vectors of {dim} dimensions",
             hint=f"The parts of PQ and OPQ must divide the dimensions; RR and PCA keep at most {dim} of them.",
         )
+    code, bits = _code(found)
     if pq:
-        bits = 4 if found["fast"] else numbers.get("bits", 8)
         least, per_dim = 1 << bits, pq * bits / dim
     else:
-        least, per_dim = 1, _bits(found["sq"], found["rabitq"], code) * kept / dim
+        least, per_dim = 1, bits * kept / dim
     least = max(least, ROWS_PER_LIST * (lists or 0), _CENTROIDS_OF_OPQ if opq else 1)
-    is_coarse = per_dim < 1 or bool(code and code.startswith("RaBitQ") and per_dim <= 1)
-    return KindName(least, is_coarse, lists)
+    parts = KindParts(
+        "OPQ" if opq else found["front"], kept, lists, numbers.get("over"), numbers.get("links"), code, bits, pq or 0,
+        bool(found["fast"] or found["packed"]),
+    )  # fmt: skip
+    return KindName(least, per_dim < 1 or (code == "RaBitQ" and per_dim <= 1), parts)
 
 
-def _bits(sq: str | None, rabitq: str | None, code: str | None) -> int:
-    """The bits of each dimension of a code that is not a product quantiser's."""
-    if sq is not None:
-        return _BITS_OF_SQ.get(sq) or int(sq)
-    return int(rabitq or 1) if code is not None and code.startswith("RaBitQ") else 32
+def _code(found: re.Match[str]) -> tuple[str, int]:
+    """The family of a kind's codes, and the bits for each dimension, or for each part of a product quantiser."""
+    if found["sq"]:
+        return "SQ", _BITS_OF_SQ.get(found["sq"]) or int(found["sq"])
+    if found["pq"]:
+        return "PQ", 4 if found["fast"] else int(found["bits"] or 8)
+    if (found["code"] or "").startswith("RaBitQ"):
+        return "RaBitQ", int(found["rabitq"] or 1)
+    return "Flat", 32

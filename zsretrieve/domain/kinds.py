@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -135,14 +134,22 @@ class Part:
 class Approximate:
     """An approximate index in a manifest.
 
-    ``kind`` is the FAISS factory string. Its rows, also those that are not live, are numbered through its parts.
+    ``kind`` is the FAISS factory string. Its rows, also those that are not live, are numbered through its parts, which
+    share what was trained when the gallery had ``trained`` images (0: unknown). It was made within ``memory`` bytes.
     ``tuning`` is None until its recall is measured.
     """
 
     kind: str
     effort: Effort
     parts: tuple[Part, ...]
+    trained: int = 0
+    memory: int | None = None
     tuning: Tuning | None = None
+
+    @property
+    def outgrown_at(self) -> int:
+        """The number of images from which on it is trained again: twice as many as it was trained for."""
+        return 2 * (self.trained or self.rows)
 
     @property
     def rows(self) -> int:
@@ -168,15 +175,3 @@ class Approximate:
         if self.tuning is None or setting is None:
             return None
         return Expected(queries, self.tuning.k, setting.of(queries))
-
-
-def automatic(count: int, dim: int) -> str:
-    """The kind for so many images: exact up to ``FLAT_UP_TO``, then inverted lists with product quantisation.
-
-    Among kinds of at most a quarter of the vectors' bytes this one has the best recall for texts per millisecond; codes
-    of one bit (RaBitQ) look as good for image queries, and lose the neighbours of texts.
-    """
-    if count <= FLAT_UP_TO:
-        return FLAT
-    lists = 2 ** round(math.log2(2 * math.sqrt(count)))
-    return f"IVF{lists},PQ{dim // 2 if dim % 2 == 0 else dim}x4fsr"

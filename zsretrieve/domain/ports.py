@@ -250,6 +250,35 @@ class CandidateIndex(Protocol):
         ...
 
 
+class PartMaker(Protocol):
+    """Writes parts of an approximate index, which all share what was trained."""
+
+    @property
+    def effort(self) -> Effort:
+        """How much a search looks at by default."""
+        ...
+
+    def write(self, vectors: Sequence[Vectors], path: Path, on_progress: Callable[[int], None] | None = None) -> None:
+        """Write the file of a part.
+
+        Parameters
+        ----------
+        vectors : sequence of float32 arrays of shape (n_i, dim), unit rows
+            Rows are numbered through all of them. What is mapped from files is read block by block.
+        path : Path
+        on_progress : callable, optional
+            Called with the rows that are in it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        UsageError
+            If a trial finds that the index ignores filters.
+        """
+        ...
+
+
 class IndexBackend(Protocol):
     """Makes and opens exact indexes, and approximate ones beside them."""
 
@@ -284,32 +313,34 @@ class IndexBackend(Protocol):
         """
         ...
 
-    def make_candidates(
-        self, kind: str, dim: int, parts: Sequence[Vectors], path: Path, on_stage: OnStage | None = None
-    ) -> Effort:
-        """Write the file of an approximate index; returns how much it should look at.
+    def train_candidates(
+        self, kind: str, dim: int, vectors: Sequence[Vectors], sample: int, on_stage: OnStage | None = None
+    ) -> PartMaker:
+        """Train an approximate index.
 
         Parameters
         ----------
         kind : str
             A FAISS factory string that ``check_kind`` lets pass.
         dim : int
-        parts : sequence of float32 arrays of shape (n_i, dim), unit rows
-            Rows are numbered through all of them.
-        path : Path
+        vectors : sequence of float32 arrays of shape (n_i, dim), unit rows
+        sample : int
+            How many of these rows to train on.
         on_stage : callable, optional
 
         Raises
         ------
-        OSError
-            If it cannot be written.
         UsageError
-            If it cannot be trained, or a trial finds that it ignores filters.
+            If it cannot be trained.
         """
         ...
 
+    def trained_candidates(self, kind: str, dim: int, path: Path) -> PartMaker:
+        """What was trained for the part of an approximate index in a file, for more parts. Raises IntegrityError."""
+        ...
+
     def load_candidates(self, path: Path) -> CandidateIndex:
-        """Open a file that ``make_candidates`` wrote.
+        """Open a file that ``PartMaker.write`` wrote.
 
         Raises
         ------

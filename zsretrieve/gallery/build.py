@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zsretrieve.domain.errors import OutputExistsError, SourceError
-from zsretrieve.domain.kinds import AUTO, FLAT
+from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
+from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
@@ -19,6 +20,7 @@ from zsretrieve.encoding.batches import Seen, nothing_readable, unread
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
+from zsretrieve.store import making
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
 from zsretrieve.store.indexes import Gallery, gallery_rows, open_gallery, read_live
 from zsretrieve.store.manifest import shown
@@ -35,7 +37,9 @@ class BuiltGallery:
     changes: Changes
 
 
-def build_gallery(out: Path, source: Source, how: Ingest, *, kind: str = FLAT, force: bool = False) -> Gallery:
+def build_gallery(
+    out: Path, source: Source, how: Ingest, *, kind: str = FLAT, demands: Demands = NO_DEMANDS, force: bool = False
+) -> Gallery:
     """See ``api.gallery.build_gallery``.
 
     Encoded images are committed every few seconds to a staging index inside ``out``. After an interruption the same
@@ -44,8 +48,7 @@ def build_gallery(out: Path, source: Source, how: Ingest, *, kind: str = FLAT, f
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
         wanted = replace(_manifest(source, how.model.load(), how.reading), factory=kind)
-        if kind not in (FLAT, AUTO):
-            how.backend.check_kind(kind, wanted.dim, len(source.files))
+        making.check(kind, wanted.dim, len(source.files), demands, how.backend)
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
         builder, _, _ = _encode_all(stage, manifest, source, how, same_listing=same_listing)
@@ -55,7 +58,7 @@ def build_gallery(out: Path, source: Source, how: Ingest, *, kind: str = FLAT, f
         builder.forget_skips([one.path for one in builder.skipped if one.path not in listed])
         if not builder.count:
             raise nothing_readable(builder.skipped)
-        builder.finish(compact=True, on_stage=how.on_stage)
+        builder.finish(compact=True, demands=demands, on_stage=how.on_stage)
         writer.adopt(stage)
     return open_gallery(out, how.backend)
 
@@ -79,7 +82,8 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         lost = [item for item in before.items if item.id not in kept]
         # What was measured of other vectors says nothing of these.
         tuned = old.approximate if old.space == wanted.space else None
-        builder.finish(compact=True, tuned=tuned, on_stage=how.on_stage)
+        memory = None if old.approximate is None else old.approximate.memory
+        builder.finish(compact=True, tuned=tuned, demands=Demands(memory), on_stage=how.on_stage)
         if lost:
             _refuse_loss(out, lost, len(before.items), builder.skipped, drop_missing=drop_missing)
         new = writer.adopt(stage)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
+from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress, OnStage
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
@@ -19,9 +20,9 @@ from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen, encode_batches
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import approximate, indexes, rows
+from zsretrieve.store import indexes, making, rows
 from zsretrieve.store.folder import Writer
-from zsretrieve.store.rows import Live, Part
+from zsretrieve.store.rows import Live, LiveVectors, Part
 
 # A killed process loses at most this much encoding.
 CHECKPOINT_IMAGES = 8192
@@ -182,7 +183,12 @@ class GalleryBuilder:
             raise
 
     def finish(
-        self, *, compact: bool = False, tuned: Approximate | None = None, on_stage: OnStage | None = None
+        self,
+        *,
+        compact: bool = False,
+        tuned: Approximate | None = None,
+        demands: Demands = NO_DEMANDS,
+        on_stage: OnStage | None = None,
     ) -> Manifest:
         """Commit everything: few segments, the flat FAISS file, and an approximate index if the gallery is of such a
         kind, after the rest, since that may take long.
@@ -190,9 +196,11 @@ class GalleryBuilder:
         Parameters
         ----------
         compact : bool
-            Write all rows as one segment, whatever the sizes.
+            Write all rows as one segment, whatever the sizes, and make an approximate index of that again.
         tuned : Approximate, optional
             The index whose tuning a new one keeps where there is none yet.
+        demands : Demands
+            On an approximate index where there is none yet.
         on_stage : callable, optional
         """
         if self._waiting:
@@ -200,9 +208,9 @@ class GalleryBuilder:
         if not (self._removed or compact or self.manifest.index is None):
             if self._complete(self.manifest.segments, self.manifest.index) != self._writer.manifest:
                 self._commit(self.manifest.segments, self.manifest.index)
-            if approximate.is_due(self.manifest):  # a death left it undone, or FAISS was not installed
+            if making.is_due(self.manifest):  # a death left it undone, or FAISS was not installed
                 live = rows.read(self._writer.out, self.manifest)
-                self._renew(live.vectors.parts, tuned, on_stage)
+                self._renew(live.vectors, tuned, demands, on_stage, whole=False)
             return self.manifest
         segments = list(self.manifest.segments)
         if self._removed:
@@ -217,14 +225,25 @@ class GalleryBuilder:
         live = rows.joined(parts, dim)
         index = indexes.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
         if self.manifest.factory == AUTO:
-            self.manifest = replace(self.manifest, factory=approximate.chosen(self.count, dim))
+            self.manifest = replace(self.manifest, factory=making.chosen(self.count, dim, demands))
         self._commit(tuple(segments), index)
-        self._renew([part.vectors for part in parts], tuned, on_stage)
+        self._renew(live.vectors, tuned, demands, on_stage, whole=compact)
         return self.manifest
 
-    def _renew(self, vectors: Sequence[Vectors], tuned: Approximate | None, on_stage: OnStage | None) -> None:
+    def _renew(
+        self,
+        vectors: LiveVectors,
+        tuned: Approximate | None,
+        demands: Demands,
+        on_stage: OnStage | None,
+        *,
+        whole: bool,
+    ) -> None:
         """Commit an approximate index if one is due; ``vectors`` are those of the segments."""
-        made = approximate.renewed(self._writer, self.manifest, vectors, self._backend, on_stage, tuned=tuned)
+        made = making.renewed(
+            self._writer, self.manifest, vectors, self._backend, on_stage,
+            tuned=tuned, memory=demands.memory, whole=whole,
+        )  # fmt: skip
         if made != self.manifest.approximate:
             self.manifest = replace(self.manifest, approximate=made)
             self._commit(self.manifest.segments, self.manifest.index)

@@ -5,24 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from zsretrieve.domain.kind_choice import Demands
 from zsretrieve.domain.kinds import AUTO, FLAT
 from zsretrieve.domain.ports import IndexBackend, OnStage
 from zsretrieve.domain.records import Manifest
-from zsretrieve.store import approximate
+from zsretrieve.store import making
 from zsretrieve.store.folder import writing
-from zsretrieve.store.indexes import gallery_rows
+from zsretrieve.store.indexes import gallery_vectors
 
 
-def set_kind(out: Path, kind: str, backend: IndexBackend, on_stage: OnStage | None = None) -> Manifest:
+def set_kind(
+    out: Path, kind: str, backend: IndexBackend, demands: Demands, on_stage: OnStage | None = None
+) -> Manifest:
     """See ``api.kinds.set_index_kind``."""
     with writing(out) as writer:
-        manifest, live = gallery_rows(writer)
+        manifest, vectors = gallery_vectors(writer)
         if kind == AUTO:
-            kind = approximate.chosen(manifest.count, manifest.dim)
+            kind = making.chosen(manifest.count, manifest.dim, demands)
         made = None
         if kind != FLAT:
-            parts = live.vectors.parts
             backend.check_kind(kind, manifest.dim, manifest.count)
-            manifest = replace(manifest, factory=kind)
-            made = approximate.make(writer, manifest, parts, backend, on_stage, tuned=manifest.approximate)
+            manifest, old = replace(manifest, factory=kind), manifest.approximate
+            made = making.make(
+                writer, manifest, vectors, backend, on_stage, tuned=old, memory=demands.memory, alone=True
+            )
         return writer.commit(replace(manifest, factory=kind, approximate=made))

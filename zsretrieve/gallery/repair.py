@@ -24,7 +24,7 @@ from zsretrieve.gallery.ingest import joined_encoding
 from zsretrieve.images import opening
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import approximate, files, indexes, maps, moving, prototype_files, rows
+from zsretrieve.store import files, indexes, making, maps, moving, prototype_files, rows
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, Writer, repairing
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -193,12 +193,12 @@ def repair(
     return Repaired(tuple(done), len(encoded), lost, saved.n_lost + len(lost_images))
 
 
-def _approximate_again(writer: Writer, backend: IndexBackend, tuned: Approximate, on_stage: OnStage | None) -> str:
+def _approximate_again(writer: Writer, backend: IndexBackend, old: Approximate, on_stage: OnStage | None) -> str:
     """Make the approximate index again if that is possible; returns what was done."""
     manifest = writer.manifest
     assert manifest is not None
-    parts = rows.read(writer.out, manifest).vectors.parts
-    made = approximate.renewed(writer, manifest, parts, backend, on_stage, tuned=tuned)
+    vectors = rows.read(writer.out, manifest).vectors
+    made = making.renewed(writer, manifest, vectors, backend, on_stage, tuned=old, memory=old.memory)
     writer.commit(replace(manifest, approximate=made))
     return f"the index {manifest.factory} is {'dropped' if made is None else 'made again from the vectors'}"
 

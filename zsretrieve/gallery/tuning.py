@@ -142,7 +142,7 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
             hint=f"Give {LEAST_QUERIES} or more, or leave --texts out to use the bundled ones.",
         )
     depths = _depths(index.covered, goal.k)
-    lists = parsed(index.made.kind, gallery.manifest.dim).lists
+    lists = parsed(index.made.kind, gallery.manifest.dim).parts.lists
     queries = _queries(gallery, texts, goal, on_stage)
     looks = _looks(index, list(_growing(index.made.effort, lists, depths)), queries, goal, on_stage)
     options = _options(looks, depths, goal)
@@ -223,7 +223,7 @@ def _growing(own: Effort, lists: int | None, depths: Sequence[int]) -> Iterator[
 def _queries(gallery: Gallery, texts: Vectors, goal: Goal, on_stage: OnStage | None) -> dict[QueryKind, _Queries]:
     """Some texts, and some images of the gallery, which are left out of what is found for them."""
     rng = np.random.default_rng(_SEED)
-    some = rng.permutation(len(texts))[: goal.n_queries]
+    some = rng.permutation(len(texts))
     rows = rng.permutation(len(gallery.items))[: goal.n_queries]
     vectors = {QueryKind.TEXTS: texts[some], QueryKind.IMAGES: gallery.index.stored(rows)}
     own = {QueryKind.TEXTS: np.full(len(some), -1), QueryKind.IMAGES: rows}
@@ -334,7 +334,7 @@ def _rounded(number: float | np.floating[Any]) -> float:
 def _not_reached(kind: str, dim: int, looks: Sequence[_Look], goal: Goal) -> UsageError:
     best = {one: max(look.reaches(look.effort.depth, one) for look in looks) for one in QueryKind}
     worst = min(best, key=best.__getitem__)
-    lists = parsed(kind, dim).lists
+    lists = parsed(kind, dim).parts.lists
     first = "" if lists is None else f"IVF{lists},"
     finer = [f"{first}PQ{dim // 2}x4fsr"] if lists is not None and dim % 2 == 0 else []
     finer = [one for one in (*finer, f"{first}SQ8", "Flat") if one != kind][:2]

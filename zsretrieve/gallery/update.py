@@ -15,7 +15,7 @@ import numpy as np
 
 from zsretrieve.domain.errors import ImageError, MissingImageError, SourceError
 from zsretrieve.domain.names import composed
-from zsretrieve.domain.ports import IndexBackend
+from zsretrieve.domain.ports import IndexBackend, OnStage
 from zsretrieve.domain.records import Changes, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Choice
 from zsretrieve.domain.wording import counted
@@ -99,6 +99,7 @@ def remove(
     backend: IndexBackend,
     *,
     dry_run: bool = False,
+    on_stage: OnStage | None = None,
 ) -> Changes:
     """Remove the images whose IDs ``select`` returns, given the manifest and the items; the files themselves stay."""
     with writing(out) as writer:
@@ -107,15 +108,15 @@ def remove(
         if ids and not dry_run:
             builder = GalleryBuilder(writer, manifest, live, backend)
             builder.remove(ids)
-            builder.finish()
+            builder.finish(on_stage=on_stage)
         return Changes(removed=len(ids), unchanged=len(live.items) - len(ids))
 
 
-def compact(out: Path, backend: IndexBackend) -> tuple[Manifest, Manifest]:
+def compact(out: Path, backend: IndexBackend, on_stage: OnStage | None = None) -> tuple[Manifest, Manifest]:
     """Rewrite a gallery as one segment; returns its manifests before and after."""
     with writing(out) as writer:
         manifest, live = gallery_rows(writer)
-        return manifest, GalleryBuilder(writer, manifest, live, backend).finish(compact=True)
+        return manifest, GalleryBuilder(writer, manifest, live, backend).finish(compact=True, on_stage=on_stage)
 
 
 @contextlib.contextmanager

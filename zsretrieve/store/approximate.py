@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.candidates import CandidateParts
-from zsretrieve.domain.errors import IndexBusyError, IntegrityError, OptionalDependencyError, UsageError
-from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, Part, automatic
-from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, VectorIndex
+from zsretrieve.domain.errors import IndexBusyError, IntegrityError, OptionalDependencyError
+from zsretrieve.domain.kinds import Approximate, Effort, Part
+from zsretrieve.domain.ports import CandidateIndex, IndexBackend, VectorIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.vectors import Rows, Vectors, check_unit_rows
 from zsretrieve.store import files
-from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.rows import LiveVectors
 
 FILE = "approximate.faiss"
@@ -37,83 +36,6 @@ PER_HIT = 4
 _LEAST_SHARE = 0.1
 # Candidates of so many queries are in memory at once.
 _QUERIES = 1024
-
-
-def uncovered(manifest: Manifest) -> int:
-    """The rows of a gallery that its approximate index does not cover, removed ones included."""
-    held = {} if manifest.approximate is None else manifest.approximate.held
-    return sum(segment.rows - held.get(segment.name, 0) for segment in manifest.segments)
-
-
-def chosen(count: int, dim: int) -> str:
-    """The kind that ``auto`` means for a gallery; the reason is logged."""
-    kind = automatic(count, dim)
-    few = f"up to {FLAT_UP_TO:,} are compared one by one"
-    _log.info(f"the index kind for {count:,} images is {kind}: {few if kind == FLAT else f'only {few}'}")
-    return kind
-
-
-def is_due(manifest: Manifest) -> bool:
-    """Whether the approximate index of a gallery must be made, or made again."""
-    if manifest.factory == FLAT or not manifest.count:
-        return manifest.approximate is not None
-    old = manifest.approximate
-    return old is None or old.kind != manifest.factory or uncovered(manifest) > MOST_UNCOVERED * manifest.count
-
-
-def renewed(
-    writer: Writer,
-    manifest: Manifest,
-    vectors: Sequence[Vectors],
-    backend: IndexBackend,
-    on_stage: OnStage | None = None,
-    *,
-    tuned: Approximate | None = None,
-) -> Approximate | None:
-    """The approximate index for a manifest: the one it has if that is of its kind and covers enough, or else a new one.
-
-    ``vectors`` are those of its segments. If a new one cannot be made, because FAISS is not installed or there are too
-    few images by now, that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps the
-    tuning of the old, or of one that is gone, ``tuned``.
-    """
-    old = manifest.approximate
-    if not is_due(manifest):
-        return old
-    kind = manifest.factory
-    if kind == FLAT or not manifest.count:
-        return None
-    if old is not None and old.kind != kind:
-        old = None
-    try:
-        backend.check_kind(kind, manifest.dim, manifest.count)
-        return make(writer, manifest, vectors, backend, on_stage, tuned=old or tuned)
-    except (OptionalDependencyError, UsageError) as error:
-        _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
-        return old
-
-
-def make(
-    writer: Writer,
-    manifest: Manifest,
-    vectors: Sequence[Vectors],
-    backend: IndexBackend,
-    on_stage: OnStage | None = None,
-    *,
-    tuned: Approximate | None = None,
-) -> Approximate:
-    """Write an index of the kind that a manifest names, over ``vectors``, those of its segments.
-
-    It gets the effort of the one that was ``tuned`` if that is of its kind, and by default that of the kind.
-    """
-    kind = manifest.factory
-    _log.info(f"making the index {kind} of {sum(map(len, vectors)):,} rows ...")
-    with writer.new_segment() as folder:
-        effort = backend.make_candidates(kind, manifest.dim, vectors, folder / FILE, on_stage)
-    covers = tuple(Covered(segment.name, segment.rows) for segment in manifest.segments)
-    parts = (Part(f"{SEGMENTS}/{folder.name}/{FILE}", covers),)
-    if tuned is not None and tuned.kind == kind:
-        return Approximate(kind, tuned.effort, parts, tuned.tuning)
-    return Approximate(kind, effort, parts)
 
 
 class ApproximateSearch:
@@ -316,12 +238,7 @@ def opened(
     made = manifest.approximate
     if made is None:
         return None
-    rows = dict(zip((segment.name for segment in manifest.segments), vectors.rows_of_parts(), strict=True))
-    live = [
-        rows[one.name][one.start : one.start + one.rows] if one.name in rows else np.full(one.rows, -1, np.int64)
-        for part in made.parts
-        for one in part.covers
-    ]
+    live = live_of(manifest, vectors)
 
     def load() -> CandidateIndex | None:
         parts = [load_part(folder, part, manifest.dim, backend) for part in made.parts]
@@ -330,7 +247,7 @@ def opened(
             return None
         return there[0] if len(there) == 1 else CandidateParts(there)
 
-    return ApproximateSearch(made, exact, np.concatenate(live), load)
+    return ApproximateSearch(made, exact, np.concatenate([rows_of(part, live) for part in made.parts]), load)
 
 
 def load_part(folder: Path, part: Part, dim: int, backend: IndexBackend) -> CandidateIndex | None:
@@ -347,3 +264,15 @@ def load_part(folder: Path, part: Part, dim: int, backend: IndexBackend) -> Cand
     if (len(index), index.dim) != (part.rows, dim):
         raise files.damaged(folder, f"'{part.file}' does not hold {part.rows} rows of {dim} dimensions")
     return index
+
+
+def live_of(manifest: Manifest, vectors: LiveVectors) -> dict[str, Rows]:
+    """By the name of each segment the live rows that its rows are, -1 for one that is not live."""
+    return dict(zip((segment.name for segment in manifest.segments), vectors.rows_of_parts(), strict=True))
+
+
+def rows_of(part: Part, live: dict[str, Rows]) -> Rows:
+    """The live row of each row of a part; -1 for one that is not live, or whose segment is gone."""
+    gone = np.full(part.rows, -1, np.int64)
+    rows = [live[one.name][one.start :] if one.name in live else gone for one in part.covers]
+    return np.concatenate([some[: one.rows] for some, one in zip(rows, part.covers, strict=True)])

@@ -349,11 +349,27 @@ def gallery_rows(writer: Writer) -> tuple[Manifest, Live]:
     IntegrityError
         If it is damaged.
     """
+    manifest = _gallery(writer)
+    return moving.followed(writer.out, manifest), read_live(writer.out, manifest)
+
+
+def gallery_vectors(writer: Writer) -> tuple[Manifest, list[Vectors]]:
+    """The manifest of the gallery that is being written, and the vectors of each segment, float32 of shape (rows, dim),
+    mapped; the items, which take more memory, are not read. Raises as ``gallery_rows`` does.
+    """
+    manifest = _gallery(writer)
+    where = writer.out / SEGMENTS
+    return moving.followed(writer.out, manifest), [
+        rows.read_vectors(where / segment.name, segment.rows, manifest.dim) for segment in manifest.segments
+    ]
+
+
+def _gallery(writer: Writer) -> Manifest:
     manifest = writer.manifest
     if manifest is None or manifest.kind is not IndexKind.GALLERY:
         raise IndexFormatError(f"'{writer.out}' is not a gallery index", hint="Prototypes are rebuilt, not added to.")
     files.refuse_damaged(writer.out, manifest)
-    return moving.followed(writer.out, manifest), read_live(writer.out, manifest)
+    return manifest
 
 
 def _checked(folder: Path, kind: IndexKind) -> Manifest:

@@ -204,6 +204,7 @@ def check(manifest: Manifest) -> None:
         numbers += [one.exact_below for one in efforts]
         if min(n for one in efforts for n in (one.depth, one.probes, one.ef) if n is not None) < 1:
             raise ValueError("an approximate index that looks at nothing")
+        numbers += [approximate.trained, approximate.memory or 0]
         _check_parts(approximate, {segment.name: segment.rows for segment in manifest.segments})
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")

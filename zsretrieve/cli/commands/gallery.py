@@ -48,6 +48,7 @@ def gallery(
             help="Index kind: Flat (exact), auto (by the number of images), or a FAISS factory string, e.g. HNSW32.",
         ),
     ] = "Flat",
+    memory: options.IndexMemory = None,
     force: options.Force = False,
 ) -> None:
     """Encode images into a gallery index, to search and classify them without encoding them again.
@@ -62,8 +63,8 @@ def gallery(
     with output.progress() as on_stage:
         built = zs.build_gallery(
             options.listed(source, null), out, zs.Model(model, compute, on_stage=on_stage), reading=reading,
-            ground_truth=ground_truth, exclude=exclude or (), include=include or (), kind=kind, force=force,
-            on_stage=on_stage,
+            ground_truth=ground_truth, exclude=exclude or (), include=include or (), kind=kind, memory=memory,
+            force=force, on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
     named = built.manifest.factory
@@ -167,7 +168,8 @@ def remove(
     """
     import zsretrieve as zs
 
-    changes = zs.remove(gallery, which or (), where=where, dry_run=dry_run)
+    with output.progress() as on_stage:
+        changes = zs.remove(gallery, which or (), where=where, dry_run=dry_run, on_stage=on_stage)
     _note_dry_run(dry_run)
     _report(changes, form, None)
     if changes.removed and not dry_run and zs.read_manifest(gallery).origins:
@@ -181,7 +183,8 @@ def compact(gallery: Gallery) -> None:
     """
     import zsretrieve as zs
 
-    before, after = zs.compact(gallery)
+    with output.progress() as on_stage:
+        before, after = zs.compact(gallery, on_stage=on_stage)
     sizes = [sum(entry.bytes for entry in m.files.values()) / 1e6 for m in (before, after)]
     dead = sum(segment.rows for segment in before.segments) - before.count
     output.note(

@@ -1,0 +1,109 @@
+"""How an approximate index is made within an amount of memory: from what sample, and in how many parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zsretrieve.domain.byte_sizes import shown_bytes
+from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.kind_names import parsed
+from zsretrieve.domain.kind_sizes import FLOAT, bytes_per_vector, index_bytes
+from zsretrieve.domain.kinds import Covered, Part
+
+# Rows are added in blocks of so many bytes; FAISS has two copies of one more, turned and as codes.
+BLOCK_BYTES = 16 << 20
+_BLOCKS = 4
+# Training on more changes centroids little and takes long.
+_SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
+# FAISS computes with a part of the sample in another form, and turns all of it where a kind begins with that.
+_SAMPLES, _SAMPLES_IF_TURNED = 2, 3
+# Lists grow by doubling their memory.
+_GROWTH = 2
+# Every part costs each search a little.
+_MOST_PARTS = 64
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How an index is made: ``sample`` rows to train on, and at most ``part`` rows in each part."""
+
+    sample: int
+    part: int
+
+
+def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int = 0) -> Steps:
+    """How to make an index of ``count`` rows while the process takes at most ``memory`` bytes.
+
+    At any time there is either the sample, with the copies that FAISS makes of it, or one part, which may have grown to
+    twice its size; and beside them what all parts share, and a few blocks of rows.
+
+    Parameters
+    ----------
+    kind : str
+        An approximate kind.
+    dim, count : int
+    memory : int, optional
+        By default there is no limit: one part.
+    taken : int
+        What the process takes before.
+
+    Raises
+    ------
+    UsageError
+        If the finished index, which a search loads, is larger than that, or it cannot be made within that.
+    """
+    name = parsed(kind, dim)
+    sample = min(count, max(_SAMPLE, _SAMPLE_PER_LIST * (name.parts.lists or 0)))
+    if memory is None:
+        return Steps(sample, count)
+    row = FLOAT * dim * (_SAMPLES if name.parts.front is None else _SAMPLES_IF_TURNED)
+    size, shared = index_bytes(kind, dim, count), index_bytes(kind, dim, 0)
+    if size > memory:
+        raise UsageError(
+            f"the index {kind} of {count:,} images takes {shown_bytes(size)}, and the memory is {shown_bytes(memory)}",
+            hint="Give more --memory, or a smaller kind: zsretrieve index kind GALLERY auto --memory SIZE chooses one.",
+        )
+    room = memory - taken - _BLOCKS * BLOCK_BYTES - _GROWTH * shared
+    sample = min(sample, room // row)
+    part = int(room / (_GROWTH * bytes_per_vector(kind, dim)))
+    least = min(count, name.least)
+    if sample < least or part * _MOST_PARTS < count:
+        needed = memory - room + max(row * least, size * _GROWTH // _MOST_PARTS)
+        raise UsageError(
+            f"making the index {kind} of {count:,} images needs {shown_bytes(needed)} of memory, and there are "
+            f"{shown_bytes(memory)}",
+            hint="Give more --memory, or a kind with fewer lists.",
+        )
+    return Steps(sample, -(-count // -(-count // part)))
+
+
+def split(covers: Sequence[Covered], most: int) -> list[tuple[Covered, ...]]:
+    """Rows of segments in groups of at most ``most``, in the same order."""
+    groups: list[list[Covered]] = [[]]
+    room = most
+    for one in covers:
+        start, left = one.start, one.rows
+        while left:
+            if not room:
+                groups.append([])
+                room = most
+            taken = min(left, room)
+            groups[-1].append(Covered(one.name, taken, start))
+            start, left, room = start + taken, left - taken, room - taken
+    return [tuple(group) for group in groups if group]
+
+
+def gaps(segments: dict[str, int], parts: Sequence[Part]) -> list[Covered]:
+    """The rows of segments, whose numbers of rows are given by their names, that no part holds."""
+    held: dict[str, list[Covered]] = {}
+    for one in (one for part in parts for one in part.covers):
+        held.setdefault(one.name, []).append(one)
+    free = []
+    for name, rows in segments.items():
+        start = 0
+        for one in [*sorted(held.get(name, ()), key=lambda one: one.start), Covered(name, 0, rows)]:
+            if one.start > start:
+                free.append(Covered(name, one.start - start, start))
+            start = one.start + one.rows
+    return free
