@@ -26,6 +26,7 @@ from .api.indexes import open_prototypes as open_prototypes
 from .api.indexes import read_manifest as read_manifest
 from .api.indexes import verify as verify
 from .api.kinds import set_index_kind as set_index_kind
+from .api.kinds import tune_index as tune_index
 from .api.maps import has_map as has_map
 from .api.maps import make_map as make_map
 from .api.maps import open_map as open_map
@@ -114,6 +115,12 @@ from .domain.errors import ZsRetrieveError as ZsRetrieveError
 from .domain.found import Explanation as Explanation
 from .domain.found import Matching as Matching
 from .domain.found import TermScore as TermScore
+from .domain.kinds import Effort as Effort
+from .domain.kinds import Expected as Expected
+from .domain.kinds import QueryKind as QueryKind
+from .domain.kinds import Recall as Recall
+from .domain.kinds import Setting as Setting
+from .domain.kinds import Tuning as Tuning
 from .domain.maps import Caption as Caption
 from .domain.maps import Map as Map
 from .domain.plans import Plan as Plan
@@ -140,6 +147,8 @@ from .domain.settings import Reading as Reading
 from .domain.shots import CurveSettings as CurveSettings
 from .domain.shots import Regularisation as Regularisation
 from .domain.shots import Shots as Shots
+from .domain.tuning import Tried as Tried
+from .domain.tuning import Tuned as Tuned
 from .domain.wanted import Order as Order
 from .domain.wanted import Wanted as Wanted
 from .encoders.catalog.model_name import DEFAULT_MODEL as DEFAULT_MODEL

@@ -20,3 +20,4 @@ def test_a_search_compares_every_image_if_asked(tmp_path: Path) -> None:
     tools = Tools(service_for(HashingEncoder(), [out], []))
     assert asyncio.run(tools.search("a cat"))["exact"] is False
     assert asyncio.run(tools.search("a cat", exact=True))["exact"] is True
+    assert asyncio.run(tools.search("a cat", recall=1))["exact"] is True

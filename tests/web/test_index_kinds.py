@@ -11,6 +11,7 @@ from kits.web import client_of, service_for
 
 import zsretrieve as zs
 from zsretrieve.client import records, terms
+from zsretrieve.domain.kinds import QueryKind
 from zsretrieve.domain.queries import Query
 
 API = "/api/v1/galleries"
@@ -34,3 +35,32 @@ def test_rankings_say_whether_they_are_exact(tmp_path: Path) -> None:
         assert client.post(place, json={}).json()["exact"] is True
         body = terms.body_of(Query("", ()), zs.Wanted(exact=True), None, str)
         assert body["exact"] is True
+
+
+def test_rankings_say_how_much_they_find(tmp_path: Path) -> None:
+    data = calibrated(2000, 32, 300)
+    out = vector_gallery(tmp_path / "large", data.images)
+    zs.set_index_kind(out, "IVF16,SQ8")
+    place = f"{API}/large/search"
+    with client_of(service_for(HashingEncoder(), [out], [])) as client:
+        assert client.post(place, json={"query": "a cat"}).json()["expected"] is None
+        refused = client.post(place, json={"query": "a cat", "recall": 0.9})
+        assert refused.status_code == 400
+        assert "never tuned" in refused.json()["error"]["message"]
+    tuning = zs.tune_index(out, 0.9, texts=data.texts).tuning
+    with client_of(service_for(HashingEncoder(), [out], [])) as client:
+        for asked, kind in (({"query": "a cat"}, QueryKind.TEXTS), ({"query": "id:5"}, QueryKind.IMAGES)):
+            for recall in (0.8, 0.98):
+                answer = client.post(place, json={**asked, "recall": recall, "k": 10}).json()
+                effort = tuning.reaching(recall, kind)
+                assert effort is not None
+                setting = tuning.setting(effort)
+                assert setting is not None
+                expected = zs.Expected(kind, 10, setting.of(kind))
+                assert answer["expected"] == expected.to_dict()
+                assert records.hits_of(answer, Query("", ())).expected == expected
+        answer = client.get(place, params={"q": "a cat", "recall": 1}).json()
+        assert (answer["exact"], answer["expected"]) == (True, None)
+        assert client.get(place, params={"q": "a cat", "recall": 2}).status_code == 422
+        assert client.post(place, json={"query": "a", "recall": 0.9, "exact": True}).status_code == 400
+    assert terms.body_of(Query("", ()), zs.Wanted(recall=0.9), None, str)["recall"] == 0.9

@@ -6,6 +6,7 @@ import html
 from typing import Any
 
 from zsretrieve.domain.found import Explanation, Found, Matching
+from zsretrieve.domain.kinds import Expected
 from zsretrieve.domain.plain import Table
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.records import Hit
@@ -68,6 +69,13 @@ class Hits(tuple[Hit, ...], Table):
     def is_exact(self) -> bool:
         """Whether every image was compared; an approximate index may have missed a few."""
         return self._found.is_exact
+
+    @property
+    def expected(self) -> Expected | None:
+        """The share of the best that an approximate index finds for this kind of query, as ``tune_index`` has measured;
+        None if every image was compared, or it was never measured.
+        """
+        return self._found.expected
 
     def __repr__(self) -> str:
         shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]

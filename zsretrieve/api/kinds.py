@@ -1,15 +1,38 @@
-"""The index kinds of galleries."""
+"""The index kinds of galleries, and the recall of approximate ones."""
 
 from __future__ import annotations
 
-from zsretrieve.api.indexes import cpu_backend
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from zsretrieve.api.indexes import cpu_backend, is_index, open_gallery, open_prototypes
+from zsretrieve.domain.arguments import check_texts
+from zsretrieve.domain.errors import ShapeError, SourceError
 from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
-from zsretrieve.domain.ports import OnStage
+from zsretrieve.domain.ports import OnStage, progress_of
 from zsretrieve.domain.records import Manifest, PathLike
+from zsretrieve.domain.settings import Precision
+from zsretrieve.domain.text_files import lines_of, read_text, tidy
+from zsretrieve.domain.tuning import QUERIES, RECALL, Goal, Tuned
+from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.domain.wanted import DEFAULT_K
+from zsretrieve.domain.wording import one_line
+from zsretrieve.encoders.loading import Model, ModelLike, as_model
+from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.gallery import kinds as _kinds
+from zsretrieve.gallery import tuning as _tuning
+from zsretrieve.gallery.captions import captions
+from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.named import folder_of
 from zsretrieve.system import extras
+
+_VECTORS = ".npy"
+_BUNDLED = "bundled captions"
+_SEED = 0
 
 
 def set_index_kind(
@@ -51,3 +74,114 @@ def set_index_kind(
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     return _kinds.set_kind(folder_of(gallery), kind, cpu_backend(), demands, on_stage)
+
+
+def tune_index(
+    gallery: PathLike,
+    recall: float = RECALL,
+    *,
+    k: int = DEFAULT_K,
+    texts: PathLike | Sequence[str] | Vectors | None = None,
+    n_queries: int = QUERIES,
+    model: ModelLike | None = None,
+    on_stage: OnStage | None = None,
+) -> Tuned:
+    """Find the cheapest settings by which an approximate index finds a share of the best, and keep them.
+
+    Recall is measured with texts, and with images of the gallery, each of which is left out of what is found for it.
+    One half of the queries chooses the settings, and the other half states what they find. Searches use the
+    settings from then on.
+
+    Parameters
+    ----------
+    gallery : path
+    recall : float
+        The share of the best ``k`` that texts should find, between 0 and 1.
+    k : int
+    texts : path, sequence of str or array, optional
+        Texts as people will search for: a file with one per line, a prototype index, whose prompts are taken, or a
+        list; or vectors of texts by the gallery's model, float of shape (n, dim), also as a file ``*.npy``. At least
+        200. By default 3,000 captions and labels that come with zsretrieve.
+    n_queries : int
+        At most so many of each kind, at least 200.
+    model : Model, Encoder or str, optional
+        What encodes texts; by default the model that the gallery names.
+    on_stage : callable, optional
+        Called with (name of the stage, steps done, steps in all).
+
+    Raises
+    ------
+    OptionalDependencyError
+        If FAISS is not installed, or what the model needs.
+    UsageError
+        If the gallery is searched exactly, is too small, the texts are too few, a number is out of range, or no setting
+        reaches the recall; then nothing is kept.
+    SourceError, ShapeError
+        If the texts cannot be read, or are vectors of another dimension.
+    SpaceMismatchError
+        If the model has another embedding space than the gallery.
+    IndexBusyError
+        If the index was replaced meanwhile.
+    IndexFormatError, IntegrityError, IndexFolderError
+        If the gallery is not sound, or cannot be written.
+    """
+    goal = Goal(recall, k, n_queries)
+    folder = folder_of(gallery)
+    extras.require_faiss("tuning an index")
+    opened = open_gallery(folder, device="cpu")
+    _tuning.check(opened, goal)
+    given, source = _texts(texts)
+    if len(given) > n_queries:
+        some = np.random.default_rng(_SEED).permutation(len(given))[:n_queries]
+        given = given[some] if isinstance(given, np.ndarray) else [given[number] for number in some]
+    vectors = given if isinstance(given, np.ndarray) else _encoded(given, opened, as_model(model), on_stage)
+    if vectors.shape[1:] != (opened.index.dim,):
+        raise ShapeError(
+            f"the texts are vectors of shape {vectors.shape}, and the gallery's have {opened.index.dim} dimensions",
+            hint="Use vectors of the gallery's model.",
+        )
+    tuned = _tuning.tune(opened, unit_rows(vectors), source, goal, on_stage)
+    assert opened.approximate is not None
+    _tuning.keep(folder, opened.approximate.made, tuned)
+    return tuned
+
+
+def _texts(given: PathLike | Sequence[str] | Vectors | None) -> tuple[Sequence[str] | Vectors, str]:
+    """Distinct texts, or their vectors, and what they are."""
+    if given is None:
+        return captions(), _BUNDLED
+    if isinstance(given, np.ndarray):
+        return given, "vectors"
+    if not isinstance(given, str | os.PathLike):
+        check_texts(given)
+        return tuple(dict.fromkeys(given)), "texts"
+    if is_index(given):
+        prompts = open_prototypes(given, device="cpu").prompts.prompts
+        return tuple(dict.fromkeys(prompt for of_class in prompts for prompt in of_class)), _name(given)
+    path = Path(given)
+    if path.suffix.lower() != _VECTORS:
+        lines = map(tidy, lines_of(read_text(path, SourceError)))
+        return tuple(dict.fromkeys(filter(None, lines))), _name(path)
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SourceError(
+            f"'{path}' cannot be read as vectors: {one_line(error)}", hint="Give an array that numpy.save wrote."
+        ) from error
+    if not isinstance(vectors, np.ndarray) or not np.issubdtype(vectors.dtype, np.floating):
+        raise SourceError(f"'{path}' does not hold an array of floats", hint="Give vectors of texts, one row each.")
+    return vectors, _name(path)
+
+
+def _name(path: PathLike) -> str:
+    return os.path.basename(os.path.normpath(os.fspath(path)))
+
+
+def _encoded(texts: Sequence[str], gallery: Gallery, model: Model, on_stage: OnStage | None) -> Vectors:
+    model = model.named(gallery.space.model)
+    model.check(gallery.space)
+    if gallery.manifest.encoding.precision in ("fp32", "float32"):
+        model = model.computed_with(Precision.FP32)
+    encoder, memory = model.load(gallery.space), model.prompt_memory(gallery.space)
+    on_progress = progress_of(on_stage, "encoding texts")
+    return encode_texts_once(encoder, [texts], memory=memory, on_progress=on_progress).vectors

@@ -60,6 +60,14 @@ _Offset = Annotated[
     int | None, _refine("--offset", metavar="N", help="Leave out the first N hits, to show the next page.")
 ]
 _Exact = Annotated[bool, _refine("--exact", help="Compare every image, also where the index is approximate.")]
+_Recall = Annotated[
+    float | None,
+    _refine(
+        "--recall",
+        metavar="SHARE",
+        help="The share of the best that an approximate index should find, e.g. 0.9 (needs index tune).",
+    ),
+]
 _Explain = Annotated[bool, _refine("--explain", help="Show the score of each term, and the next hits below the cut.")]
 # Switches and lists that were not given; of the others that is None.
 _NOT_GIVEN: dict[str, Any] = {
@@ -96,6 +104,7 @@ Given = Annotated[
             "offset": (_Offset, None),
             "explain": (_Explain, False),
             "exact": (_Exact, False),
+            "recall": (_Recall, None),
             "near": (_Near, None),
             "exif": (_Exif, None),
         },

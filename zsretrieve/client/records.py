@@ -13,6 +13,7 @@ import numpy as np
 
 from zsretrieve.api.hits import Hits
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
+from zsretrieve.domain.kinds import Expected
 from zsretrieve.domain.plain import Result, float32, rebuilt
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.records import (
@@ -132,7 +133,7 @@ def gallery_of(content: Mapping[str, Any]) -> GalleryRecord:
 
 def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
     """A page of hits."""
-    matching, records = content["matching"], content["hits"]
+    matching, records, expected = content["matching"], content["hits"], content["expected"]
     terms = [[read(TermScore, term) for term in one["terms"]] for one in records if one.get("terms") is not None]
     found = Found(
         hits=tuple(read(Hit, one) for one in records),
@@ -144,6 +145,7 @@ def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
         matching=None if matching is None else read(Matching, matching),
         explanation=Explanation(tuple(map(tuple, terms)), ()) if terms else None,
         is_exact=content["exact"],
+        expected=None if expected is None else read(Expected, expected),
     )
     return Hits.of(found)
 

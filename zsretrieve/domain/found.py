@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zsretrieve.domain.kinds import Expected
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.records import Hit, Prediction
@@ -72,7 +73,8 @@ class Found:
     disliked ones, those of at least the lowest score; near-duplicates are left out later and count. ``next`` is the
     offset of the next page, None after the last. ``revision`` identifies the content of the gallery: with the same one,
     pages fit together. ``is_exact`` is whether every image was compared; an approximate index may miss some, and then
-    the pages of a ranking may overlap. ``matching`` and ``explanation`` are None where they do not apply or were not
+    the pages of a ranking may overlap; ``expected`` is then the share of the best that it finds for this kind of query,
+    None if that was never measured. ``matching`` and ``explanation`` are None where they do not apply or were not
     asked for.
     """
 
@@ -85,3 +87,4 @@ class Found:
     matching: Matching | None = None
     explanation: Explanation | None = None
     is_exact: bool = True
+    expected: Expected | None = None

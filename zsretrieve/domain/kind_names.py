@@ -59,7 +59,7 @@ class KindName:
     """What the name of a kind says.
 
     ``least`` is how many images it needs. ``is_coarse`` is whether its codes are so short that many candidates must be
-    compared: less than one bit for a dimension, or one that is not trained.
+    compared: less than one bit for a dimension, or one that is not trained. ``lists`` is None if it has none.
     """
 
     least: int

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+from zsretrieve.domain.intervals import Interval
+from zsretrieve.domain.plain import Result
 
 FLAT, AUTO = "Flat", "auto"
 # Comparing so many images takes a few hundredths of a second on two cores, which nobody notices.
@@ -16,8 +20,15 @@ def spelt(kind: str) -> str:
     return {FLAT.lower(): FLAT, AUTO: AUTO}.get(kind.lower(), kind)
 
 
+class QueryKind(StrEnum):
+    """What a query is made of: images alone, or also texts, whose neighbours are harder to find."""
+
+    TEXTS = "texts"
+    IMAGES = "images"
+
+
 @dataclass(frozen=True)
-class Effort:
+class Effort(Result):
     """How much an approximate index looks at for a query.
 
     ``depth`` candidates are compared exactly; ``probes`` of its lists are searched, None if it has none; ``ef`` is the
@@ -29,6 +40,72 @@ class Effort:
     probes: int | None = None
     ef: int | None = None
     exact_below: int = 20_000
+
+
+@dataclass(frozen=True)
+class Recall(Result):
+    """The share of the true k best that searches find, by queries of one kind.
+
+    ``mean`` is over ``n`` queries that nothing was chosen by, with its ``interval``; one query in twenty finds ``p5``
+    or less. ``reaches`` is the lower bound of the mean by the other queries, those that settings are chosen by, with a
+    confidence of 97.5 %.
+    """
+
+    mean: float
+    interval: Interval
+    p5: float
+    n: int
+    reaches: float
+
+
+@dataclass(frozen=True)
+class Setting(Result):
+    """An effort, what queries of each kind find by it, and the median time of a search in milliseconds."""
+
+    effort: Effort
+    texts: Recall
+    images: Recall
+    ms: float
+
+    def of(self, kind: QueryKind) -> Recall:
+        """The recall of one kind of query."""
+        return self.texts if kind is QueryKind.TEXTS else self.images
+
+
+@dataclass(frozen=True)
+class Expected(Result):
+    """The recall among the ``k`` best that tuning has measured for the effort of a search, and its kind of query."""
+
+    queries: QueryKind
+    k: int
+    recall: Recall
+
+
+@dataclass(frozen=True)
+class Tuning(Result):
+    """What ``index tune`` has measured: the recall among the ``k`` best of ``rows`` images, in ``measured`` UTC.
+
+    It was tuned for a ``recall`` of texts, those of ``source``. ``ladder`` are settings of growing cost and recall.
+    """
+
+    recall: float
+    k: int
+    rows: int
+    source: str
+    measured: str
+    ladder: tuple[Setting, ...]
+
+    def setting(self, effort: Effort) -> Setting | None:
+        """What was measured of an effort, if anything was."""
+        return next((one for one in self.ladder if one.effort == effort), None)
+
+    def reaching(self, recall: float, kind: QueryKind) -> Effort | None:
+        """The cheapest effort that reaches a recall for a kind of query; None if none does."""
+        return next((one.effort for one in self.ladder if one.of(kind).reaches >= recall), None)
+
+    def has_outgrown(self, count: int) -> bool:
+        """Whether a gallery has changed by more than a tenth of its rows since, so that the recall may be another."""
+        return abs(count - self.rows) > MOST_UNCOVERED * self.rows
 
 
 @dataclass(frozen=True)
@@ -59,6 +136,7 @@ class Approximate:
 
     ``kind`` is the FAISS factory string. Its rows, also those that are not live, are numbered through its parts, which
     share what was trained when the gallery had ``trained`` images (0: unknown). It was made within ``memory`` bytes.
+    ``tuning`` is None until its recall is measured.
     """
 
     kind: str
@@ -66,6 +144,7 @@ class Approximate:
     parts: tuple[Part, ...]
     trained: int = 0
     memory: int | None = None
+    tuning: Tuning | None = None
 
     @property
     def outgrown_at(self) -> int:
@@ -89,3 +168,10 @@ class Approximate:
         for one in (one for part in self.parts for one in part.covers):
             held[one.name] = held.get(one.name, 0) + one.rows
         return held
+
+    def expected(self, effort: Effort, queries: QueryKind) -> Expected | None:
+        """What a search by an effort finds, if that was measured."""
+        setting = None if self.tuning is None else self.tuning.setting(effort)
+        if self.tuning is None or setting is None:
+            return None
+        return Expected(queries, self.tuning.k, setting.of(queries))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zsretrieve.domain.arguments import check_fields
 from zsretrieve.domain.errors import RankError
+from zsretrieve.domain.intervals import Interval as Interval
 from zsretrieve.domain.plain import Result, Table, flat, plain
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.vectors import Rows, Scores
@@ -23,15 +24,6 @@ _NEARLY = 0.99
 # The largest threshold for each measure of confidence: scores are from -1 to 1.
 _MOST = {"probability": 1, "margin": 2}
 CONFIDENCES = tuple(_MOST)
-
-
-@dataclass(frozen=True)
-class Interval(Result):
-    """A confidence interval; ``level`` is its confidence."""
-
-    low: float
-    high: float
-    level: float = 0.95
 
 
 @dataclass(frozen=True)

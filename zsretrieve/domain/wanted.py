@@ -58,6 +58,9 @@ class Wanted:
         Give the reasons of each hit in ``Hits.explanation``.
     exact : bool
         Compare every image, also where the gallery has an approximate index, which may miss a few.
+    recall : float, optional
+        The share of the best that an approximate index should find, at most 1: the cheapest settings that reach it for
+        the kind of query, as ``tune_index`` has measured. All images are compared where no settings do.
     files : bool
         Let text name files, folders and addresses. Without, it never does, as for the queries of strangers; terms
         that are paths still do.
@@ -67,7 +70,8 @@ class Wanted:
     RankError
         If k is below 1, ``offset`` below 0, ``near`` out of range, or ``min_score`` not from -1 to 1.
     UsageError
-        If ``near`` is given without ``dedup``, an ID is both in ``more`` and ``less``, or a value has another type.
+        If ``near`` is given without ``dedup``, an ID is both in ``more`` and ``less``, ``recall`` is not a share or is
+        given with ``exact``, or a value has another type.
     """
 
     k: int = DEFAULT_K
@@ -85,6 +89,7 @@ class Wanted:
     explain: bool = False
     files: bool = True
     exact: bool = False
+    recall: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("more", "less", "minus"):
@@ -106,6 +111,12 @@ class Wanted:
             raise RankError(
                 f"the lowest score is {self.min_score}, but scores are from -1 to 1", hint="Give one such as 0.25."
             )
+        if self.recall is not None and not 0 < self.recall <= 1:
+            raise UsageError(
+                f"the recall is {self.recall:g}, but must be above 0 and at most 1", hint="Give one such as 0.9."
+            )
+        if self.recall is not None and self.exact:
+            raise UsageError("--recall has no effect with --exact, which finds all", hint="Leave one of them out.")
         if both := set(self.more) & set(self.less):
             raise UsageError(
                 f"the image {min(both)} is both among the liked and the disliked", hint="Leave it out of one of them."
@@ -115,6 +126,11 @@ class Wanted:
     def alike(self) -> float | None:
         """The score at which two hits count as the same; None unless duplicates are left out."""
         return (DEDUP_SCORE if self.near is None else self.near) if self.dedup else None
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether every image must be compared: that is wanted, or less would not do."""
+        return self.exact or self.recall == 1 or self.min_score is not None or self.order is Order.DATE
 
     @property
     def has_feedback(self) -> bool:

@@ -80,7 +80,9 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         builder, unchanged, encoded = _encode_all(stage, manifest, source, how, same_listing=False)
         kept = builder.ids
         lost = [item for item in before.items if item.id not in kept]
-        tuned, memory = (None, None) if old.approximate is None else (old.approximate.effort, old.approximate.memory)
+        # What was measured of other vectors says nothing of these.
+        tuned = old.approximate if old.space == wanted.space else None
+        memory = None if old.approximate is None else old.approximate.memory
         builder.finish(compact=True, tuned=tuned, demands=Demands(memory), on_stage=how.on_stage)
         if lost:
             _refuse_loss(out, lost, len(before.items), builder.skipped, drop_missing=drop_missing)

@@ -12,7 +12,7 @@ import numpy as np
 
 from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
-from zsretrieve.domain.kinds import AUTO, Effort
+from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress, OnStage
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
 from zsretrieve.domain.settings import Reading
@@ -186,7 +186,7 @@ class GalleryBuilder:
         self,
         *,
         compact: bool = False,
-        tuned: Effort | None = None,
+        tuned: Approximate | None = None,
         demands: Demands = NO_DEMANDS,
         on_stage: OnStage | None = None,
     ) -> Manifest:
@@ -197,8 +197,8 @@ class GalleryBuilder:
         ----------
         compact : bool
             Write all rows as one segment, whatever the sizes, and make an approximate index of that again.
-        tuned : Effort, optional
-            Of an approximate index where there is none yet.
+        tuned : Approximate, optional
+            The index whose tuning a new one keeps where there is none yet.
         demands : Demands
             On an approximate index where there is none yet.
         on_stage : callable, optional
@@ -231,7 +231,13 @@ class GalleryBuilder:
         return self.manifest
 
     def _renew(
-        self, vectors: LiveVectors, tuned: Effort | None, demands: Demands, on_stage: OnStage | None, *, whole: bool
+        self,
+        vectors: LiveVectors,
+        tuned: Approximate | None,
+        demands: Demands,
+        on_stage: OnStage | None,
+        *,
+        whole: bool,
     ) -> None:
         """Commit an approximate index if one is due; ``vectors`` are those of the segments."""
         made = making.renewed(

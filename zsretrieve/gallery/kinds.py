@@ -26,8 +26,7 @@ def set_kind(
         if kind != FLAT:
             backend.check_kind(kind, manifest.dim, manifest.count)
             manifest, old = replace(manifest, factory=kind), manifest.approximate
-            tuned = old.effort if old is not None and old.kind == kind else None
             made = making.make(
-                writer, manifest, vectors, backend, on_stage, tuned=tuned, memory=demands.memory, alone=True
+                writer, manifest, vectors, backend, on_stage, tuned=old, memory=demands.memory, alone=True
             )
         return writer.commit(replace(manifest, factory=kind, approximate=made))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import ImageError, OptionalDependencyError, QueryError, ShapeError
+from zsretrieve.domain.kinds import QueryKind
 from zsretrieve.domain.ports import TextEncoder
 from zsretrieve.domain.queries import Address, Box, ItemId, Query, Term, Value, combine, parse_query
 from zsretrieve.domain.settings import Reading
@@ -153,6 +154,11 @@ class Aim:
     weights: tuple[float, ...]
     vectors: Vectors
     without: Rows
+
+    @property
+    def kind(self) -> QueryKind:
+        """Images if nothing else is in it; vectors count as texts, whose neighbours are harder to find."""
+        return QueryKind.IMAGES if all(term.is_image for term in self.terms) else QueryKind.TEXTS
 
     @property
     def shares(self) -> tuple[float, ...]:

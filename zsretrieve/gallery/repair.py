@@ -198,7 +198,7 @@ def _approximate_again(writer: Writer, backend: IndexBackend, old: Approximate, 
     manifest = writer.manifest
     assert manifest is not None
     vectors = rows.read(writer.out, manifest).vectors
-    made = making.renewed(writer, manifest, vectors, backend, on_stage, tuned=old.effort, memory=old.memory)
+    made = making.renewed(writer, manifest, vectors, backend, on_stage, tuned=old, memory=old.memory)
     writer.commit(replace(manifest, approximate=made))
     return f"the index {manifest.factory} is {'dropped' if made is None else 'made again from the vectors'}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
+from zsretrieve.domain.kinds import Effort, Expected, QueryKind
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.ranking import exact_scores
 from zsretrieve.domain.records import Hit
@@ -45,6 +46,7 @@ def search(
     There are fewer than k hits for a query if the gallery has no more.
     """
     among = selected(gallery, wanted.where)
+    check_recall(gallery, wanted)
     texts = model.texts(gallery.space, cached=cached, together=together)
     aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
     known = calibration(gallery, model, texts, cached=cached) if any(map(_is_calibrated, aims)) else None
@@ -90,10 +92,9 @@ class _Searched:
         vectors = np.concatenate([aim.vector for aim in aims if aim.vector is not None])
         # Only by looking further it shows whether all that follows is a duplicate.
         needed = self._end + (_BELOW if self.wanted.explain else 0) + (self.wanted.dedup or self._by_date)
-        own = [aim.without for aim in aims]
-        return self._best(vectors, min(needed, self._size), own)
+        return self._best(vectors, min(needed, self._size), aims)
 
-    def _best(self, vectors: Vectors, k: int, own: Sequence[Rows]) -> Iterator[tuple[Rows, bool]]:
+    def _best(self, vectors: Vectors, k: int, aims: Sequence[Aim]) -> Iterator[tuple[Rows, bool]]:
         """For each vector the k best rows that are not the query's own and, with ``dedup``, not duplicates of a better
         one; and whether every row was compared.
 
@@ -103,15 +104,15 @@ class _Searched:
         size = self._size
         # By date, it is the newest of near-duplicates that stays, which `_cut` chooses.
         near = None if self._by_date else self.wanted.alike
-        first = min(size, (k if near is None else 2 * k) + max(map(len, own)))
+        first = min(size, (k if near is None else 2 * k) + max(len(aim.without) for aim in aims))
         at_once = max(1, _HITS_AT_ONCE // first)
         together = (
             found
             for start in range(0, len(vectors), at_once)
-            for found in self._nearest(vectors[start : start + at_once], first)
+            for found in self._nearest(vectors[start : start + at_once], first, aims[start : start + at_once])
         )
-        for number, (without, (rows, is_exact)) in enumerate(zip(own, together, strict=True)):
-            reach = first
+        for number, (aim, (rows, is_exact)) in enumerate(zip(aims, together, strict=True)):
+            reach, without = first, aim.without
             while True:
                 if len(without):
                     rows = rows[~np.isin(rows, without)]
@@ -120,13 +121,31 @@ class _Searched:
                     yield kept[:k], bool(is_exact)
                     break
                 reach = min(size, reach * 4)
-                ((rows, is_exact),) = self._nearest(vectors[number : number + 1], reach)
+                ((rows, is_exact),) = self._nearest(vectors[number : number + 1], reach, [aim])
 
-    def _nearest(self, vectors: Vectors, k: int) -> Iterator[tuple[Rows, bool]]:
+    def _nearest(self, vectors: Vectors, k: int, aims: Sequence[Aim]) -> Iterator[tuple[Rows, bool]]:
         """The best k rows for each vector, and whether every row was compared."""
+        efforts = [self._effort(aim.kind) for aim in aims]
+        rows, is_exact = np.empty((len(vectors), k), np.int64), np.empty(len(vectors), np.bool_)
+        for effort in dict.fromkeys(efforts):
+            some = np.array([one == effort for one in efforts])
+            found = self.gallery.nearest(vectors[some], k, self.among, exact=effort is None, effort=effort)
+            rows[some], is_exact[some] = found
+        return zip(rows, is_exact, strict=True)
+
+    def _effort(self, kind: QueryKind) -> Effort | None:
+        """By how much effort a kind of query is searched for; None if every row must be compared."""
+        index, recall = self.gallery.approximate, self.wanted.recall
         # Everything of at least a score is found by comparing every row, so its beginning must be, too.
-        exact = self.wanted.exact or self.wanted.min_score is not None or self._by_date
-        return zip(*self.gallery.nearest(vectors, k, self.among, exact=exact), strict=True)
+        if index is None or self.wanted.compares_all:
+            return None
+        if recall is None or index.made.tuning is None:
+            return index.made.effort
+        return index.made.tuning.reaching(recall, kind)
+
+    def _expected(self, kind: QueryKind) -> Expected | None:
+        index, effort = self.gallery.approximate, self._effort(kind)
+        return None if index is None or effort is None else index.made.expected(effort, kind)
 
     def found(self, query: Query, aim: Aim, rows: Rows, is_exact: bool) -> Found:
         """The page of one query, from the beginning of its ranking."""
@@ -152,7 +171,7 @@ class _Searched:
             explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
         return Found(
             hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching,
-            explanation, is_exact,
+            explanation, is_exact, None if is_exact else self._expected(aim.kind),
         )  # fmt: skip
 
     def browsed(self, query: Query, aim: Aim) -> Found:
@@ -273,6 +292,16 @@ def _distinct(gallery: Gallery, rows: Rows, k: int, near: float) -> NDArray[np.i
 
 def _products(one: Vectors, other: Vectors) -> Scores:
     return np.asarray(one.astype(np.float64) @ other.astype(np.float64).T, dtype=np.float32)
+
+
+def check_recall(gallery: Gallery, wanted: Wanted) -> None:
+    """Raise UsageError if a recall is wanted that was never measured."""
+    index = gallery.approximate
+    if wanted.recall is not None and not wanted.compares_all and index is not None and index.made.tuning is None:
+        raise UsageError(
+            "--recall needs an index whose recall was measured, and this one was never tuned",
+            hint="Measure it once: zsretrieve index tune GALLERY; or compare every image with --exact.",
+        )
 
 
 def selected(gallery: Gallery, where: str | None) -> Rows | None:

@@ -81,14 +81,18 @@ class Tools:
         ] = "score",
         literal: Annotated[bool, Field(description="Treat + and - in the query as text.")] = False,
         exact: Annotated[bool, Field(description="Compare every image, also where the index is approximate.")] = False,
+        recall: Annotated[
+            float | None, Field(gt=0, le=1, description="The share of the best to find, where the index is tuned.")
+        ] = None,
     ) -> dict[str, Any]:
         """Search a gallery of images by words. A score is the cosine similarity with the query, which only compares the
-        hits of one query. If exact is false, the index may have missed a few images. If matching.nothing is true,
-        nothing seems to match, however the hits are ordered. Look at hits with open_images.
+        hits of one query. If exact is false, the index may have missed a few images; expected says which share it
+        finds, if that was measured. If matching.nothing is true, nothing seems to match, however the hits are ordered.
+        Look at hits with open_images.
         """
         body = SearchBody(
             query=query, k=k, offset=offset, where=where, more=more, less=less, minus=minus, dedup=dedup, order=order,
-            literal=literal, exact=exact,
+            literal=literal, exact=exact, recall=recall,
         )  # fmt: skip
         return await self._service.search(self._named(gallery), body)
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.candidates import CandidateParts
-from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError
-from zsretrieve.domain.kinds import Approximate, Part
+from zsretrieve.domain.errors import IndexBusyError, IntegrityError, OptionalDependencyError
+from zsretrieve.domain.kinds import Approximate, Effort, Part
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, VectorIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
@@ -31,7 +31,7 @@ Flags = NDArray[np.bool_]
 _log = logging.getLogger("zsretrieve")
 
 # A search for more than the depth divided by this is exact. All others compare the same candidates, so that pages fit.
-_PER_HIT = 4
+PER_HIT = 4
 # A walk through a graph finds too little among a smaller share of its rows.
 _LEAST_SHARE = 0.1
 # Candidates of so many queries are in memory at once.
@@ -66,7 +66,9 @@ class ApproximateSearch:
         """How many live rows the index covers."""
         return int(np.count_nonzero(self._row_of >= 0))
 
-    def search(self, queries: Vectors, k: int, among: Rows | None = None) -> tuple[Rows, Flags]:
+    def search(
+        self, queries: Vectors, k: int, among: Rows | None = None, effort: Effort | None = None
+    ) -> tuple[Rows, Flags]:
         """Nearly the k best rows for each query, best first by their exact scores, ties to the lowest row.
 
         The answer for a smaller k is the beginning of that for a larger one, up to a quarter of the depth of the
@@ -79,6 +81,8 @@ class ApproximateSearch:
             From 1 to the number of rows searched.
         among : int64 of shape (m,), optional
             Search among these rows only, strictly ascending.
+        effort : Effort, optional
+            By default the index's own.
 
         Returns
         -------
@@ -100,7 +104,7 @@ class ApproximateSearch:
         rows, is_exact = np.empty((len(queries), k), np.int64), np.empty(len(queries), np.bool_)
         for start in range(0, len(queries), _QUERIES):
             some = slice(start, start + _QUERIES)
-            rows[some], is_exact[some] = self._search(queries[some], k, among)
+            rows[some], is_exact[some] = self._search(queries[some], k, among, effort or self.made.effort)
         return rows, is_exact
 
     @functools.cached_property
@@ -114,15 +118,55 @@ class ApproximateSearch:
             _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
             return None
 
-    def _search(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
-        effort = self.made.effort
-        most = effort.depth // _PER_HIT
+    def places(self, queries: Vectors, wanted: Rows, own: Rows, effort: Effort) -> Rows:
+        """The place of each wanted row among the candidates for its query: a search of that depth and more finds it.
+
+        Parameters
+        ----------
+        queries : float32 of shape (n, dim), unit rows
+        wanted : int64 of shape (n, k)
+            Live rows.
+        own : int64 of shape (n,)
+            A live row to leave out of the candidates of each query, as if the index did not hold it; -1 for none.
+        effort : Effort
+
+        Returns
+        -------
+        int64 of shape (n, k)
+            From 1 to the depth; 0 for a row that searches compare in any case; one more than the depth for a row that
+            is not found.
+
+        Raises
+        ------
+        IndexBusyError
+            If a writer has replaced the index since the gallery was opened.
+        OptionalDependencyError
+            If FAISS is not installed.
+        IntegrityError
+            If a file of the index is damaged.
+        """
+        index = self.load() if self.index is None else self.index
+        if index is None:
+            raise IndexBusyError("the index was replaced since it was opened", hint="Run the command again.")
+        selected, rest = self._asked(index, None)
+        found = index.candidates(queries, effort.depth, effort, selected)[1]
+        candidates = np.where(found >= 0, self._row_of[found], -1)
+        shift = np.cumsum(candidates == own[:, None], axis=1)
+        places = np.full(wanted.shape, effort.depth + 1, np.int64)
+        for column, rows in enumerate(wanted.T):
+            hits = candidates == rows[:, None]
+            (inside,) = np.nonzero(hits.any(axis=1))
+            place = hits[inside].argmax(axis=1)
+            places[inside, column] = place + 1 - shift[inside, place]
+        places[np.isin(wanted, rest)] = 0
+        return places
+
+    def _search(self, queries: Vectors, k: int, among: Rows | None, effort: Effort) -> tuple[Rows, Flags]:
+        most = effort.depth // PER_HIT
         is_small = among is not None and len(among) <= effort.exact_below
         if is_small or k > most or self.index is None:
             return self._compared(queries, k, among)
-        selected, rest = self._selected(among)
-        if self.index.starves and selected is not None:
-            selected, rest = self._fed(selected, rest)
+        selected, rest = self._asked(self.index, among)
         if effort.depth >= (len(self._row_of) if selected is None else np.count_nonzero(selected)):
             return self._compared(queries, k, among)
         found = self.index.candidates(queries, effort.depth, effort, selected)[1]
@@ -139,6 +183,11 @@ class ApproximateSearch:
     def _compared(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
         """The answer of a comparison with all rows."""
         return self._exact.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
+
+    def _asked(self, index: CandidateIndex, among: Rows | None) -> tuple[Flags | None, Rows]:
+        """Which rows of the index it is asked about (None: all), and the rows of the gallery to compare exactly."""
+        selected, rest = self._selected(among)
+        return self._fed(selected, rest) if index.starves and selected is not None else (selected, rest)
 
     def _fed(self, selected: Flags, rest: Rows) -> tuple[Flags, Rows]:
         """What ``_selected`` returns, without the parts in which too small a share is selected: their rows join the

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from zsretrieve import metrics
 from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
+from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.ports import IndexBackend, VectorIndex
 from zsretrieve.domain.ranking import check_k
 from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Segment, Space
@@ -144,13 +145,19 @@ class Gallery:
         return self.manifest.space
 
     def nearest(
-        self, queries: Vectors, k: int, among: Rows | None = None, *, exact: bool = False
+        self,
+        queries: Vectors,
+        k: int,
+        among: Rows | None = None,
+        *,
+        exact: bool = False,
+        effort: Effort | None = None,
     ) -> tuple[Rows, Flags]:
         """The k best rows for each query, int64 of shape (n, k), by the approximate index unless ``exact``; and for
         which queries every row was compared, bool of shape (n,). Parameters and errors: see ``ApproximateSearch``.
         """
         if self.approximate is not None and not exact:
-            return self.approximate.search(queries, k, among)
+            return self.approximate.search(queries, k, among, effort)
         return self.index.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
 
     @cached_property

@@ -11,7 +11,7 @@ import numpy as np
 from zsretrieve.backends.loading import automatic_index_device
 from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
 from zsretrieve.domain.kind_choice import Demands, automatic
-from zsretrieve.domain.kinds import AUTO, FLAT, MOST_UNCOVERED, Approximate, Covered, Effort, Part
+from zsretrieve.domain.kinds import AUTO, FLAT, MOST_UNCOVERED, Approximate, Covered, Part
 from zsretrieve.domain.making import Steps, gaps, split, steps
 from zsretrieve.domain.ports import IndexBackend, OnStage, PartMaker
 from zsretrieve.domain.records import Manifest
@@ -67,14 +67,14 @@ def renewed(
     backend: IndexBackend,
     on_stage: OnStage | None = None,
     *,
-    tuned: Effort | None = None,
+    tuned: Approximate | None = None,
     memory: int | None = None,
     whole: bool = True,
 ) -> Approximate | None:
     """The approximate index for a manifest: the one it has if that is of its kind and covers enough, or else a new one.
 
     If a new one cannot be made, because FAISS is not installed, there are too few images by now or too little memory,
-    that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps the effort and the memory
+    that is logged, and the one there is stays. An emptied gallery gets none. A new one keeps the tuning and the memory
     of the old.
 
     Parameters
@@ -85,8 +85,8 @@ def renewed(
         Of its segments.
     backend : IndexBackend
     on_stage : callable, optional
-    tuned : Effort, optional
-        Where there is no old one.
+    tuned : Approximate, optional
+        Whose tuning it gets where there is no old one.
     memory : int, optional
         As for ``make``, where there is no old one.
     whole : bool
@@ -102,7 +102,7 @@ def renewed(
     if old is not None and old.kind != kind:
         old = None
     if old is not None:
-        tuned, memory = old.effort, old.memory
+        tuned, memory = old, old.memory
     try:
         backend.check_kind(kind, manifest.dim, manifest.count)
         if old is not None and not whole:
@@ -122,7 +122,7 @@ def make(
     backend: IndexBackend,
     on_stage: OnStage | None = None,
     *,
-    tuned: Effort | None = None,
+    tuned: Approximate | None = None,
     memory: int | None = None,
     alone: bool = False,
 ) -> Approximate:
@@ -136,8 +136,8 @@ def make(
         Of these segments.
     backend : IndexBackend
     on_stage : callable, optional
-    tuned : Effort, optional
-        By default that of the kind.
+    tuned : Approximate, optional
+        If it is of this kind, the index gets its effort and tuning; by default the effort of the kind.
     memory : int, optional
         Bytes that the process may take meanwhile, and the index when it is loaded.
     alone : bool
@@ -155,7 +155,8 @@ def make(
     _log.info(f"making the index {kind} of {sum(one.rows for one in covers):,} rows ...")
     maker = backend.train_candidates(kind, manifest.dim, vectors, most.sample, on_stage)
     parts = _write(writer, manifest, vectors, maker, split(covers, most.part), on_stage)
-    return Approximate(kind, tuned or maker.effort, parts, trained=manifest.count, memory=memory)
+    made = Approximate(kind, maker.effort, parts, trained=manifest.count, memory=memory)
+    return made if tuned is None or tuned.kind != kind else replace(made, effort=tuned.effort, tuning=tuned.tuning)
 
 
 def _extended(

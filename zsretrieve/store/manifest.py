@@ -50,6 +50,8 @@ def to_bytes(manifest: Manifest) -> bytes:
     for name in _OPTIONAL:
         if not content[name]:
             del content[name]
+    if (made := content.get("approximate")) and made["tuning"] is None:
+        del made["tuning"]
     content["digest"] = _digest(content)
     return _canonical(content)
 
@@ -197,9 +199,10 @@ def check(manifest: Manifest) -> None:
         raise ValueError("invalid names of segments")
     numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
     if approximate is not None:
-        effort = approximate.effort
-        numbers.append(effort.exact_below)
-        if min(n for n in (effort.depth, effort.probes, effort.ef) if n is not None) < 1:
+        tuning = approximate.tuning
+        efforts = [approximate.effort, *(() if tuning is None else (one.effort for one in tuning.ladder))]
+        numbers += [one.exact_below for one in efforts]
+        if min(n for one in efforts for n in (one.depth, one.probes, one.ef) if n is not None) < 1:
             raise ValueError("an approximate index that looks at nothing")
         numbers += [approximate.trained, approximate.memory or 0]
         _check_parts(approximate, {segment.name: segment.rows for segment in manifest.segments})

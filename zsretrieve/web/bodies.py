@@ -49,6 +49,7 @@ class SearchBody(Body):
     literal: bool = False
     explain: bool = False
     exact: bool = False
+    recall: Annotated[float, Field(gt=0, le=1)] | None = None
     revision: Annotated[str, Field(max_length=100)] | None = None
 
 
@@ -102,6 +103,30 @@ class QueryTermAnswer(BaseModel):
     label: str
 
 
+class IntervalAnswer(BaseModel):
+    low: float
+    high: float
+    level: float
+
+
+class RecallAnswer(BaseModel):
+    """The share of the best that queries of a kind find, as ``index tune`` has measured with ``n`` of them."""
+
+    mean: float
+    interval: IntervalAnswer
+    p5: float
+    n: int
+    reaches: float
+
+
+class ExpectedAnswer(BaseModel):
+    """What an approximate index finds of the ``k`` best for a kind of query: texts or images."""
+
+    queries: Literal["texts", "images"]
+    k: int
+    recall: RecallAnswer
+
+
 class SearchAnswer(BaseModel):
     """A page of hits; send ``revision`` back with the offset ``next`` for the page after it."""
 
@@ -112,6 +137,7 @@ class SearchAnswer(BaseModel):
     revision: str
     seconds: float
     exact: bool
+    expected: ExpectedAnswer | None
     model: str
     n_images: int
     terms: list[QueryTermAnswer]

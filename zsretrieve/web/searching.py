@@ -10,7 +10,7 @@ from zsretrieve.api.hits import Hits
 from zsretrieve.api.search import parse_query, search_all
 from zsretrieve.domain import filters
 from zsretrieve.domain.found import Matching
-from zsretrieve.domain.plain import shortest
+from zsretrieve.domain.plain import plain, shortest
 from zsretrieve.domain.queries import ItemId, Term
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.domain.wanted import MINUS, Order, Wanted
@@ -53,7 +53,7 @@ def wanted_of(body: SearchBody) -> Wanted:
     return Wanted(
         k=body.k, offset=body.offset, where=body.where, dedup=body.dedup, near=body.near, min_score=body.min_score,
         order=Order(body.order), more=tuple(body.more), less=tuple(body.less), minus=tuple(body.minus),
-        literal=body.literal, files=False, explain=body.explain, exact=body.exact,
+        literal=body.literal, files=False, explain=body.explain, exact=body.exact, recall=body.recall,
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ class Answers:
         return {
             **_empty(revision, question, wanted),
             "hits": records, "total": hits.total, "next": hits.next, "matching": _matching(hits.matching),
-            "exact": hits.is_exact,
+            "exact": hits.is_exact, "expected": plain(hits.expected),
         }  # fmt: skip
 
 
@@ -183,6 +183,7 @@ def _empty(revision: Revision, question: Question, wanted: Wanted) -> dict[str, 
         "revision": revision.key,
         "seconds": 0.0,
         "exact": True,
+        "expected": None,
         "model": gallery.space.model,
         "n_images": len(gallery.items),
         "terms": list(question.shown),

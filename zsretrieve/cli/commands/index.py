@@ -10,7 +10,7 @@ import typer
 from zsretrieve.cli import output
 from zsretrieve.cli.lazy import Group, Later
 from zsretrieve.cli.output import OutputFormat, ReportFormat
-from zsretrieve.domain.kinds import FLAT
+from zsretrieve.domain.kinds import FLAT, QueryKind
 
 if TYPE_CHECKING:
     from zsretrieve.domain.records import Encoding, Manifest, Training
@@ -29,6 +29,7 @@ class _Commands(Group):
         Later("relocate", "origins:relocate"),
         Later("kind", "kinds:kind"),
         Later("plan", "plan:plan"),
+        Later("tune", "kinds:tune"),
         Later("compact", "gallery:compact"),
         Later("rebuild", "gallery:rebuild"),
         Later("duplicates", "duplicates:duplicates"),
@@ -125,6 +126,7 @@ def info(
         "skipped": str(len(manifest.skipped)) if manifest.root else None,
         "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
         "approximate index": _approximate(manifest),
+        "recall": _recall(manifest),
         "segments": f"{len(manifest.segments)}, of {sum(segment.rows for segment in manifest.segments)} rows",
         "written": f"{manifest.created} by zsretrieve {manifest.tool_version}, generation {manifest.generation}",
         "verified": manifest.verified,
@@ -146,6 +148,24 @@ def _approximate(manifest: Manifest) -> str | None:
     size = sum(manifest.files[file].bytes for file in made.files) / 1e6
     parts = "" if len(made.parts) == 1 else f" in {len(made.parts)} parts"
     return f"{made.kind}, {size:.1f} MB{parts}, covers {covered:,} of {rows:,} rows"
+
+
+def _recall(manifest: Manifest) -> str | None:
+    """What an approximate index finds by its settings, and whether that may not be true any more."""
+    made = manifest.approximate
+    if made is None:
+        return None
+    tuning = made.tuning
+    setting = None if tuning is None else tuning.setting(made.effort)
+    if tuning is None or setting is None:
+        return "never measured; do so with: zsretrieve index tune"
+    found = ", ".join(
+        f"{kind} {one.mean:.3f} ({one.interval.low:.3f} to {one.interval.high:.3f}; one in twenty {one.p5:.2f} or less)"
+        for kind, one in ((kind, setting.of(kind)) for kind in QueryKind)
+    )
+    measured = f"of the {tuning.k} best, tuned for {tuning.recall:g} on {tuning.rows:,} images ({tuning.source})"
+    changed = "; the gallery has changed by more than a tenth since: tune again"
+    return f"{found}, {measured}{changed if tuning.has_outgrown(manifest.count) else ''}"
 
 
 def _int8_loss(encoding: Encoding) -> str | None:

@@ -58,8 +58,19 @@ def no_match(hits: Hits) -> str | None:
 
 
 def approximate(hits: Hits) -> str | None:
-    """The line that says that an approximate index may have missed something."""
-    return None if hits.is_exact else "approximate: the index may have missed a few images; --exact compares them all"
+    """The line that says how much an approximate index finds, or that it may have missed something."""
+    if hits.is_exact:
+        return None
+    if hits.expected is None:
+        return (
+            "approximate: the index may have missed a few images; --exact compares them all, and zsretrieve index tune "
+            "measures how many are found"
+        )
+    expected = hits.expected
+    return (
+        f"approximate: about {expected.recall.mean:.2f} of the {expected.k} best are found ({expected.queries}); "
+        "--exact compares all images"
+    )
 
 
 def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:

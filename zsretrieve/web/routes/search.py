@@ -48,6 +48,7 @@ async def search_by_link(
     literal: bool = False,
     explain: bool = False,
     exact: bool = False,
+    recall: Annotated[float | None, Query(gt=0, le=1)] = None,
     more: Numbers = [],  # noqa: B006  (FastAPI copies it)
     less: Numbers = [],  # noqa: B006
     revision: Annotated[str | None, Query(max_length=100)] = None,
@@ -57,8 +58,8 @@ async def search_by_link(
         raise HttpError(400, "query and q both say what to search for", hint="Give one of them.")
     body = SearchBody(
         query=query if q is None else q, k=k, offset=offset, where=where, dedup=dedup, near=near,
-        min_score=min_score, order=order, literal=literal, explain=explain, exact=exact, more=more, less=less,
-        revision=revision,
+        min_score=min_score, order=order, literal=literal, explain=explain, exact=exact, recall=recall,
+        more=more, less=less, revision=revision,
     )  # fmt: skip
     return reply(await service_of(request).search(gallery, body))
 

@@ -19,15 +19,23 @@ export function summary(answer, state) {
   const counts = total === all ? counted(all, "image") : `${count(total)} of ${counted(all, "image")}`;
   const divides = dividingOf(answer, state);
   const above = divides ? `${count(divides.n)} above the threshold` : "";
-  const exact = answer.exact ? "exact" : "approximate";
+  const found = answer.expected && `, ${percent(answer.expected.recall.mean)} found`;
+  const exact = answer.exact ? "exact" : `approximate${found ?? ""}`;
   const line = [
     divides && h("strong", { title: `Scores of ${score(divides.threshold)} and more: ${percent(divides.false_alarms)} of unrelated queries reach that.` }, above),
     h("span", {}, counts),
     h("span", {}, duration(answer.seconds)),
-    isSearch(state) && h("span", { title: answer.exact ? "Every image was compared." : "The index may miss a few images." }, exact),
+    isSearch(state) && h("span", { title: aboutExact(answer) }, exact),
     h("span", { class: "model" }, answer.model),
   ].filter((part) => part instanceof Node);
   return { line, text: [above, counts].filter(Boolean).join(", "), empty: notices(answer, state) };
+}
+
+/** @param {Answer} answer */
+function aboutExact({ exact, expected }) {
+  if (exact) return "Every image was compared.";
+  if (!expected) return "The index may miss a few images; zsretrieve index tune measures how many.";
+  return `About ${expected.recall.mean.toFixed(2)} of the ${expected.k} best images are found for ${expected.queries}.`;
 }
 
 /**
