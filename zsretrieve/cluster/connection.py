@@ -245,6 +245,11 @@ def _found(address: str) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise _unreachable(where, "what listens there does not answer as Ray does") from error
+    if "AuthenticationError" in probe.stderr:
+        raise ClusterError(
+            f"the cluster at '{where}' wants its token",
+            hint="Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on its head.",
+        )
     if probe.returncode:
         raise _unreachable(where, one_line(RuntimeError(probe.stderr.strip().rpartition("\n")[2])))
     return where
