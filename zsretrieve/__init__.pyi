@@ -140,6 +140,7 @@ from .domain.results import EvalReport as EvalReport
 from .domain.results import Interval as Interval
 from .domain.results import Reject as Reject
 from .domain.results import Run as Run
+from .domain.settings import Cluster as Cluster
 from .domain.settings import Compute as Compute
 from .domain.settings import Engine as Engine
 from .domain.settings import Precision as Precision

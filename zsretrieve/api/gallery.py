@@ -1,16 +1,19 @@
-"""Galleries: build them, keep them up to date, verify and repair them, find duplicates."""
+"""Galleries: build them, keep them up to date, verify and repair them."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
 from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
+from zsretrieve.cluster import encode as _cluster
+from zsretrieve.cluster.job import Job
 from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
@@ -18,7 +21,7 @@ from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
-from zsretrieve.domain.settings import Choice, Reading
+from zsretrieve.domain.settings import Choice, Cluster, Reading
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
 from zsretrieve.gallery import origins as _origins
@@ -50,6 +53,7 @@ def build_gallery(
     kind: str = FLAT,
     memory: int | str | None = None,
     force: bool = False,
+    ray: Cluster | None = None,
     checkpoint: Count = CHECKPOINT_IMAGES,
     on_stage: OnStage | None = None,
 ) -> Gallery:
@@ -74,6 +78,8 @@ def build_gallery(
         How much memory it may take, see ``set_index_kind``. A model that has encoded before takes its own.
     force : bool
         Replace an existing index, or discard an interrupted build of another kind.
+    ray : Cluster, optional
+        Encode on the nodes of this cluster; the vectors are those of one machine.
     checkpoint : int
         Images that may wait in memory for the next commit.
     on_stage : callable, optional
@@ -91,7 +97,9 @@ def build_gallery(
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
         See ``Model``; an index kind other than Flat needs FAISS.
     UsageError
-        If the index kind cannot be made of the source, see ``set_index_kind``.
+        If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster.
+    ClusterError
+        If the cluster, its storage or its nodes do not suit the work, or if no node is left.
     """
     reading, model, folder = reading or Reading(), as_model(model), folder_of(out)
     folders.check_output(folder, force=force)
@@ -100,13 +108,24 @@ def build_gallery(
     demands = demands_of(kind, memory)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
+    if ray is not None:
+        extras.require_ray("encoding on a cluster")
+        _cluster.check_model(model)
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
-    calibrate_once(model, images, reading, on_stage)
-    with _reporting_interruption(folder):
-        return _build.build_gallery(
-            folder, images, _ingest(model, reading, checkpoint, on_stage), kind=kind, demands=demands, force=force
-        )
+    how = _ingest(model, reading, checkpoint, on_stage)
+    if ray is None:
+        calibrate_once(model, images, reading, on_stage)
+        with _reporting_interruption(folder):
+            return _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
+    with (
+        _cluster.encoding_on(ray, Job(images, folder, model, reading), on_stage) as elsewhere,
+        _reporting_interruption(folder),
+    ):
+        how = replace(how, elsewhere=elsewhere)
+        built = _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
+        elsewhere.discard()
+        return built
 
 
 def add(

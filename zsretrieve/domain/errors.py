@@ -24,6 +24,7 @@ ZsRetrieveError
 ├── SpaceMismatchError      vectors of two different embedding spaces were about to meet
 ├── ReportError             a report that cannot be written
 ├── ServerError             a server that cannot be reached, or does not answer as it should
+├── ClusterError            a cluster that cannot be reached, or does not suit the work
 ├── OptionalDependencyError an optional package is not installed
 └── IndexFolderError        an index folder that cannot be opened or written
     ├── IndexBusyError      another process is writing it
@@ -146,6 +147,10 @@ class ReportError(ZsRetrieveError):
 
 
 class ServerError(ZsRetrieveError):
+    pass
+
+
+class ClusterError(ZsRetrieveError):
     pass
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from zsretrieve.domain.errors import OutputExistsError, SourceError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import FLAT
-from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
 from zsretrieve.encoding.batches import Seen, nothing_readable, unread
+from zsretrieve.encoding.elsewhere import Described
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
@@ -47,7 +47,7 @@ def build_gallery(
     """
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
-        wanted = replace(_manifest(source, how.model.load(), how.reading), factory=kind)
+        wanted = replace(_manifest(source, how.described(), how.reading), factory=kind)
         making.check(kind, wanted.dim, len(source.files), demands, how.backend)
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
@@ -71,7 +71,7 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         how = replace(how, reading=how.reading.as_for(old.encoding))
         source = Source(old.root or "", files)
         wanted = replace(
-            _manifest(source, how.model.load(), how.reading),
+            _manifest(source, how.described(), how.reading),
             origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
@@ -144,7 +144,7 @@ def _encode_all(
     return builder, unchanged, encoded
 
 
-def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
+def _manifest(source: Source, encoder: Described, reading: Reading) -> Manifest:
     return Manifest(
         kind=IndexKind.GALLERY,
         space=encoder.space,

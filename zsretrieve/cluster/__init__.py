@@ -1,0 +1,1 @@
+"""Several machines through Ray: connect and check, encode."""
