@@ -69,6 +69,11 @@ class Hits(tuple[Hit, ...], Table):
         """Whether every image was compared; an approximate index may have missed a few."""
         return self._found.is_exact
 
+    @property
+    def n_missing(self) -> int:
+        """How many images were not compared, since the machines that hold them do not answer; 0 unless on Ray."""
+        return self._found.n_missing
+
     def __repr__(self) -> str:
         shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]
         more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []

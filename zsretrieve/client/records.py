@@ -144,6 +144,7 @@ def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
         matching=None if matching is None else read(Matching, matching),
         explanation=Explanation(tuple(map(tuple, terms)), ()) if terms else None,
         is_exact=content["exact"],
+        n_missing=content["n_missing"],
     )
     return Hits.of(found)
 

@@ -73,7 +73,8 @@ class Found:
     offset of the next page, None after the last. ``revision`` identifies the content of the gallery: with the same one,
     pages fit together. ``is_exact`` is whether every image was compared; an approximate index may miss some, and then
     the pages of a ranking may overlap. ``matching`` and ``explanation`` are None where they do not apply or were not
-    asked for.
+    asked for. ``n_missing`` images that pass the filter were not compared, since the machines that hold them do not
+    answer; ``total`` is without them.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -85,3 +86,4 @@ class Found:
     matching: Matching | None = None
     explanation: Explanation | None = None
     is_exact: bool = True
+    n_missing: int = 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.domain.errors import SourceError, UsageError
+from zsretrieve.domain.errors import MissingRowsError, SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
 from zsretrieve.domain.queries import Query
@@ -47,13 +47,19 @@ def search(
     among = selected(gallery, wanted.where)
     texts = model.texts(gallery.space, cached=cached, together=together)
     aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
-    known = calibration(gallery, model, texts, cached=cached) if any(map(_is_calibrated, aims)) else None
-    searched = _Searched(gallery, among, wanted, known)
-    ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
-    return [
-        searched.browsed(query, aim) if aim.vector is None else searched.found(query, aim, *next(ranked))
-        for query, aim in zip(queries, aims, strict=True)
-    ]
+    every = _Searched(gallery, among, wanted)
+    searched = every
+    while True:
+        try:
+            if any(map(_is_calibrated, aims)) and not searched.n_missing:
+                searched = replace(searched, known=calibration(gallery, model, texts, cached=cached))
+            ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
+            return [
+                every.browsed(query, aim) if aim.vector is None else searched.found(query, aim, *next(ranked))
+                for query, aim in zip(queries, aims, strict=True)
+            ]
+        except MissingRowsError as error:
+            searched = searched.available(error)
 
 
 def _is_calibrated(aim: Aim) -> bool:
@@ -63,12 +69,29 @@ def _is_calibrated(aim: Aim) -> bool:
 
 @dataclass(frozen=True)
 class _Searched:
-    """A gallery, the rows of it that pass the filter (None: all), and what is wanted."""
+    """A gallery, the rows of it that pass the filter (None: all), and what is wanted.
+
+    ``n_missing`` more pass it, which cannot be searched at the moment.
+    """
 
     gallery: Gallery
     among: Rows | None
     wanted: Wanted
-    known: Calibration | None
+    known: Calibration | None = None
+    n_missing: int = 0
+
+    def available(self, error: MissingRowsError) -> _Searched:
+        """The same without the rows that cannot be searched, as if a filter had left them out.
+
+        Whether anything matches is then not known. Raises the error if it allows no part, or if nothing is left.
+        """
+        if error.available is None:
+            raise error
+        rows = error.available if self.among is None else np.intersect1d(self.among, error.available)
+        if not len(rows):
+            raise error
+        missing = self.n_missing + self._size - len(rows)
+        return replace(self, among=rows, known=None, n_missing=missing)
 
     @property
     def _size(self) -> int:
@@ -152,7 +175,7 @@ class _Searched:
             explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
         return Found(
             hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching,
-            explanation, is_exact,
+            explanation, is_exact and not self.n_missing, self.n_missing,
         )  # fmt: skip
 
     def browsed(self, query: Query, aim: Aim) -> Found:

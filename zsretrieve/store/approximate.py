@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
 from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, automatic
-from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, VectorIndex
+from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, SearchIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.vectors import Rows, Vectors, check_unit_rows
@@ -118,7 +118,7 @@ class ApproximateSearch:
     Parameters
     ----------
     made : Approximate
-    exact : VectorIndex
+    exact : SearchIndex
         Over the live rows.
     row_of : int64 of shape (``made.rows``,)
         The live row of each row of the index; -1 for one that is not live.
@@ -128,7 +128,7 @@ class ApproximateSearch:
     """
 
     def __init__(
-        self, made: Approximate, exact: VectorIndex, row_of: Rows, load: Callable[[], CandidateIndex | None]
+        self, made: Approximate, exact: SearchIndex, row_of: Rows, load: Callable[[], CandidateIndex | None]
     ) -> None:
         self.made = made
         self._exact = exact
@@ -163,7 +163,7 @@ class ApproximateSearch:
         Raises
         ------
         RankError
-            As for ``VectorIndex.search``.
+            As for ``SearchIndex.search``.
         ShapeError
             If the queries are not unit rows of this dimension.
         IntegrityError
@@ -240,7 +240,7 @@ class ApproximateSearch:
 
 
 def opened(
-    folder: Path, manifest: Manifest, vectors: LiveVectors, exact: VectorIndex, backend: IndexBackend
+    folder: Path, manifest: Manifest, vectors: LiveVectors, exact: SearchIndex, backend: IndexBackend
 ) -> ApproximateSearch | None:
     """The search by the approximate index of an open gallery; None if it has none. The file is opened when needed."""
     made = manifest.approximate

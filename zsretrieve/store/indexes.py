@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zsretrieve import metrics
 from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
-from zsretrieve.domain.ports import IndexBackend, VectorIndex
+from zsretrieve.domain.ports import IndexBackend, SearchIndex, VectorIndex
 from zsretrieve.domain.ranking import check_k
 from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Segment, Space
 from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
@@ -35,6 +35,8 @@ FAISS = "index.faiss"
 _OPEN_ATTEMPTS = 20
 _AUGMENTED_AT_ONCE = 1 << 15
 _Opened = TypeVar("_Opened")
+# Makes an index over the live rows of the gallery in a folder.
+Indexed = Callable[[Path, Manifest, LiveVectors], SearchIndex]
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,7 +138,7 @@ class Gallery:
     manifest: Manifest
     items: Sequence[Item]
     live: LiveVectors
-    index: VectorIndex
+    index: SearchIndex
     approximate: ApproximateSearch | None = None
 
     @property
@@ -272,9 +274,12 @@ def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
     return _open(Path(folder), lambda path: _open_prototypes(path, backend))
 
 
-def open_gallery(folder: str | Path, backend: IndexBackend) -> Gallery:
-    """Open a gallery index after checking its manifest and files. Raises as ``open_prototypes`` does."""
-    return _open(Path(folder), lambda path: _open_gallery(path, backend))
+def open_gallery(folder: str | Path, backend: IndexBackend, indexed: Indexed | None = None) -> Gallery:
+    """Open a gallery index after checking its manifest and files. Raises as ``open_prototypes`` does.
+
+    ``indexed`` makes the index that compares every row, instead of ``backend``.
+    """
+    return _open(Path(folder), lambda path: _open_gallery(path, backend, indexed))
 
 
 def is_index(folder: str | Path) -> bool:
@@ -314,10 +319,13 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
 
 
-def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
+def _open_gallery(folder: Path, backend: IndexBackend, indexed: Indexed | None) -> Gallery:
     manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
     live = read_live(folder, manifest)
-    index = _index(folder, manifest, live.vectors, backend)
+    if indexed is None:
+        index: SearchIndex = _index(folder, manifest, live.vectors, backend)
+    else:
+        index = indexed(folder, manifest, live.vectors)
     nearly = approximate.opened(folder, manifest, live.vectors, index, backend)
     return Gallery(folder, manifest, live.items, live.vectors, index, nearly)
 

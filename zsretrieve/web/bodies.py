@@ -103,7 +103,10 @@ class QueryTermAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """A page of hits; send ``revision`` back with the offset ``next`` for the page after it."""
+    """A page of hits; send ``revision`` back with the offset ``next`` for the page after it.
+
+    ``n_missing`` images were not compared, since the machines that hold them do not answer.
+    """
 
     hits: list[HitAnswer]
     total: int
@@ -112,6 +115,7 @@ class SearchAnswer(BaseModel):
     revision: str
     seconds: float
     exact: bool
+    n_missing: int
     model: str
     n_images: int
     terms: list[QueryTermAnswer]

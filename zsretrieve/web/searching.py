@@ -164,7 +164,7 @@ class Answers:
         return {
             **_empty(revision, question, wanted),
             "hits": records, "total": hits.total, "next": hits.next, "matching": _matching(hits.matching),
-            "exact": hits.is_exact,
+            "exact": hits.is_exact, "n_missing": hits.n_missing,
         }  # fmt: skip
 
 
@@ -183,6 +183,7 @@ def _empty(revision: Revision, question: Question, wanted: Wanted) -> dict[str, 
         "revision": revision.key,
         "seconds": 0.0,
         "exact": True,
+        "n_missing": 0,
         "model": gallery.space.model,
         "n_images": len(gallery.items),
         "terms": list(question.shown),

@@ -33,6 +33,7 @@
  * @property {string|number} revision
  * @property {number} seconds
  * @property {boolean} exact
+ * @property {number} n_missing
  * @property {string} model
  * @property {number} n_images
  * @property {Matching|null} [matching]

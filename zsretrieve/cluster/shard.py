@@ -1,0 +1,130 @@
+"""A part of the rows of galleries, held and searched by a process of its own."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from zsretrieve.backends.loading import index_backend
+from zsretrieve.domain.errors import IndexFolderError, ZsRetrieveError
+from zsretrieve.domain.ports import VectorIndex
+from zsretrieve.domain.ranking import rescored
+from zsretrieve.domain.records import Segment
+from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors
+from zsretrieve.domain.wording import one_line
+from zsretrieve.store import rows as row_files
+from zsretrieve.store.folder import SEGMENTS
+from zsretrieve.store.rows import LiveVectors
+
+
+class NotHeldError(Exception):
+    """A shard is asked for rows that it does not hold: it was restarted."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Rows of a gallery, by the files that hold them.
+
+    ``segments`` are all of the gallery in ``folder``, whose rows have ``dim`` dimensions. Row i of the shard is row
+    ``places[i]`` of these, one after the other, int64 of shape (n,); or row ``places[0] + i``, below ``places[1]``.
+    """
+
+    folder: Path
+    segments: tuple[Segment, ...]
+    dim: int
+    places: Rows | tuple[int, int]
+
+    @classmethod
+    def of(cls, folder: Path, segments: tuple[Segment, ...], vectors: LiveVectors, start: int, stop: int) -> Held:
+        """Rows ``start`` to ``stop`` of a gallery."""
+        places = vectors.places(start, stop)
+        if len(places) and (np.diff(places) == 1).all():
+            return cls(folder, segments, vectors.dim, (int(places[0]), int(places[-1]) + 1))
+        return cls(folder, segments, vectors.dim, places)
+
+    def index(self) -> VectorIndex:
+        """An index over them, which maps consecutive rows from the files and holds copies of others.
+
+        Raises
+        ------
+        IndexFolderError
+            If the folder is not on this machine.
+        IntegrityError, ShapeError
+            If the files are not what the gallery says.
+        """
+        if not self.folder.is_dir():
+            raise IndexFolderError(
+                f"the folder '{self.folder}' is not on the node {platform.node()}",
+                hint="Keep galleries on storage that every node mounts at the same path.",
+            )
+        index = index_backend("cpu").create(self.dim)
+        parts = [row_files.read_vectors(self.folder / SEGMENTS / one.name, one.rows, self.dim) for one in self.segments]
+        for block in self._blocks(parts):
+            index.add(block)
+        return index
+
+    def _blocks(self, parts: list[Vectors]) -> list[Vectors]:
+        if not isinstance(self.places, tuple):
+            copied = LiveVectors(parts, self.places, self.dim).whole()
+            copied.flags.writeable = False  # so that the index does not copy it once more
+            return [copied]
+        start, stop = self.places
+        blocks, first = [], 0
+        for part in parts:
+            blocks.append(part[max(0, start - first) : max(0, stop - first)])
+            first += len(part)
+        return [block for block in blocks if len(block)]
+
+
+class Shard:
+    """Holds rows of some galleries, by key, and searches them. Called by several threads at once.
+
+    Parameters
+    ----------
+    threads : int
+        Processors that it may use.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._limits = threadpool_limits(threads)
+        self._indexes: dict[str, VectorIndex] = {}
+        self._changing = threading.Lock()
+
+    def hold(self, wanted: Mapping[str, Held]) -> dict[str, ZsRetrieveError]:
+        """Hold exactly these rows from now on; returns the reason for each that cannot be opened."""
+        problems: dict[str, ZsRetrieveError] = {}
+        with self._changing:
+            kept = {key: index for key, index in self._indexes.items() if key in wanted}
+            for key, held in wanted.items():
+                try:
+                    kept.setdefault(key, kept.get(key) or held.index())
+                except ZsRetrieveError as error:
+                    problems[key] = error
+                except OSError as error:
+                    problems[key] = IndexFolderError(f"on the node {platform.node()}: {one_line(error)}")
+            self._indexes = kept
+        return problems
+
+    def search(self, key: str, queries: Vectors, k: int, rows: Rows | None) -> tuple[Scores, Rows]:
+        """As ``SearchIndex.search``, with exact scores and at most as many hits as there are rows."""
+        index = self._index(key)
+        found = index.search(queries, min(k, len(index) if rows is None else len(rows)), rows)[1]
+        return rescored(queries, found, index.stored), found
+
+    def range_search(
+        self, key: str, queries: Vectors, threshold: float, rows: Rows | None
+    ) -> tuple[Limits, Scores, Rows]:
+        """As ``SearchIndex.range_search``."""
+        return self._index(key).range_search(queries, threshold, rows)
+
+    def _index(self, key: str) -> VectorIndex:
+        try:
+            return self._indexes[key]
+        except KeyError:
+            raise NotHeldError from None
