@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from kits.index_kit import check_index, full_sort
-from kits.shards import ShardedBackend
+from kits.shards import Holders, ShardedBackend
 
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.cluster.shard import Held, NotHeldError, Shard
@@ -22,26 +22,6 @@ from zsretrieve.store.folder import SEGMENTS
 from zsretrieve.store.rows import VECTORS, LiveVectors
 
 SHARDS, DIM = 3, 24
-
-
-class Holders:
-    """Shards in this process, of which some do not answer; it counts what is asked."""
-
-    def __init__(self, held: Sequence[Held], *, partial: bool = True) -> None:
-        self.partial = partial
-        self.gone: set[int] = set()
-        self.asked: list[set[int]] = []
-        self._shards = [Shard(1) for _ in held]
-        for shard, rows in zip(self._shards, held, strict=True):
-            assert shard.hold({"rows": rows}) == {}
-
-    def ask(self, method: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
-        self.asked.append(set(wanted))
-        return {
-            number: getattr(self._shards[number], method)("rows", *given)
-            for number, given in wanted.items()
-            if number not in self.gone
-        }
 
 
 def split(folder: Path, segments: tuple[Segment, ...], vectors: LiveVectors) -> ShardedIndex:

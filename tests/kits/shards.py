@@ -1,23 +1,60 @@
-"""Indexes that grow, over shards that read files: so that the kit of all exact indexes can try them."""
+"""Shards in this process, and indexes over shards that grow, so that the kit of all exact indexes can try them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from zsretrieve.backends import flat_file
+from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.backends.flat_file import FlatFile
+from zsretrieve.cluster.shard import Held, Shard
+from zsretrieve.cluster.sharded import ShardedIndex, cuts_of, held_by_each
 from zsretrieve.domain.ports import SearchIndex
-from zsretrieve.domain.records import Segment
+from zsretrieve.domain.records import Manifest, Segment
 from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 from zsretrieve.store.folder import SEGMENTS
+from zsretrieve.store.indexes import Gallery, open_gallery
 from zsretrieve.store.rows import VECTORS, LiveVectors
 
 # Makes an index over the rows of all segments in a folder.
 Sharded = Callable[[Path, tuple[Segment, ...], LiveVectors], SearchIndex]
+
+
+class Holders:
+    """Shards in this process, of which some do not answer; it counts what is asked."""
+
+    def __init__(self, held: Sequence[Held], *, partial: bool = True) -> None:
+        self.partial = partial
+        self.gone: set[int] = set()
+        self.asked: list[set[int]] = []
+        self._shards = [Shard(1) for _ in held]
+        for shard, rows in zip(self._shards, held, strict=True):
+            assert shard.hold({"rows": rows}) == {}
+
+    def ask(self, method: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
+        self.asked.append(set(wanted))
+        return {
+            number: getattr(self._shards[number], method)("rows", *given)
+            for number, given in wanted.items()
+            if number not in self.gone
+        }
+
+
+def sharded_here(out: Path, count: int, *, partial: bool = True) -> tuple[Gallery, Holders]:
+    """A gallery that is searched on shards in this process, and these."""
+    opened: list[Holders] = []
+
+    def indexed(folder: Path, manifest: Manifest, vectors: LiveVectors) -> ShardedIndex:
+        cuts = cuts_of(len(vectors), count)
+        opened.append(Holders(held_by_each(folder, manifest.segments, vectors, cuts), partial=partial))
+        return ShardedIndex(vectors, cuts, opened[-1])
+
+    return open_gallery(out, FaissBackend("cpu"), indexed), opened[-1]
 
 
 class GrowingIndex:
