@@ -1,1 +1,1 @@
-"""Work on a cluster of machines, by Ray."""
+"""Several machines through Ray: connect and check, encode, search."""

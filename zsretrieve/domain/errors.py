@@ -25,6 +25,9 @@ ZsRetrieveError
 ├── ReportError             a report that cannot be written
 ├── ServerError             a server that cannot be reached, or does not answer as it should
 ├── MissingRowsError        rows of a gallery are on machines that do not answer
+
+
+├── ClusterError            a cluster that cannot be reached, or does not suit the work
 ├── OptionalDependencyError an optional package is not installed
 └── IndexFolderError        an index folder that cannot be opened or written
     ├── IndexBusyError      another process is writing it
@@ -160,6 +163,10 @@ class MissingRowsError(ZsRetrieveError):
     """``available`` are the rows that can be searched meanwhile, ascending; None where a part is not wanted."""
 
     available: NDArray[np.int64] | None = None
+
+
+class ClusterError(ZsRetrieveError):
+    pass
 
 
 class IndexFolderError(ZsRetrieveError):

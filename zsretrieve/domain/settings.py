@@ -186,6 +186,27 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A cluster of Ray to work on.
+
+    Parameters
+    ----------
+    address : str
+        ``HOST:PORT`` of its head; ``auto`` for the one that this machine belongs to, or that ``RAY_ADDRESS`` names;
+        ``local`` to start one on this machine alone, for as long as the work takes.
+    storage : str, optional
+        A folder that every node mounts under the same path, or a URL of fsspec, for what the nodes make; by default it
+        is kept inside the output, which must then be on such storage.
+    """
+
+    address: str = "auto"
+    storage: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
 class Choice:
     """Which files of a source are taken, by globs in which ``*`` matches ``/`` too.
 

@@ -40,6 +40,12 @@ def require_mcp() -> None:
         raise OptionalDependencyError("zsretrieve mcp needs the package mcp", hint=f"Install it: {how_to_add('mcp')}")
 
 
+def require_ray(what: str) -> None:
+    """Raise OptionalDependencyError, which names what is refused, unless the extra ``cluster`` is installed."""
+    if not _is_installed("ray"):
+        raise OptionalDependencyError(f"{what} needs Ray", hint=f"Install it: {how_to_add('cluster')}")
+
+
 def how_to_add(*extras: str) -> str:
     """The command that adds extras to this installation."""
     return install_hints.install(f"zsretrieve[{','.join(extras)}]")

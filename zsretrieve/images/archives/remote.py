@@ -103,6 +103,23 @@ def stream(url: str) -> IO[bytes]:
     return opened
 
 
+def write(url: str, content: bytes) -> None:
+    """Write a file, replacing what is there. Raises SourceError."""
+    fs, path = _filesystem(url)
+
+    def send() -> None:
+        fs.makedirs(fs._parent(path), exist_ok=True)
+        fs.pipe_file(path, content)
+
+    _request(url, send, "written")
+
+
+def remove(url: str) -> None:
+    """Delete a file. Raises SourceError, also if there is none."""
+    fs, path = _filesystem(url)
+    _request(url, lambda: fs.rm_file(path), "deleted")
+
+
 @contextlib.contextmanager
 def reasons() -> Iterator[None]:
     """Turn an error of a file or archive into the reason why an image cannot be read."""
@@ -168,7 +185,7 @@ async def _is_internal(host: str) -> bool:
     return any(not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_global for *_, place in found)
 
 
-def _request(url: str, send: Callable[[], _Result]) -> _Result:
+def _request(url: str, send: Callable[[], _Result], done: str = "read") -> _Result:
     try:
         return send()
     except ZsRetrieveError:
@@ -177,15 +194,15 @@ def _request(url: str, send: Callable[[], _Result]) -> _Result:
         # fsspec raises this for every failure of a web server.
         cause = error.__cause__
         if url.startswith("http") and cause is not None and getattr(cause, "status", None) != 404:
-            raise _refused(url, cause) from error
+            raise _refused(url, cause, done) from error
         raise RemoteError(f"there is no '{url}'", hint="Check the URL.", reason="no such file", missing=True) from error
     except Exception as error:  # each backend has errors of its own
-        raise _refused(url, error) from error
+        raise _refused(url, error, done) from error
 
 
-def _refused(url: str, error: BaseException) -> RemoteError:
+def _refused(url: str, error: BaseException, done: str) -> RemoteError:
     return RemoteError(
-        f"'{url}' cannot be read: {one_line(error)}",
+        f"'{url}' cannot be {done}: {one_line(error)}",
         hint="Check the URL, the network and the credentials.",
         reason=f"cannot be fetched: {one_line(error)}",
     )

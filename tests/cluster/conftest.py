@@ -1,0 +1,7 @@
+"""All tests of this folder share one cluster of Ray, and run in one process."""
+
+from __future__ import annotations
+
+from kits.cluster import three_nodes
+
+__all__ = ["three_nodes"]

@@ -1,0 +1,100 @@
+"""Connecting to a cluster: what is refused, and that it takes seconds."""
+
+from __future__ import annotations
+
+import http.server
+import importlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from kits.cluster import LocalCluster
+from kits.without import without
+
+from zsretrieve.cluster import connection
+from zsretrieve.domain.errors import ClusterError
+from zsretrieve.domain.settings import Cluster
+
+
+def test_nodes_what_they_have_and_what_they_share(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    with connection.connected(three_nodes.cluster) as nodes:
+        assert len(nodes.all) == 4
+        assert (nodes.cpus, nodes.gpus) == (3.0, 0.0)
+        assert str(nodes) == "4 nodes with 3 CPUs and 0 GPUs"
+        for place in (str(tmp_path / "new"), (tmp_path / "url").as_uri()):
+            connection.check_shared(nodes, place)
+        assert not list((tmp_path / "new").iterdir())
+        assert not list((tmp_path / "url").iterdir())
+        with pytest.raises(ClusterError, match="'memory://units' is not the same storage on the node"):
+            connection.check_shared(nodes, "memory://units")  # which each process has for itself
+
+
+def test_a_node_with_another_version_is_refused(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    info = tmp_path / "pillow-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pillow\nVersion: 0.1\n")
+    odd = three_nodes.add(PYTHONPATH=f"{tmp_path}:{os.environ['PYTHONPATH']}")
+    try:
+        with (
+            pytest.raises(ClusterError, match=r"has pillow 0\.1 instead of"),
+            connection.connected(three_nodes.cluster),
+        ):
+            pass
+    finally:
+        three_nodes.kill(odd)
+
+
+def test_nodes_without_the_package_are_refused(
+    three_nodes: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connection.connected(three_nodes.cluster) as nodes:
+        # Nodes have the path that this process had when it connected.
+        (tmp_path / "only_here.py").write_text("def answer(): return 1")
+        monkeypatch.syspath_prepend(tmp_path)
+        work = importlib.import_module("only_here").answer
+        with pytest.raises(ClusterError, match=r"cannot run zsretrieve: No module named 'only_here'"):
+            connection.ask_all(nodes, work)
+
+
+def test_nothing_listens() -> None:
+    with (
+        pytest.raises(ClusterError, match=r"'127.0.0.1:1' cannot be reached: connection refused"),
+        connection.connected(Cluster("127.0.0.1:1")),
+    ):
+        pass
+
+
+def test_what_listens_is_not_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(connection, "_PROBE_S", 5.0)
+    with (
+        pytest.raises(ClusterError, match="does not answer as Ray does"),
+        connection.connected(Cluster(f"127.0.0.1:{server.server_port}")),
+    ):
+        pass
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "nohost.invalid:6379", "ray://127.0.0.1:10001"])
+def test_addresses_that_are_none(address: str) -> None:
+    with pytest.raises(ClusterError), connection.connected(Cluster(address)):
+        pass
+
+
+def test_no_cluster_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray would find the cluster of these tests.
+    monkeypatch.setattr("ray._private.services.canonicalize_bootstrap_address", lambda _: None)
+    with pytest.raises(ClusterError, match="does not belong to a cluster of Ray"), connection.connected(Cluster()):
+        pass
+
+
+def test_without_ray_the_extra_is_named() -> None:
+    code = "from zsretrieve.cluster import connection; from zsretrieve.domain.settings import Cluster\n"
+    code += "with connection.connected(Cluster()): pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without("ray"), check=False)
+    assert "OptionalDependencyError: a cluster needs Ray" in done.stderr

@@ -1,0 +1,74 @@
+"""A real cluster of Ray on this machine: several nodes, each with processes and an object store of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+import pytest
+from ray.cluster_utils import Cluster as RayCluster
+
+from zsretrieve.domain.settings import Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+_STORE_BYTES = 150_000_000
+# A killed node counts as dead after seconds, not after half a minute.
+_HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+
+
+class LocalCluster:
+    """A cluster whose head has no CPUs, so that any node with work can be killed.
+
+    The nodes are processes of this machine and see the same files. The workers of ``tests/kits`` and of the package
+    under test are those of this checkout.
+    """
+
+    def __init__(self, nodes: int, cpus: int = 1) -> None:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+        self._cpus = cpus
+        self._ray = RayCluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "object_store_memory": _STORE_BYTES,
+                "include_dashboard": False,
+                "_system_config": _HEALTH,
+            },
+        )
+        self._nodes: list[Any] = []
+        self.restore(nodes)
+
+    @property
+    def cluster(self) -> Cluster:
+        """What the library takes."""
+        return Cluster(self._ray.address)
+
+    def add(self, **environment: str) -> Any:
+        """Start another node, with these environment variables; ``kill`` takes what this returns."""
+        return self._ray.add_node(
+            num_cpus=self._cpus, object_store_memory=_STORE_BYTES, env_vars=environment or None, wait=True
+        )
+
+    def kill(self, node: Any = None) -> None:
+        """Kill a node, by default the last of the usual ones, as a power cut would."""
+        self._ray.remove_node(self._nodes.pop() if node is None else node, allow_graceful=False)
+
+    def restore(self, nodes: int) -> None:
+        """Start nodes until there are so many of the usual ones again."""
+        while len(self._nodes) < nodes:
+            self._nodes.append(self.add())
+
+    def shutdown(self) -> None:
+        self._ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def three_nodes() -> Iterator[LocalCluster]:
+    """A head without CPUs and three nodes of one CPU; a test that kills one calls ``restore(3)`` in the end."""
+    cluster = LocalCluster(3)
+    yield cluster
+    cluster.shutdown()

@@ -1,0 +1,283 @@
+"""The connection to a cluster of Ray, and what must hold of its nodes before any work.
+
+Ray waits long or for ever for what does not answer, so every wait here has an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from zsretrieve.cluster import storage
+from zsretrieve.domain.errors import ClusterError, ZsRetrieveError
+from zsretrieve.domain.settings import Cluster
+from zsretrieve.domain.wording import one_line
+from zsretrieve.system import extras
+
+_log = logging.getLogger("zsretrieve")
+
+NAMESPACE = "zsretrieve"
+_CONNECT_S, _PROBE_S, _ANSWER_S = 5.0, 30.0, 120.0
+# Vectors of two nodes have the same bits only if these are the same; a package that a node lacks counts as a version.
+_PACKAGES = ("ray", "zsretrieve", "numpy", "pillow", "openvino", "torch", "open-clip-torch", "transformers")
+# Ray's own client waits two minutes for an address that does not answer, and then ends the process.
+_PROBE = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster: its ID in Ray, its address, and what it has for work."""
+
+    id: str
+    address: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The living nodes of a cluster, in the order of their addresses."""
+
+    all: tuple[Node, ...]
+
+    @property
+    def cpus(self) -> float:
+        return sum(node.cpus for node in self.all)
+
+    @property
+    def gpus(self) -> float:
+        return sum(node.gpus for node in self.all)
+
+    def __str__(self) -> str:
+        plural = "s" * (len(self.all) != 1)
+        return f"{len(self.all)} node{plural} with {self.cpus:g} CPUs and {self.gpus:g} GPUs"
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[Nodes]:
+    """Connect to a cluster whose nodes have the same versions; a connection that the caller has already is used.
+
+    Raises
+    ------
+    OptionalDependencyError
+        If Ray is not installed.
+    ClusterError
+        If the cluster cannot be reached, or the versions of its nodes differ.
+    """
+    extras.require_ray("a cluster")
+    # Read when Ray is imported, or when it connects.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(cluster.address)
+    try:
+        nodes = living()
+        _check_versions(nodes)
+        yield nodes
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def living() -> Nodes:
+    """The nodes that are alive now."""
+    import ray
+
+    nodes = [
+        Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            float(node["Resources"].get("CPU", 0)),
+            float(node["Resources"].get("GPU", 0)),
+        )
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+    return Nodes(tuple(sorted(nodes, key=lambda node: (node.address, node.id))))
+
+
+def on_node(node: Node) -> Any:
+    """The scheduling strategy of what must run on one node."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def ask_all(nodes: Nodes, work: Callable[..., Any], *args: object) -> dict[Node, Any]:
+    """Call a function of a module once on every node; what each answers that is still alive.
+
+    Raises
+    ------
+    ClusterError
+        If a node does not answer in time, or what it raises.
+    """
+    import ray
+
+    task = ray.remote(num_cpus=0, max_retries=0)(work)
+    asked = {task.options(scheduling_strategy=on_node(node)).remote(*args): node for node in nodes.all}
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S)
+    if late:
+        raise ClusterError(
+            f"the node {asked[late[0]].address} did not answer within {_ANSWER_S:g} seconds",
+            hint="See what it does: ray status",
+        )
+    answers = {}
+    for answer in done:
+        try:
+            answers[asked[answer]] = ray.get(answer)
+        except ray.exceptions.TaskUnschedulableError:  # it died meanwhile
+            continue
+        except (ray.exceptions.RayError, ImportError) as error:
+            raise ClusterError(
+                f"the node {asked[answer].address} cannot run zsretrieve: {_reason(error)}",
+                hint="Install the same version of zsretrieve, with the same extras, on every node.",
+            ) from error
+    return answers
+
+
+def check_shared(nodes: Nodes, place: str) -> None:
+    """Raise ClusterError unless a folder, or a URL of fsspec, is the same storage for this process and every node.
+
+    This process writes a file that every node must read, and each writes one that this process must read.
+    """
+    name, token = f".zsretrieve-probe-{secrets.token_hex(6)}", secrets.token_hex(16)
+    written = [name]
+    try:
+        storage.write(place, name, token.encode())
+        for node, (seen, answered) in ask_all(nodes, _probe, place, name).items():
+            written.append(answered)
+            if seen != token or storage.read(place, answered) != node.id.encode():
+                raise _not_shared(place, node)
+    finally:
+        for one in written:
+            with contextlib.suppress(ZsRetrieveError):
+                storage.remove(place, one)
+
+
+def _not_shared(place: str, node: Node) -> ClusterError:
+    return ClusterError(
+        f"'{place}' is not the same storage on the node {node.address}",
+        hint="Give a folder that every node mounts under the same path, or a URL with --ray-storage.",
+    )
+
+
+def _probe(place: str, name: str) -> tuple[str | None, str]:
+    """On a node: what the probe holds there, and the name of the answer that was written beside it."""
+    import ray
+
+    node = ray.get_runtime_context().get_node_id()
+    seen = storage.read(place, name)
+    if seen is not None:
+        storage.write(place, f"{name}-{node}", node.encode())
+    return None if seen is None else seen.decode(), f"{name}-{node}"
+
+
+def _connect(address: str) -> None:
+    import ray
+    from ray._private import worker
+
+    where = _found(address) if address != "local" else "local"
+    # Ray prints what it hears of nodes and workers, whatever it is asked, and a library does not print.
+    worker.print_to_stdstream = _note
+    try:
+        ray.init(
+            where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
+            include_dashboard=False if where == "local" else None,
+        )  # fmt: skip
+    except (RuntimeError, ValueError, OSError) as error:  # among them Ray's refusal of other versions
+        raise ClusterError(
+            f"the cluster at '{where}' does not take this process: {one_line(error)}",
+            hint="Run on a node of the cluster, with its versions of Python and Ray.",
+        ) from error
+
+
+def _note(data: Mapping[str, Any], ignore_prefix: bool) -> None:  # noqa: ARG001, as Ray calls it
+    for line in data["lines"]:
+        _log.debug(line)
+
+
+def _found(address: str) -> str:
+    """HOST:PORT of a cluster that answers."""
+    if "://" in address:
+        raise ClusterError(f"'{address}' is the address of a Ray client", hint="Run on a node, and use --ray auto.")
+    where = _of_this_machine() if address == "auto" else address
+    host, _, port = where.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ClusterError(f"'{where}' is not the address of a cluster", hint="Give HOST:PORT, auto or local.")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise _unreachable(where, one_line(error)) from error
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE, where], capture_output=True, text=True, timeout=_PROBE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _unreachable(where, "what listens there does not answer as Ray does") from error
+    if probe.returncode:
+        raise _unreachable(where, one_line(RuntimeError(probe.stderr.strip().rpartition("\n")[2])))
+    return where
+
+
+def _of_this_machine() -> str:
+    """The address of the cluster that this machine belongs to, or that ``RAY_ADDRESS`` names."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    with contextlib.suppress(ConnectionError):
+        where: str | None = canonicalize_bootstrap_address("auto")
+        if where is not None:
+            return where
+    raise ClusterError(
+        "this machine does not belong to a cluster of Ray",
+        hint="Start one: ray start --head. Or give the address of one: --ray HOST:PORT; or use --ray local.",
+    )
+
+
+def _unreachable(where: str, reason: str) -> ClusterError:
+    return ClusterError(
+        f"the cluster at '{where}' cannot be reached: {reason}",
+        hint="Check the address with: ray status --address HOST:PORT",
+    )
+
+
+def _check_versions(nodes: Nodes) -> None:
+    """Raise ClusterError unless every node has the versions of this process."""
+    here = _versions()
+    for node, there in ask_all(nodes, _versions).items():
+        differing = [f"{name} {there[name]} instead of {here[name]}" for name in here if there[name] != here[name]]
+        if differing:
+            raise ClusterError(
+                f"the node {node.address} has {', '.join(differing)}",
+                hint="Install the same versions on every node; vectors would differ otherwise.",
+            )
+
+
+def _versions() -> Mapping[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    """Why a node cannot run something, in one line: of an import that failed there, the last line of its traceback."""
+    cause = getattr(error, "cause", None) or error
+    imports = [line for line in str(cause).splitlines() if line.startswith(("ModuleNotFoundError: ", "ImportError: "))]
+    return one_line(ImportError(imports[-1].partition(": ")[2])) if imports else one_line(cause)
