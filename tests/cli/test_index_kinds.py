@@ -81,7 +81,7 @@ def test_a_gallery_is_built_with_it(scene_folder: Path, tmp_path: Path, run_cli:
     done = run_cli("index", "rebuild", out)
     assert done.returncode == 0, done.stderr
     assert zs.read_manifest(out).approximate.effort.depth == 77
-    assert zs.read_manifest(out).approximate.file != manifest.approximate.file
+    assert zs.read_manifest(out).approximate.files != manifest.approximate.files
     done = run_cli("index", "gallery", scene_folder, out, "--model", "demo", "--index", "auto", "--force")
     assert done.returncode == 0, done.stderr
     assert zs.read_manifest(out).factory == "Flat"

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -28,6 +29,7 @@ from zsretrieve.system import extras
 
 N, DIM = 3000, 32
 KIND = "IVF16,SQ8"
+FILE = "segments/0123456789ab/approximate.faiss"
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +52,21 @@ def gallery(made: Path, tmp_path: Path) -> Path:
 def file_of(gallery: Path) -> Path:
     approximate = zs.read_manifest(gallery).approximate
     assert approximate is not None
-    return gallery / approximate.file
+    (file,) = approximate.files
+    return gallery / file
 
 
 def test_an_index_with_one_is_of_version_3_and_any_other_of_version_2(gallery: Path) -> None:
     content = json.loads((gallery / manifests.NAME).read_bytes())
     assert (content["format_version"], content["factory"]) == (3, KIND)
     assert content["approximate"] == {
-        "file": file_of(gallery).relative_to(gallery).as_posix(), "kind": KIND,
-        "covers": [{"name": content["segments"][0]["name"], "rows": N}],
-        "effort": {"depth": 400, "probes": 16, "ef": None, "exact_below": 20_000},
+        "kind": KIND, "effort": {"depth": 400, "probes": 16, "ef": None, "exact_below": 20_000},
+        "parts": [
+            {
+                "file": file_of(gallery).relative_to(gallery).as_posix(),
+                "covers": [{"name": content["segments"][0]["name"], "rows": N, "start": 0}],
+            }
+        ],
     }  # fmt: skip
     zs.set_index_kind(gallery, "Flat")
     content = json.loads((gallery / manifests.NAME).read_bytes())
@@ -71,10 +78,7 @@ def test_an_index_with_one_is_of_version_3_and_any_other_of_version_2(gallery: P
 
 @pytest.mark.parametrize("version", [2, 4])
 def test_a_manifest_of_another_version_is_refused(gallery: Path, version: int) -> None:
-    content = manifests.to_dict(zs.read_manifest(gallery)) | {"format_version": version}
-    del content["digest"]
-    content["digest"] = manifests._digest(content)
-    (gallery / manifests.NAME).write_bytes(manifests._canonical(content))
+    write(gallery, manifests.to_dict(zs.read_manifest(gallery)) | {"format_version": version})
     with pytest.raises(IndexVersionError if version == 4 else zs.IndexFormatError, match="format version"):
         zs.read_manifest(gallery)
 
@@ -82,20 +86,54 @@ def test_a_manifest_of_another_version_is_refused(gallery: Path, version: int) -
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("file", "../x"),
-        ("covers", [{"name": "a", "rows": -1}]),
+        ("parts", []),
+        ("parts", [{"file": "../x", "covers": [{"name": "a", "rows": 1}]}]),
+        ("parts", [{"file": FILE, "covers": [{"name": "a", "rows": -1}]}]),
+        ("parts", [{"file": FILE, "covers": [{"name": "a", "rows": 3, "start": -1}]}]),
+        (
+            "parts",
+            [
+                {"file": FILE, "covers": [{"name": "a", "rows": 5}]},
+                {"file": FILE, "covers": [{"name": "a", "rows": 1, "start": 4}]},
+            ],
+        ),
         ("effort", {"depth": 0}),
         ("effort", {"depth": 1, "ef": 0}),
     ],
 )
 def test_odd_values_are_refused(gallery: Path, key: str, value: object) -> None:
     content = manifests.to_dict(zs.read_manifest(gallery))
-    del content["digest"]
     content["approximate"][key] = value
-    content["digest"] = manifests._digest(content)
-    (gallery / manifests.NAME).write_bytes(manifests._canonical(content))
+    write(gallery, content)
     with pytest.raises(zs.IndexFormatError, match="damaged"):
         zs.read_manifest(gallery)
+
+
+def test_no_part_holds_more_rows_than_its_segment(gallery: Path) -> None:
+    content = manifests.to_dict(zs.read_manifest(gallery))
+    content["approximate"]["parts"][0]["covers"][0]["start"] = 1
+    write(gallery, content)
+    with pytest.raises(zs.IndexFormatError, match=r"does not hold rows of segment '[0-9a-f]{12}' once each"):
+        zs.read_manifest(gallery)
+
+
+def test_a_gallery_from_before_there_were_parts_opens(gallery: Path, vectors: np.ndarray) -> None:
+    manifest = zs.read_manifest(gallery)
+    content = manifests.to_dict(manifest)
+    (part,) = content["approximate"].pop("parts")
+    del part["covers"][0]["start"]
+    content["approximate"] |= part
+    write(gallery, content)
+    assert zs.read_manifest(gallery) == manifest
+    rows, is_exact = zs.open_gallery(gallery, device="cpu").nearest(vectors[:3], 1)
+    assert (rows[:, 0].tolist(), is_exact.any()) == ([0, 1, 2], False)
+    assert zs.verify(gallery) == []
+
+
+def write(gallery: Path, content: dict[str, Any]) -> None:
+    """Write another manifest, with the digest that it needs."""
+    content.pop("digest")
+    (gallery / manifests.NAME).write_bytes(manifests._canonical(content | {"digest": manifests._digest(content)}))
 
 
 def tune(gallery: Path, **effort: int) -> None:

@@ -22,7 +22,7 @@ from zsretrieve.domain.errors import IntegrityError, UsageError
 from zsretrieve.domain.kind_names import ROWS_PER_LIST, SUPPORTED, KindName, parsed
 from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.ports import OnStage, one_step
-from zsretrieve.domain.vectors import Rows, Vectors
+from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wording import one_line
 
 # FAISS's own stubs lack what its Python layer adds.
@@ -119,13 +119,19 @@ class FaissCandidates:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
-    def candidates(self, queries: Vectors, depth: int, effort: Effort, among: NDArray[np.bool_] | None = None) -> Rows:
+    def candidates(
+        self, queries: Vectors, depth: int, effort: Effort, among: NDArray[np.bool_] | None = None
+    ) -> tuple[Scores, Rows]:
         """See ``CandidateIndex.candidates``."""
+        parameters = _parameters(self._index, depth, effort, among)
+        scores: Scores
+        rows: Rows
         try:
-            rows: Rows = self._index.search(queries, depth, params=_parameters(self._index, depth, effort, among))[1]
+            scores, rows = self._index.search(queries, depth, params=parameters)
         except RuntimeError as error:
             raise _damaged(self._path, error) from error
-        return rows
+        scores[rows < 0] = -np.inf
+        return scores, rows
 
 
 def _parameters(index: Any, depth: int, effort: Effort, among: NDArray[np.bool_] | None) -> Any:

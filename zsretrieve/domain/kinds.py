@@ -34,29 +34,54 @@ class Effort:
 
 @dataclass(frozen=True)
 class Covered:
-    """A segment whose rows an approximate index holds."""
+    """Rows of the segment ``name`` that a part of an approximate index holds: ``rows`` of them from ``start`` on."""
 
     name: str
     rows: int
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an approximate index: a file, relative to the index folder, and the rows in it, one after the other."""
+
+    file: str
+    covers: tuple[Covered, ...]
+
+    @property
+    def rows(self) -> int:
+        """The rows it holds."""
+        return sum(one.rows for one in self.covers)
 
 
 @dataclass(frozen=True)
 class Approximate:
     """An approximate index in a manifest.
 
-    ``file`` is relative to the index folder and ``kind`` is the FAISS factory string. The index holds every row of the
-    segments in ``covers``, one segment after the other, also rows that are not live.
+    ``kind`` is the FAISS factory string. Its rows, also those that are not live, are numbered through its parts.
     """
 
-    file: str
     kind: str
-    covers: tuple[Covered, ...]
     effort: Effort
+    parts: tuple[Part, ...]
 
     @property
     def rows(self) -> int:
         """The rows it holds."""
-        return sum(one.rows for one in self.covers)
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of its parts."""
+        return tuple(part.file for part in self.parts)
+
+    @property
+    def held(self) -> dict[str, int]:
+        """How many rows it holds of each segment, by the segments' names."""
+        held: dict[str, int] = {}
+        for one in (one for part in self.parts for one in part.covers):
+            held[one.name] = held.get(one.name, 0) + one.rows
+        return held
 
 
 def automatic(count: int, dim: int) -> str:

@@ -229,8 +229,8 @@ class CandidateIndex(Protocol):
 
     def candidates(
         self, queries: NDArray[np.float32], depth: int, effort: Effort, among: NDArray[np.bool_] | None = None
-    ) -> Rows:
-        """Rows that are likely to be near each query, in any order.
+    ) -> tuple[Scores, Rows]:
+        """Rows that are likely to be near each query, best first by the scores that the index itself gives them.
 
         Parameters
         ----------
@@ -243,8 +243,10 @@ class CandidateIndex(Protocol):
 
         Returns
         -------
-        int64 of shape (n, depth)
-            -1 in the places after the last row that was found.
+        scores : float32 of shape (n, depth)
+            Comparable among parts of one index; -inf in the places after the last row that was found.
+        rows : int64 of shape (n, depth)
+            -1 in those places.
 
         Raises
         ------

@@ -121,7 +121,7 @@ def _missed(gallery: Gallery, rows: Rows) -> tuple[Damage, ...]:
         f"the approximate index finds only {found} of {len(rows)} images by their own vectors; "
         f"make it again with: zsretrieve index kind GALLERY {made.kind}"
     )
-    return (Damage(made.file, message),)
+    return (Damage(made.files[0] if len(made.parts) == 1 else None, message),)
 
 
 def repair(
@@ -159,8 +159,8 @@ def repair(
                 f"nothing of the index at '{manifests.shown(folder)}' can be saved", hint=manifests.REBUILD
             )
         segments, index, nearly = manifest.segments, manifest.index, manifest.approximate
-        if nearly is not None and (saved.n_damaged or nearly.file in bad | damaged):
-            damaged.discard(nearly.file)
+        if nearly is not None and (saved.n_damaged or not (bad | damaged).isdisjoint(nearly.files)):
+            damaged.difference_update(nearly.files)
             nearly = None
         if saved.n_damaged:
             segments = (rows.write_live(writer, live),)

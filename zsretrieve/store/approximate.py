@@ -1,9 +1,9 @@
 """The approximate index of a gallery: made from its segments, and searched beside what it does not cover.
 
-It holds every row of the segments that there were when it was made, numbered through these. Segments never change, so
-such a number always means the same vector; which of them are live is read from the segments that there are now. A live
-row in any other segment came later, or was moved by a merge, and is compared exactly. So removing, replacing and adding
-images need no change of the index.
+It is in one or several parts, and holds rows of the segments that there were when these were made, numbered through the
+parts. Segments never change, so such a number always means the same vector; which of them are live is read from the
+segments that there are now. A live row that no part holds came later, or was moved by a merge, and is compared exactly.
+So removing, replacing and adding images need no change of the index.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.candidates import CandidateParts
 from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
-from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, automatic
+from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, Part, automatic
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, SearchIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
@@ -40,8 +41,8 @@ _QUERIES = 1024
 
 def uncovered(manifest: Manifest) -> int:
     """The rows of a gallery that its approximate index does not cover, removed ones included."""
-    names = set() if manifest.approximate is None else {one.name for one in manifest.approximate.covers}
-    return sum(segment.rows for segment in manifest.segments if segment.name not in names)
+    held = {} if manifest.approximate is None else manifest.approximate.held
+    return sum(segment.rows - held.get(segment.name, 0) for segment in manifest.segments)
 
 
 def chosen(count: int, dim: int) -> str:
@@ -109,7 +110,7 @@ def make(
     with writer.new_segment() as folder:
         effort = backend.make_candidates(kind, manifest.dim, vectors, folder / FILE, on_stage)
     covers = tuple(Covered(segment.name, segment.rows) for segment in manifest.segments)
-    return Approximate(f"{SEGMENTS}/{folder.name}/{FILE}", kind, covers, tuned or effort)
+    return Approximate(kind, tuned or effort, (Part(f"{SEGMENTS}/{folder.name}/{FILE}", covers),))
 
 
 class ApproximateSearch:
@@ -123,8 +124,8 @@ class ApproximateSearch:
     row_of : int64 of shape (``made.rows``,)
         The live row of each row of the index; -1 for one that is not live.
     load : callable
-        Opens the index, when it is first needed; None if its file is gone. Raises OptionalDependencyError without
-        FAISS, and IntegrityError if the file is damaged.
+        Opens the index, when it is first needed; None if a file of it is gone. Raises OptionalDependencyError without
+        FAISS, and IntegrityError if one is damaged.
     """
 
     def __init__(
@@ -190,13 +191,16 @@ class ApproximateSearch:
 
     def _search(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
         effort = self.made.effort
-        selected, rest = self._selected(among)
-        size = len(self._row_of) if selected is None else int(np.count_nonzero(selected))
-        is_small = among is not None and len(among) <= effort.exact_below
         most = effort.depth // _PER_HIT
-        if is_small or k > most or effort.depth >= size or self.index is None or self._starves(size):
-            return self._exact.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
-        found = self.index.candidates(queries, effort.depth, effort, selected)
+        is_small = among is not None and len(among) <= effort.exact_below
+        if is_small or k > most or self.index is None:
+            return self._compared(queries, k, among)
+        selected, rest = self._selected(among)
+        if self.index.starves and selected is not None:
+            selected, rest = self._fed(selected, rest)
+        if effort.depth >= (len(self._row_of) if selected is None else np.count_nonzero(selected)):
+            return self._compared(queries, k, among)
+        found = self.index.candidates(queries, effort.depth, effort, selected)[1]
         short = np.count_nonzero(found >= 0, axis=1) < most
         candidates = np.where(found >= 0, self._row_of[found], -1)
         if len(rest):
@@ -207,8 +211,22 @@ class ApproximateSearch:
             rows[short] = self._exact.search(queries[short], k, among)[1]
         return rows, short
 
-    def _starves(self, size: int) -> bool:
-        return self.index is not None and self.index.starves and size < _LEAST_SHARE * len(self._row_of)
+    def _compared(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
+        """The answer of a comparison with all rows."""
+        return self._exact.search(queries, k, among)[1], np.ones(len(queries), np.bool_)
+
+    def _fed(self, selected: Flags, rest: Rows) -> tuple[Flags, Rows]:
+        """What ``_selected`` returns, without the parts in which too small a share is selected: their rows join the
+        others, to be compared exactly.
+        """
+        selected, ends = selected.copy(), np.cumsum([part.rows for part in self.made.parts])
+        starving = []
+        for end, part in zip(ends, self.made.parts, strict=True):
+            some = slice(end - part.rows, end)
+            if np.count_nonzero(selected[some]) < _LEAST_SHARE * part.rows:
+                starving.append(self._row_of[some][selected[some]])
+                selected[some] = False
+        return selected, np.sort(np.concatenate([rest, *starving]))
 
     def _selected(self, among: Rows | None) -> tuple[Flags | None, Rows]:
         """Which rows of the index to search (None: all), and the rows of the gallery that it does not cover."""
@@ -242,25 +260,38 @@ class ApproximateSearch:
 def opened(
     folder: Path, manifest: Manifest, vectors: LiveVectors, exact: SearchIndex, backend: IndexBackend
 ) -> ApproximateSearch | None:
-    """The search by the approximate index of an open gallery; None if it has none. The file is opened when needed."""
+    """The search by the approximate index of an open gallery; None if it has none. Its files are opened when needed."""
     made = manifest.approximate
     if made is None:
         return None
     rows = dict(zip((segment.name for segment in manifest.segments), vectors.rows_of_parts(), strict=True))
-    live = [rows.get(one.name, np.full(one.rows, -1, np.int64)) for one in made.covers]
+    live = [
+        rows[one.name][one.start : one.start + one.rows] if one.name in rows else np.full(one.rows, -1, np.int64)
+        for part in made.parts
+        for one in part.covers
+    ]
 
     def load() -> CandidateIndex | None:
-        file = folder / made.file
-        if not file.exists():
+        parts = [load_part(folder, part, manifest.dim, backend) for part in made.parts]
+        there = [part for part in parts if part is not None]
+        if len(there) < len(parts):
             return None
-        try:
-            index = backend.load_candidates(file)
-        except IntegrityError:
-            if file.exists():
-                raise
-            return None
-        if (len(index), index.dim) != (made.rows, manifest.dim):
-            raise files.damaged(folder, f"'{made.file}' does not hold {made.rows} rows of {manifest.dim} dimensions")
-        return index
+        return there[0] if len(there) == 1 else CandidateParts(there)
 
     return ApproximateSearch(made, exact, np.concatenate(live), load)
+
+
+def load_part(folder: Path, part: Part, dim: int, backend: IndexBackend) -> CandidateIndex | None:
+    """Open a part of an approximate index; None if a writer has replaced it. Raises as ``load_candidates`` does."""
+    file = folder / part.file
+    if not file.exists():
+        return None
+    try:
+        index = backend.load_candidates(file)
+    except IntegrityError:
+        if file.exists():
+            raise
+        return None
+    if (len(index), index.dim) != (part.rows, dim):
+        raise files.damaged(folder, f"'{part.file}' does not hold {part.rows} rows of {dim} dimensions")
+    return index

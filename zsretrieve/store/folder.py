@@ -306,8 +306,8 @@ def _segment_of(path: str) -> str:
 
 def _segments(manifest: Manifest) -> set[str]:
     """The names of all segment folders of a manifest."""
-    approximate = None if manifest.approximate is None else manifest.approximate.file
-    derived = {_segment_of(file) for file in (manifest.index, approximate) if file is not None}
+    approximate = () if manifest.approximate is None else manifest.approximate.files
+    derived = {_segment_of(file) for file in (manifest.index, *approximate) if file is not None}
     return {segment.name for segment in manifest.segments} | derived
 
 

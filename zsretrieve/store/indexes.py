@@ -165,8 +165,8 @@ class Gallery:
         """What identifies its content: another one after every change, 16 hexadecimal digits."""
         # A verification changes only its own time, and perhaps where the folder is; an approximate index holds nothing
         # of its own.
-        made = self.manifest.approximate
-        kept = {path: entry for path, entry in self.manifest.files.items() if made is None or path != made.file}
+        derived = () if self.manifest.approximate is None else self.manifest.approximate.files
+        kept = {path: entry for path, entry in self.manifest.files.items() if path not in derived}
         content = manifests.to_bytes(
             replace(self.manifest, generation=0, verified="", home=None, approximate=None, files=kept)
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zsretrieve.domain.errors import IndexFormatError, IndexVersionError
+from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.records import Manifest
 from zsretrieve.system.data_dir import data_folder
@@ -174,6 +175,7 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         if digest != _digest(content) or _canonical({**content, "digest": digest}) != raw:
             raise ValueError("its digest does not match its content")
         del content["format"], content["format_version"]
+        _in_parts(content)
         manifest = rebuilt(Manifest, content, strict=True)
         if version != _version(manifest):
             raise ValueError("its content is of another format version")
@@ -186,8 +188,8 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
 def check(manifest: Manifest) -> None:
     """Raise ValueError for names and numbers that no reader accepts, although the digest matches."""
     approximate = manifest.approximate
-    derived = [manifest.index, None if approximate is None else approximate.file]
-    for name in [*manifest.files, *filter(None, derived)]:
+    derived = () if approximate is None else approximate.files
+    for name in [*manifest.files, *filter(None, [manifest.index]), *derived]:
         if _FILE.fullmatch(name) is None:
             raise ValueError(f"{name!r} is not a file of an index")
     segments = {segment.name for segment in manifest.segments}
@@ -196,13 +198,34 @@ def check(manifest: Manifest) -> None:
     numbers = [manifest.count, manifest.generation, *(n for s in manifest.segments for n in (s.rows, s.removed))]
     if approximate is not None:
         effort = approximate.effort
-        numbers += [*(one.rows for one in approximate.covers), effort.exact_below]
+        numbers.append(effort.exact_below)
         if min(n for n in (effort.depth, effort.probes, effort.ef) if n is not None) < 1:
             raise ValueError("an approximate index that looks at nothing")
+        _check_parts(approximate, {segment.name: segment.rows for segment in manifest.segments})
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")
     if any("\0" in text for text in (manifest.root or "", manifest.home or "", *manifest.origins)):
         raise ValueError("a path with a zero byte")
+
+
+def _check_parts(approximate: Approximate, segments: dict[str, int]) -> None:
+    """Raise ValueError unless the parts hold rows once, and of the segments that are there none beyond their end."""
+    if not approximate.rows:
+        raise ValueError("an approximate index without rows")
+    end_of: dict[str, int] = {}
+    covers = [one for part in approximate.parts for one in part.covers]
+    for one in sorted(covers, key=lambda one: (one.name, one.start)):
+        end = one.start + one.rows
+        if one.rows < 0 or one.start < end_of.get(one.name, 0) or end > segments.get(one.name, end):
+            raise ValueError(f"the approximate index does not hold rows of segment {one.name!r} once each")
+        end_of[one.name] = end
+
+
+def _in_parts(content: dict[str, Any]) -> None:
+    """Take the approximate index of a manifest from before there were parts as one part."""
+    old = content.get("approximate")
+    if isinstance(old, dict) and "covers" in old:
+        old["parts"] = [{"file": old.pop("file"), "covers": old.pop("covers")}]
 
 
 def _version(manifest: Manifest) -> int:

@@ -20,7 +20,7 @@ from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.prompts import prompt_digest
 from zsretrieve.domain.records import Damage, IndexKind, Manifest
 from zsretrieve.domain.vectors import check_unit_rows
-from zsretrieve.store import files, indexes, maps, rows
+from zsretrieve.store import approximate, files, indexes, maps, rows
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, now, writing
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -72,7 +72,7 @@ def _verify(folder: Path, manifest: Manifest, backend: IndexBackend) -> Verdict:
         opened = open_index(folder, backend)
     except (IndexFormatError, IntegrityError) as error:
         return Verdict((Damage(None, error.message),), None)
-    return Verdict((*_check_rows(opened), *_check_approximate(opened), *_check_map(folder)), opened)
+    return Verdict((*_check_rows(opened), *_check_approximate(folder, manifest, backend), *_check_map(folder)), opened)
 
 
 def _check_copy(folder: Path, manifest: Manifest) -> list[Damage]:
@@ -110,15 +110,16 @@ def _check_segments(folder: Path, manifest: Manifest) -> list[Damage]:
     return damages
 
 
-def _check_approximate(opened: Gallery | Prototypes) -> list[Damage]:
-    """Whether FAISS opens the approximate index, if FAISS is installed."""
-    if isinstance(opened, Gallery) and opened.approximate is not None:
+def _check_approximate(folder: Path, manifest: Manifest, backend: IndexBackend) -> list[Damage]:
+    """Whether FAISS opens the parts of an approximate index, if FAISS is installed."""
+    damages = []
+    for part in () if manifest.approximate is None else manifest.approximate.parts:
         try:
             with contextlib.suppress(OptionalDependencyError):
-                opened.approximate.load()
+                approximate.load_part(folder, part, manifest.dim, backend)
         except IntegrityError as error:
-            return [Damage(opened.approximate.made.file, error.message)]
-    return []
+            damages.append(Damage(part.file, error.message))
+    return damages
 
 
 def _check_map(folder: Path) -> list[Damage]:

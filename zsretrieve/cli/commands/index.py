@@ -140,10 +140,11 @@ def _approximate(manifest: Manifest) -> str | None:
     made = manifest.approximate
     if made is None:
         return None if manifest.factory == FLAT else f"{manifest.factory}, not made yet; every image is compared"
-    held = {one.name for one in made.covers}
     rows = sum(segment.rows for segment in manifest.segments)
-    covered = sum(segment.rows for segment in manifest.segments if segment.name in held)
-    return f"{made.kind}, {manifest.files[made.file].bytes / 1e6:.1f} MB, covers {covered:,} of {rows:,} rows"
+    covered = sum(made.held.get(segment.name, 0) for segment in manifest.segments)
+    size = sum(manifest.files[file].bytes for file in made.files) / 1e6
+    parts = "" if len(made.parts) == 1 else f" in {len(made.parts)} parts"
+    return f"{made.kind}, {size:.1f} MB{parts}, covers {covered:,} of {rows:,} rows"
 
 
 def _int8_loss(encoding: Encoding) -> str | None:
