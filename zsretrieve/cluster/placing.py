@@ -33,7 +33,8 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
     from ray.util import placement_group, placement_group_table, remove_placement_group
 
     count = settings.count * settings.replicas
-    free = ray.available_resources().get("CPU", 0.0)
+    resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    free = resources.get("CPU", 0.0)
     usable = [node for node in nodes.all if node.cpus >= CPUS]
     if settings.replicas > len(usable):
         raise ClusterError(
@@ -73,7 +74,7 @@ def spread(node_of: Mapping[int, str], count: int, replicas: int) -> list[list[i
         own: list[int] = []
         for _ in range(replicas):
             room, taken = Counter(free.values()), {node_of[bundle] for bundle in own}
-            best = min(free, key=lambda bundle: (free[bundle] in taken, -room[free[bundle]], bundle))  # noqa: B023
+            best = min(free, key=lambda bundle: (free[bundle] in taken, -room[free[bundle]], bundle))
             own.append(best)
             del free[best]
         chosen.append(own)
