@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kits.calibrated import Calibrated, calibrated
 from kits.index_kit import check_index, full_sort
-from kits.shards import Holders, ShardedBackend
+from kits.parts import index_in_parts
+from kits.shards import ShardedBackend, ShardsHere, sharded_here
+from kits.vector_gallery import put, vector_gallery
 
+import zsretrieve as zs
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.cluster.shard import Held, NotHeldError, Shard
 from zsretrieve.cluster.sharded import ShardedIndex, cuts_of, held_by_each
 from zsretrieve.domain.errors import IndexFolderError, IntegrityError, MissingRowsError
+from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.ranking import rescored
 from zsretrieve.domain.records import Segment
 from zsretrieve.domain.vectors import unit_rows
@@ -26,7 +32,7 @@ SHARDS, DIM = 3, 24
 
 def split(folder: Path, segments: tuple[Segment, ...], vectors: LiveVectors) -> ShardedIndex:
     cuts = cuts_of(len(vectors), SHARDS)
-    return ShardedIndex(vectors, cuts, Holders(held_by_each(folder, segments, vectors, cuts)))
+    return ShardedIndex(vectors, cuts, ShardsHere(SHARDS).hold("rows", held_by_each(folder, segments, vectors, cuts)))
 
 
 @pytest.fixture
@@ -79,21 +85,21 @@ def test_it_equals_one_index_bit_by_bit(written: Callable[..., Any], order: str 
 def test_only_the_shards_that_hold_selected_rows_are_asked(written: Callable[..., Any]) -> None:
     folder, segments, vectors = written(300)
     cuts = cuts_of(300, SHARDS)
-    holders = Holders(held_by_each(folder, segments, vectors, cuts))
-    index = ShardedIndex(vectors, cuts, holders)
+    shards = ShardsHere(SHARDS)
+    index = ShardedIndex(vectors, cuts, shards.hold("rows", held_by_each(folder, segments, vectors, cuts)))
     queries = np.ascontiguousarray(vectors.take(np.arange(2)))
     index.search(queries, 1, np.arange(0, 100))
     index.search(queries, 1, np.array([150, 299]))
-    assert holders.asked == [{0}, {1, 2}]
+    assert shards.asked == [{0}, {1, 2}]
 
 
 def test_missing_rows_are_an_error_that_says_what_is_left(written: Callable[..., Any]) -> None:
     folder, segments, vectors = written(300)
     cuts = cuts_of(300, SHARDS)
-    holders = Holders(held_by_each(folder, segments, vectors, cuts))
-    index = ShardedIndex(vectors, cuts, holders)
+    shards = ShardsHere(SHARDS)
+    index = ShardedIndex(vectors, cuts, shards.hold("rows", held_by_each(folder, segments, vectors, cuts)))
     queries = np.ascontiguousarray(vectors.take(np.arange(5)))
-    holders.gone = {1}
+    shards.gone = {1}
     for ask in (lambda rows: index.search(queries, 1, rows), lambda rows: index.range_search(queries, 0.5, rows)):
         with pytest.raises(
             MissingRowsError, match="100 of 300 images cannot be compared: shard 2 of 3 did not"
@@ -106,7 +112,7 @@ def test_missing_rows_are_an_error_that_says_what_is_left(written: Callable[...,
     expected_scores, places = full_sort(vectors.take(caught.value.available), queries, 200)
     np.testing.assert_array_equal(found, caught.value.available[places])
     np.testing.assert_array_equal(scores, expected_scores)
-    holders.partial = False
+    shards.partial = False
     with pytest.raises(MissingRowsError) as caught:
         index.search(queries, 1)
     assert caught.value.available is None
@@ -120,7 +126,7 @@ def test_fewer_rows_than_shards(written: Callable[..., Any]) -> None:
 
 def test_what_cannot_be_held_is_reported_and_the_rest_is(written: Callable[..., Any]) -> None:
     folder, segments, vectors = written(30)
-    sound = Held.of(folder, segments, vectors, 0, 30)
+    sound = Held.of(folder, segments, vectors, 0, 30, reads=True)
     shard = Shard(1)
     elsewhere = Held(folder / "gone", segments, DIM, (0, 30))
     short = Held(folder, (Segment("s0", 31),), DIM, (0, 30))
@@ -140,7 +146,51 @@ def test_what_cannot_be_held_is_reported_and_the_rest_is(written: Callable[..., 
 
 def test_consecutive_rows_stay_in_the_files(written: Callable[..., Any]) -> None:
     folder, segments, vectors = written(500, 500)
-    held = Held.of(folder, segments, vectors, 250, 900)
+    held = Held.of(folder, segments, vectors, 250, 900, reads=False)
     assert held.places == (250, 900)
+    assert all(isinstance(part.base, np.memmap) for part in held.open()._aligned())
+    assert all(isinstance(part.base, np.memmap) for part in replace(held, reads=True).open()._aligned())
     scattered = LiveVectors(vectors.parts, np.arange(0, 1000, 2), DIM)
-    assert Held.of(folder, segments, scattered, 10, 20).places.tolist() == list(range(20, 40, 2))
+    assert Held.of(folder, segments, scattered, 10, 20, reads=True).places.tolist() == list(range(20, 40, 2))
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Calibrated]:
+    """A gallery whose approximate index is in five parts, that covers no more than most of the images."""
+    data = calibrated(4000, 32, 200)
+    out = vector_gallery(tmp_path_factory.mktemp("parts") / "gallery", data.images)
+    effort = Effort(100, probes=6, exact_below=0)
+    index_in_parts(out, "IVF32,SQ8", data.images, (700, 1500, 1600, 3000, 4000), effort)
+    put(out, [unit_rows(np.random.default_rng(1).standard_normal((1, 32)))[0] for _ in range(3)])
+    zs.remove(out, where="label = '7'")
+    return out, data
+
+
+def test_parts_on_shards_name_the_candidates_of_one_process(in_parts: tuple[Path, Calibrated]) -> None:
+    out, data = in_parts
+    plain = zs.open_gallery(out, device="cpu")
+    assert len(plain.manifest.approximate.parts) == 5
+    for count in (1, 3, 8):
+        gallery, shards = sharded_here(out, count)
+        for queries in (data.queries, data.texts):
+            for among in (None, np.flatnonzero(np.arange(len(plain.items)) % 3 == 1), np.arange(100, 500)):
+                rows, is_exact = gallery.nearest(queries, 10, among)
+                expected, expected_exact = plain.nearest(queries, 10, among)
+                np.testing.assert_array_equal(rows, expected)
+                np.testing.assert_array_equal(is_exact, expected_exact)
+        assert not is_exact.all()
+        assert any(len(one) < min(count, 5) for one in shards.asked) or count == 1
+
+
+def test_parts_of_a_lost_shard_are_missing(in_parts: tuple[Path, Calibrated]) -> None:
+    out, data = in_parts
+    gallery, shards = sharded_here(out, 5)
+    shards.gone = {2}
+    hits = zs.search(gallery, data.texts[0], wanted=zs.Wanted(k=10))
+    lost = gallery.ids[(gallery.ids >= 1500) & (gallery.ids < 1600)]
+    assert hits.n_missing == len(lost)
+    assert not {hit.id for hit in hits} & set(lost.tolist())
+    everything = zs.search(gallery, data.texts[0], wanted=zs.Wanted(k=10, exact=True))
+    assert everything.n_missing == len(gallery.items) // 5
+    shards.gone = set()
+    assert zs.search(gallery, data.texts[0], wanted=zs.Wanted(k=10)).n_missing == 0

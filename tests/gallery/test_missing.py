@@ -74,8 +74,8 @@ def test_a_shard_that_is_lost_meanwhile_is_left_out_too(out: Path) -> None:
     gallery, holders = sharded_here(out, SHARDS)
     asked = holders.ask
 
-    def ask(method: str, wanted: dict) -> dict:
-        answers = asked(method, wanted)
+    def ask(method: str, key: str, wanted: dict) -> dict:
+        answers = asked(method, key, wanted)
         holders.gone.add(1)
         return answers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from zsretrieve.backends import flat_file
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.backends.flat_file import FlatFile
-from zsretrieve.cluster.shard import Held, Shard
-from zsretrieve.cluster.sharded import ShardedIndex, cuts_of, held_by_each
+from zsretrieve.cluster.shard import Held, HeldParts, Shard
+from zsretrieve.cluster.sharded import Holders, ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
+from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.ports import SearchIndex
 from zsretrieve.domain.records import Manifest, Segment
 from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
@@ -25,36 +27,68 @@ from zsretrieve.store.rows import VECTORS, LiveVectors
 Sharded = Callable[[Path, tuple[Segment, ...], LiveVectors], SearchIndex]
 
 
-class Holders:
+class ShardsHere:
     """Shards in this process, of which some do not answer; it counts what is asked."""
 
-    def __init__(self, held: Sequence[Held], *, partial: bool = True) -> None:
+    def __init__(self, count: int, *, partial: bool = True) -> None:
         self.partial = partial
         self.gone: set[int] = set()
         self.asked: list[set[int]] = []
-        self._shards = [Shard(1) for _ in held]
-        for shard, rows in zip(self._shards, held, strict=True):
-            assert shard.hold({"rows": rows}) == {}
+        self._shards = [Shard(1) for _ in range(count)]
+        self._held: list[dict[str, Held | HeldParts]] = [{} for _ in range(count)]
 
-    def ask(self, method: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
+    def hold(self, key: str, held: Sequence[Held | HeldParts]) -> Holders:
+        """Hold more; returns what asks for it."""
+        for shard, own, rows in zip(self._shards, self._held, held, strict=True):
+            own[key] = rows
+            assert shard.hold(own) == {}
+        return _Key(self, key)
+
+    def ask(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
         self.asked.append(set(wanted))
         return {
-            number: getattr(self._shards[number], method)("rows", *given)
+            number: getattr(self._shards[number], method)(key, *given)
             for number, given in wanted.items()
             if number not in self.gone
         }
 
 
-def sharded_here(out: Path, count: int, *, partial: bool = True) -> tuple[Gallery, Holders]:
+@dataclass(frozen=True)
+class _Key:
+    """Holders port over one key of ``ShardsHere``."""
+
+    shards: ShardsHere
+    key: str
+
+    @property
+    def partial(self) -> bool:
+        return self.shards.partial
+
+    def ask(self, method: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
+        return self.shards.ask(method, self.key, wanted)
+
+
+class _Here:
+    """Elsewhere port over ``ShardsHere``."""
+
+    def __init__(self, shards: ShardsHere, count: int) -> None:
+        self._shards, self._count = shards, count
+
+    def exact(self, folder: Path, manifest: Manifest, vectors: LiveVectors) -> ShardedIndex:
+        cuts = cuts_of(len(vectors), self._count)
+        return ShardedIndex(
+            vectors, cuts, self._shards.hold("rows", held_by_each(folder, manifest.segments, vectors, cuts))
+        )
+
+    def candidates(self, folder: Path, made: Approximate, dim: int) -> ShardedCandidates:
+        cuts = cuts_of(len(made.parts), self._count)
+        return ShardedCandidates(made, dim, cuts, self._shards.hold("parts", parts_of_each(folder, made, dim, cuts)))
+
+
+def sharded_here(out: Path, count: int, *, partial: bool = True) -> tuple[Gallery, ShardsHere]:
     """A gallery that is searched on shards in this process, and these."""
-    opened: list[Holders] = []
-
-    def indexed(folder: Path, manifest: Manifest, vectors: LiveVectors) -> ShardedIndex:
-        cuts = cuts_of(len(vectors), count)
-        opened.append(Holders(held_by_each(folder, manifest.segments, vectors, cuts), partial=partial))
-        return ShardedIndex(vectors, cuts, opened[-1])
-
-    return open_gallery(out, FaissBackend("cpu"), indexed), opened[-1]
+    shards = ShardsHere(count, partial=partial)
+    return open_gallery(out, FaissBackend("cpu"), _Here(shards, count)), shards
 
 
 class GrowingIndex:

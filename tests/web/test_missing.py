@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from kits.calibrated import calibrated
 from kits.hashing_encoder import HashingEncoder
-from kits.shards import Holders, sharded_here
+from kits.shards import ShardsHere, sharded_here
 from kits.vector_gallery import vector_gallery
 from kits.web import client_of, service_for
 from starlette.testclient import TestClient
@@ -22,7 +22,7 @@ SEARCH = "/api/v1/galleries/large/search"
 @pytest.fixture(params=[True, False], ids=["part", "whole"])
 def lossy(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[TestClient, Holders]:
+) -> tuple[TestClient, ShardsHere]:
     out = vector_gallery(tmp_path / "large", calibrated(400, 32, 5).images)
     gallery, holders = sharded_here(out, 4, partial=request.param)
     monkeypatch.setattr(galleries, "open_gallery", lambda folder, **how: gallery)
@@ -30,7 +30,7 @@ def lossy(
         yield client, holders
 
 
-def test_an_answer_states_what_is_missing_or_there_is_none(lossy: tuple[TestClient, Holders]) -> None:
+def test_an_answer_states_what_is_missing_or_there_is_none(lossy: tuple[TestClient, ShardsHere]) -> None:
     client, holders = lossy
     whole = client.post(SEARCH, json={"query": "a cat", "k": 400}).json()
     assert (whole["n_missing"], whole["exact"], whole["total"]) == (0, True, 400)

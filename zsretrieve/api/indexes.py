@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from typing import Any
 
@@ -38,9 +37,9 @@ def open_gallery(
         return indexes.open_gallery(
             folder_of(folder), backend_loading.index_backend(device, half=half, sharded=sharded)
         )
-    from zsretrieve.cluster import pool
+    from zsretrieve.cluster.pool import Spread
 
-    return indexes.open_gallery(folder_of(folder), cpu_backend(), functools.partial(pool.sharded, ray))
+    return indexes.open_gallery(folder_of(folder), cpu_backend(), Spread(ray))
 
 
 def is_index(folder: PathLike) -> bool:

@@ -23,9 +23,10 @@ from typing import Any
 
 from zsretrieve.cluster.connection import Nodes, connected
 from zsretrieve.cluster.placing import CPUS, placed
-from zsretrieve.cluster.shard import Held, NotHeldError, Shard
-from zsretrieve.cluster.sharded import ShardedIndex, cuts_of, held_by_each
+from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
+from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
 from zsretrieve.domain.errors import ClusterError, ZsRetrieveError
+from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.settings import Shards
 from zsretrieve.domain.wording import one_line
@@ -45,31 +46,52 @@ _pools: dict[Shards, Pool] = {}
 _connections = contextlib.ExitStack()
 
 
-def sharded(settings: Shards, folder: Path, manifest: Manifest, vectors: LiveVectors) -> ShardedIndex:
-    """An index over the live rows of a gallery, held by shards until the index is let go.
+class Spread:
+    """Elsewhere port over shards. Galleries with the same settings share them; they end with the last index.
 
-    Indexes with the same settings share their shards.
-
-    Raises
-    ------
-    OptionalDependencyError
-        If Ray is not installed.
-    ClusterError
-        If the cluster cannot be reached, has no room for the shards, or does not answer.
-    IndexFolderError, IntegrityError
-        If the files of the gallery are not there on a node, or not sound.
+    Parameters
+    ----------
+    settings : Shards
     """
-    cuts = cuts_of(len(vectors), settings.count)
-    held = held_by_each(folder.absolute(), manifest.segments, vectors, cuts)
-    with _lock:
-        pool = _pools.get(settings)
-        if pool is None:
-            nodes = _connections.enter_context(connected(settings.cluster))
-            pool = _pools[settings] = Pool(settings, nodes)
-        key = pool.want(held)
-    lease = Lease(pool, key)
-    pool.wait(key)
-    return ShardedIndex(vectors, cuts, lease)
+
+    def __init__(self, settings: Shards) -> None:
+        self._settings = settings
+
+    def exact(self, folder: Path, manifest: Manifest, vectors: LiveVectors) -> ShardedIndex:
+        """The index that compares every row.
+
+        Raises
+        ------
+        OptionalDependencyError
+            If Ray is not installed.
+        ClusterError
+            If the cluster cannot be reached, has no room for the shards, or does not answer.
+        IndexFolderError, IntegrityError
+            If the files of the gallery are not there on a node, or not sound.
+        """
+        cuts = cuts_of(len(vectors), self._settings.count)
+        # An approximate index names the few rows that are compared.
+        reads = manifest.approximate is None
+        held = held_by_each(folder.absolute(), manifest.segments, vectors, cuts, reads=reads)
+        return ShardedIndex(vectors, cuts, self._held(held))
+
+    def candidates(self, folder: Path, made: Approximate, dim: int) -> ShardedCandidates | None:
+        """The approximate index; None if a writer has replaced it. Raises as ``exact`` does."""
+        cuts = cuts_of(len(made.parts), self._settings.count)
+        parts = parts_of_each(folder.absolute(), made, dim, cuts)
+        if not all((folder / file).exists() for file in made.files):
+            return None
+        return ShardedCandidates(made, dim, cuts, self._held(parts))
+
+    def _held(self, held: Sequence[Held | HeldParts]) -> Lease:
+        with _lock:
+            pool = _pools.get(self._settings)
+            if pool is None:
+                nodes = _connections.enter_context(connected(self._settings.cluster))
+                pool = _pools[self._settings] = Pool(self._settings, nodes)
+            lease = Lease(pool, pool.want(held))
+        lease.wait()
+        return lease
 
 
 class Lease:
@@ -84,6 +106,10 @@ class Lease:
     @property
     def partial(self) -> bool:
         return self._pool.settings.partial
+
+    def wait(self) -> None:
+        """See ``Pool.wait``."""
+        self._pool.wait(self._key)
 
     def ask(self, method: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
         """See ``Holders.ask``."""
@@ -131,7 +157,7 @@ class Pool:
     def __init__(self, settings: Shards, nodes: Nodes) -> None:
         self.settings = settings
         self.unwanted: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._wanted: dict[str, list[Held]] = {}
+        self._wanted: dict[str, Sequence[Held | HeldParts]] = {}
         self._changed = threading.Condition()
         self._turn = itertools.count()
         self._is_ending = False
@@ -144,8 +170,8 @@ class Pool:
         # Before Ray's own end, which a call that runs would not survive.
         atexit.register(self._stop)
 
-    def want(self, held: list[Held]) -> str:
-        """Have the shards hold these rows, one entry for each; returns the key to ask for them."""
+    def want(self, held: Sequence[Held | HeldParts]) -> str:
+        """Have the shards hold these, one entry for each; returns the key to ask for them."""
         key = secrets.token_hex(8)
         with self._changed:
             self._wanted[key] = held
@@ -153,14 +179,14 @@ class Pool:
         return key
 
     def wait(self, key: str) -> None:
-        """Wait until every shard holds its rows; those that do not answer are left out if a part is wanted.
+        """Wait until every shard holds what it should; those that do not answer are left out if a part is wanted.
 
         Raises
         ------
         ClusterError
             If a shard does not answer, or takes too long.
         IndexFolderError, IntegrityError
-            If the rows cannot be opened.
+            If what it should hold cannot be opened.
         """
         end = time.monotonic() + _OPEN_S
         with self._changed:

@@ -1,4 +1,4 @@
-"""One exact index whose rows are spread over shards."""
+"""The indexes of a gallery, exact and approximate, whose rows are spread over shards."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from zsretrieve.cluster.shard import Held
+from zsretrieve.cluster.shard import Held, HeldParts
+from zsretrieve.domain.candidates import cut
 from zsretrieve.domain.errors import MissingRowsError
+from zsretrieve.domain.kinds import Approximate, Effort
 from zsretrieve.domain.ranking import check_held, check_k, check_rows, check_threshold, order
 from zsretrieve.domain.records import Segment
 from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 from zsretrieve.store.rows import LiveVectors
+
+Flags = NDArray[np.bool_]
 
 # A shard is asked for so many inner products at once, and for so many queries, so that each call ends in time.
 _PRODUCTS, _QUERIES = 1 << 27, 256
@@ -106,18 +111,6 @@ class ShardedIndex:
         step = max(1, min(_QUERIES, _PRODUCTS // max(1, int(np.diff(self._cuts).max(initial=1)))))
         return (slice(start, min(start + step, count)) for start in range(0, count if len(self) else 0, step))
 
-    def _ask(self, method: str, given: tuple[Any, ...], among: Rows | None) -> dict[int, Any]:
-        """What each shard says that holds some of the rows, in the order of the shards.
-
-        Raises MissingRowsError if one of them does not answer.
-        """
-        wanted = {number: (*given, rows) for number, rows in self._split(among)}
-        answers = self._holders.ask(method, wanted)
-        missing = [number for number in wanted if number not in answers]
-        if missing:
-            raise self._missing(missing, among)
-        return {number: answers[number] for number in wanted}
-
     def _split(self, among: Rows | None) -> Iterator[tuple[int, Rows | None]]:
         """The shards to ask, and which of their own rows to search (None: all)."""
         bounds = self._cuts if among is None else np.searchsorted(among, self._cuts)
@@ -126,27 +119,97 @@ class ShardedIndex:
             if start < stop:
                 yield number, None if among is None or stop - start == last - first else among[start:stop] - first
 
-    def _missing(self, shards: Sequence[int], among: Rows | None) -> MissingRowsError:
-        is_there = np.ones(len(self), np.bool_)
-        for number in shards:
-            is_there[self._cuts[number] : self._cuts[number + 1]] = False
-        asked = is_there if among is None else is_there[among]
-        names = ", ".join(str(number + 1) for number in shards)
-        error = MissingRowsError(
-            f"{np.count_nonzero(~asked):,} of {len(asked):,} images cannot be compared: "
-            f"{'shard' if len(shards) == 1 else 'shards'} {names} of {len(self._cuts) - 1} did not answer in time",
-            hint="A lost shard is placed on another node that has room. Try again in a minute.",
+    def _ask(self, method: str, given: tuple[Any, ...], among: Rows | None) -> dict[int, Any]:
+        wanted = {number: (*given, rows) for number, rows in self._split(among)}
+        return _answered(self._holders, method, wanted, self._cuts, among)
+
+
+class ShardedCandidates:
+    """CandidateIndex port over an approximate index whose parts are spread over shards.
+
+    It finds what the index finds in one process, since ``cut`` keeps the same of the parts' candidates.
+
+    Parameters
+    ----------
+    made : Approximate
+    dim : int
+    cuts : int64 of shape (n_shards + 1,), ascending
+        Shard i holds parts ``cuts[i]`` to ``cuts[i + 1]``.
+    holders : Holders
+    """
+
+    def __init__(self, made: Approximate, dim: int, cuts: Rows, holders: Holders) -> None:
+        self.dim = dim
+        self.starves = made.effort.ef is not None
+        self._starts = np.cumsum([0, *(part.rows for part in made.parts)])[cuts]
+        self._holders = holders
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def candidates(
+        self, queries: Vectors, depth: int, effort: Effort, among: Flags | None = None
+    ) -> tuple[Scores, Rows]:
+        """See ``CandidateIndex.candidates``. Raises MissingRowsError if a shard does not answer."""
+        selected = None if among is None else np.flatnonzero(among)
+        # All at once, as in one process: turning vectors, a matrix product, may depend on the number of queries.
+        wanted = {number: (queries, depth, effort, some) for number, some in self._split(among)}
+        answers = _answered(self._holders, "candidates", wanted, self._starts, selected)
+        return cut(
+            [
+                (scores, np.where(rows >= 0, rows + self._starts[number], -1))
+                for number, (scores, rows) in answers.items()
+            ],
+            depth,
         )
-        if self._holders.partial:
-            error.available = np.flatnonzero(is_there)
-        return error
+
+    def _split(self, among: Flags | None) -> Iterator[tuple[int, Flags | None]]:
+        """The shards to ask, and which of their own rows to search (None: all)."""
+        for number, (start, stop) in enumerate(itertools.pairwise(self._starts)):
+            some = None if among is None else among[start:stop]
+            if start < stop and (some is None or some.any()):
+                yield number, some
 
 
 def cuts_of(count: int, shards: int) -> Rows:
-    """Where so many rows are split into ranges of nearly equal size, int64 of shape (shards + 1,)."""
+    """Where so many rows or parts are split into ranges of nearly equal size, int64 of shape (shards + 1,)."""
     return np.arange(shards + 1) * count // shards
 
 
-def held_by_each(folder: Path, segments: tuple[Segment, ...], vectors: LiveVectors, cuts: Rows) -> list[Held]:
-    """What each shard holds of a gallery."""
-    return [Held.of(folder, segments, vectors, start, stop) for start, stop in itertools.pairwise(cuts.tolist())]
+def held_by_each(
+    folder: Path, segments: tuple[Segment, ...], vectors: LiveVectors, cuts: Rows, *, reads: bool = True
+) -> list[Held]:
+    """The rows of a gallery that each shard holds; ``reads`` as in ``Held``."""
+    bounds = itertools.pairwise(cuts.tolist())
+    return [Held.of(folder, segments, vectors, start, stop, reads=reads) for start, stop in bounds]
+
+
+def parts_of_each(folder: Path, made: Approximate, dim: int, cuts: Rows) -> list[HeldParts]:
+    """The parts of an approximate index that each shard holds."""
+    return [HeldParts(folder, made.parts[start:stop], dim) for start, stop in itertools.pairwise(cuts.tolist())]
+
+
+def _answered(
+    holders: Holders, method: str, wanted: Mapping[int, Sequence[Any]], cuts: Rows, among: Rows | None
+) -> dict[int, Any]:
+    """What each of some shards says, in their order; shard i has rows ``cuts[i]`` to ``cuts[i + 1]``.
+
+    Raises MissingRowsError if one of them does not answer, about the rows ``among`` (None: all).
+    """
+    answers = holders.ask(method, wanted)
+    missing = [number for number in wanted if number not in answers]
+    if not missing:
+        return {number: answers[number] for number in wanted}
+    is_there = np.ones(cuts[-1], np.bool_)
+    for number in missing:
+        is_there[cuts[number] : cuts[number + 1]] = False
+    asked = is_there if among is None else is_there[among]
+    names = ", ".join(str(number + 1) for number in missing)
+    error = MissingRowsError(
+        f"{np.count_nonzero(~asked):,} of {len(asked):,} images cannot be compared: "
+        f"{'shard' if len(missing) == 1 else 'shards'} {names} of {len(cuts) - 1} did not answer in time",
+        hint="A lost shard is placed on another node that has room. Try again in a minute.",
+    )
+    if holders.partial:
+        error.available = np.flatnonzero(is_there)
+    raise error

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.candidates import CandidateParts
-from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
+from zsretrieve.domain.errors import IntegrityError, MissingRowsError, OptionalDependencyError, UsageError
 from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, MOST_UNCOVERED, Approximate, Covered, Effort, Part, automatic
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, OnStage, SearchIndex
 from zsretrieve.domain.ranking import best_of, check_k
@@ -200,7 +200,12 @@ class ApproximateSearch:
             selected, rest = self._fed(selected, rest)
         if effort.depth >= (len(self._row_of) if selected is None else np.count_nonzero(selected)):
             return self._compared(queries, k, among)
-        found = self.index.candidates(queries, effort.depth, effort, selected)[1]
+        try:
+            found = self.index.candidates(queries, effort.depth, effort, selected)[1]
+        except MissingRowsError as error:
+            if error.available is not None:
+                error.available = self._without(np.delete(self._row_of, error.available))
+            raise
         short = np.count_nonzero(found >= 0, axis=1) < most
         candidates = np.where(found >= 0, self._row_of[found], -1)
         if len(rest):
@@ -210,6 +215,12 @@ class ApproximateSearch:
         if short.any():
             rows[short] = self._exact.search(queries[short], k, among)[1]
         return rows, short
+
+    def _without(self, rows: Rows) -> Rows:
+        """All rows of the gallery but some, in which -1 means none."""
+        is_there = np.ones(len(self._exact), np.bool_)
+        is_there[rows[rows >= 0]] = False
+        return np.flatnonzero(is_there)
 
     def _compared(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
         """The answer of a comparison with all rows."""
@@ -258,9 +269,9 @@ class ApproximateSearch:
 
 
 def opened(
-    folder: Path, manifest: Manifest, vectors: LiveVectors, exact: SearchIndex, backend: IndexBackend
+    manifest: Manifest, vectors: LiveVectors, exact: SearchIndex, load: Callable[[Approximate], CandidateIndex | None]
 ) -> ApproximateSearch | None:
-    """The search by the approximate index of an open gallery; None if it has none. Its files are opened when needed."""
+    """The search by the approximate index of an open gallery; None if it has none. ``load`` opens it when needed."""
     made = manifest.approximate
     if made is None:
         return None
@@ -270,15 +281,18 @@ def opened(
         for part in made.parts
         for one in part.covers
     ]
+    return ApproximateSearch(made, exact, np.concatenate(live), functools.partial(load, made))
 
-    def load() -> CandidateIndex | None:
-        parts = [load_part(folder, part, manifest.dim, backend) for part in made.parts]
-        there = [part for part in parts if part is not None]
-        if len(there) < len(parts):
-            return None
-        return there[0] if len(there) == 1 else CandidateParts(there)
 
-    return ApproximateSearch(made, exact, np.concatenate(live), load)
+def load(folder: Path, parts: Sequence[Part], dim: int, backend: IndexBackend) -> CandidateIndex | None:
+    """Open parts of an approximate index, one or more; None if a writer has replaced one. Raises as
+    ``load_candidates`` does.
+    """
+    opened = [load_part(folder, part, dim, backend) for part in parts]
+    there = [part for part in opened if part is not None]
+    if len(there) < len(parts):
+        return None
+    return there[0] if len(there) == 1 else CandidateParts(there)
 
 
 def load_part(folder: Path, part: Part, dim: int, backend: IndexBackend) -> CandidateIndex | None:
