@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from zsretrieve.domain.wording import counted
 
 # The share of a processor that a shard reserves. Without one Ray puts all of them on the same node.
 CPUS = 0.2
-_PLACE_S = 30.0
+_PLACE_S, _FREE_S = 30.0, 5.0
 
 # The number of a bundle of the placement group, and the threads for a shard in it.
 Place = tuple[int, int]
@@ -29,23 +30,21 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
     ClusterError
         If there is no room, or there are fewer nodes than replicas.
     """
-    import ray
     from ray.util import placement_group, placement_group_table, remove_placement_group
 
     count = settings.count * settings.replicas
-    resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    free = resources.get("CPU", 0.0)
     usable = [node for node in nodes.all if node.cpus >= CPUS]
     if settings.replicas > len(usable):
         raise ClusterError(
             f"{settings.replicas} replicas need as many nodes, and the cluster has {counted(len(usable), 'node')}",
             hint="Use fewer replicas, or add nodes.",
         )
+    free = _free(CPUS * count)
     refused = ClusterError(
         f"{counted(count, 'shard')} need {CPUS * count:.1f} CPUs, and of {nodes} {free:.1f} CPUs are free",
         hint="Use fewer shards or replicas, add nodes, or end what else runs there.",
     )
-    if free + 1e-6 < CPUS * count:
+    if free < CPUS * count:
         raise refused
     group = placement_group([{"CPU": CPUS}] * count, strategy="SPREAD")
     if not group.wait(_PLACE_S):
@@ -58,6 +57,19 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
         [(bundle, max(1, int(cpus.get(node_of[bundle], 1)) // on_node[node_of[bundle]])) for bundle in bundles]
         for bundles in spread(node_of, settings.count, settings.replicas)
     ]
+
+
+def _free(wanted: float) -> float:
+    """The CPUs that are free in the cluster; what has just ended takes a moment to give back its own."""
+    import ray
+
+    end = time.monotonic() + _FREE_S
+    while True:
+        resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        free = round(resources.get("CPU", 0.0), 3)
+        if free >= wanted or time.monotonic() > end:
+            return free
+        time.sleep(0.1)
 
 
 def spread(node_of: Mapping[int, str], count: int, replicas: int) -> list[list[int]]:

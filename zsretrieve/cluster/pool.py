@@ -284,6 +284,8 @@ class Pool:
         self._watcher.join()
 
     def _watch(self) -> None:
+        import ray
+
         while not self._is_ending:
             with contextlib.suppress(queue.Empty):
                 while True:
@@ -292,6 +294,10 @@ class Pool:
                 return
             for replica in self._all:
                 self._look(replica)
+            calls = [replica.call for replica in self._all if replica.call is not None]
+            if calls:
+                ray.wait(calls, timeout=_LOOK_S)
+                continue
             with self._changed:
                 self._changed.wait(_LOOK_S)
 

@@ -198,18 +198,23 @@ def _answered(
     """
     answers = holders.ask(method, wanted)
     missing = [number for number in wanted if number not in answers]
-    if not missing:
-        return {number: answers[number] for number in wanted}
+    if missing:
+        raise _missing(missing, cuts, among, partial=holders.partial)
+    return {number: answers[number] for number in wanted}
+
+
+def _missing(shards: Sequence[int], cuts: Rows, among: Rows | None, *, partial: bool) -> MissingRowsError:
+    """The error for rows ``among`` (None: all) of which those of some shards cannot be searched."""
     is_there = np.ones(cuts[-1], np.bool_)
-    for number in missing:
+    for number in shards:
         is_there[cuts[number] : cuts[number + 1]] = False
     asked = is_there if among is None else is_there[among]
-    names = ", ".join(str(number + 1) for number in missing)
+    names = ", ".join(str(number + 1) for number in shards)
     error = MissingRowsError(
         f"{np.count_nonzero(~asked):,} of {len(asked):,} images cannot be compared: "
-        f"{'shard' if len(missing) == 1 else 'shards'} {names} of {len(cuts) - 1} did not answer in time",
+        f"{'shard' if len(shards) == 1 else 'shards'} {names} of {len(cuts) - 1} did not answer in time",
         hint="A lost shard is placed on another node that has room. Try again in a minute.",
     )
-    if holders.partial:
+    if partial:
         error.available = np.flatnonzero(is_there)
-    raise error
+    return error

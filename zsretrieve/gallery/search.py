@@ -59,7 +59,12 @@ def search(
                 for query, aim in zip(queries, aims, strict=True)
             ]
         except MissingRowsError as error:
-            searched = searched.available(error)
+            if error.available is None:
+                raise
+            left = searched.among_available(error.available)
+            if not left.size:
+                raise
+            searched = left
 
 
 def _is_calibrated(aim: Aim) -> bool:
@@ -80,21 +85,17 @@ class _Searched:
     known: Calibration | None = None
     n_missing: int = 0
 
-    def available(self, error: MissingRowsError) -> _Searched:
+    def among_available(self, rows: Rows) -> _Searched:
         """The same without the rows that cannot be searched, as if a filter had left them out.
 
-        Whether anything matches is then not known. Raises the error if it allows no part, or if nothing is left.
+        Whether anything matches is then not known.
         """
-        if error.available is None:
-            raise error
-        rows = error.available if self.among is None else np.intersect1d(self.among, error.available)
-        if not len(rows):
-            raise error
-        missing = self.n_missing + self._size - len(rows)
-        return replace(self, among=rows, known=None, n_missing=missing)
+        left = rows if self.among is None else np.intersect1d(self.among, rows)
+        return replace(self, among=left, known=None, n_missing=self.n_missing + self.size - len(left))
 
     @property
-    def _size(self) -> int:
+    def size(self) -> int:
+        """How many rows are searched."""
         return len(self.gallery.index) if self.among is None else len(self.among)
 
     @property
@@ -114,7 +115,7 @@ class _Searched:
         # Only by looking further it shows whether all that follows is a duplicate.
         needed = self._end + (_BELOW if self.wanted.explain else 0) + (self.wanted.dedup or self._by_date)
         own = [aim.without for aim in aims]
-        return self._best(vectors, min(needed, self._size), own)
+        return self._best(vectors, min(needed, self.size), own)
 
     def _best(self, vectors: Vectors, k: int, own: Sequence[Rows]) -> Iterator[tuple[Rows, bool]]:
         """For each vector the k best rows that are not the query's own and, with ``dedup``, not duplicates of a better
@@ -123,7 +124,7 @@ class _Searched:
         All vectors are searched in one product, or a few if that would be too many hits to hold; and again alone where
         too many of their rows are left out.
         """
-        size = self._size
+        size = self.size
         # By date, it is the newest of near-duplicates that stays, which `_cut` chooses.
         near = None if self._by_date else self.wanted.alike
         first = min(size, (k if near is None else 2 * k) + max(map(len, own)))
@@ -155,7 +156,7 @@ class _Searched:
         """The page of one query, from the beginning of its ranking."""
         wanted, scores = self.wanted, self._exact(aim, rows)
         matching = self._matching(aim, scores, is_exact=is_exact)
-        total, cut = self._size - self._own(aim), len(rows)
+        total, cut = self.size - self._own(aim), len(rows)
         if self._by_date:
             least = wanted.min_score
             if least is None and matching is not None and not matching.nothing:
@@ -205,13 +206,13 @@ class _Searched:
             if scores[-1] < threshold:  # what was missed may match, too
                 best_of_all = self._exact(aim, self._at_least(aim, min(best, threshold)))
                 best, number = float(best_of_all.max()), int(np.count_nonzero(best_of_all >= threshold))
-        elif self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
+        elif self._by_date or scores[-1] < threshold or len(scores) == self.size - self._own(aim):
             number = self._count(aim, scores, threshold)
         return Matching(threshold, best, number, self.known.false_alarms, self.known.method)
 
     def _count(self, aim: Aim, scores: Scores, least: float) -> int:
         """How many images reach a score, near-duplicates included; ``scores`` are the best of the ranking."""
-        is_all = not len(scores) or scores[-1] < least or len(scores) == self._size - self._own(aim)
+        is_all = not len(scores) or scores[-1] < least or len(scores) == self.size - self._own(aim)
         if scores.size and scores[0] < least:
             return 0
         if is_all and not self.wanted.dedup:
