@@ -25,7 +25,7 @@ from kits.vector_gallery import put, vector_gallery
 from kits.web import running
 
 import zsretrieve as zs
-from zsretrieve.cluster import pool
+from zsretrieve.cluster import shard_pool as pool
 from zsretrieve.domain.errors import ClusterError, IntegrityError, MissingRowsError
 from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.records import Segment

@@ -38,14 +38,15 @@ def test_resuming_at_90_percent_encodes_only_the_rest(tmp_path: Path) -> None:
     photos = pictures(tmp_path / "photos", 320)
     (photos / "class 1" / "0100.png").write_bytes(b"broken")
     whole = zs.build_gallery(photos, tmp_path / "whole", HashingEncoder())
-    interrupted(photos, tmp_path / "out", 288)
-    assert staged(tmp_path / "out").count == 288
+    interrupted(photos, tmp_path / "out", 287)
+    # One less, since no batch reaches over the end of the first unit, which holds the broken one.
+    assert staged(tmp_path / "out").count == 287
     with pytest.raises(IndexFormatError, match="not finished") as caught:
         zs.open_gallery(tmp_path / "out")
     assert "Continue with: zsretrieve index gallery" in str(caught.value.hint)
     encoder = Counting()
     gallery = zs.build_gallery(photos, tmp_path / "out", encoder)
-    assert encoder.count == 319 - 288
+    assert encoder.count == 319 - 287
     assert table(gallery) == table(whole)
     assert gallery.manifest.skipped == whole.manifest.skipped
     listed = [file.path for file in sources.folder(photos).files]

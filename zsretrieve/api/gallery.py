@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
@@ -17,7 +18,7 @@ from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step, progress_of
 from zsretrieve.domain.records import Changes, DuplicateGroup, IndexKind, Item, Manifest, PathLike
-from zsretrieve.domain.settings import DUPLICATE_SCORE, Choice, Reading
+from zsretrieve.domain.settings import DUPLICATE_SCORE, Choice, Cluster, Reading
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
 from zsretrieve.gallery import duplicates as _duplicates
@@ -49,6 +50,7 @@ def build_gallery(
     include: str | Sequence[str] = (),
     kind: str = FLAT,
     force: bool = False,
+    ray: Cluster | None = None,
     checkpoint: Count = CHECKPOINT_IMAGES,
     on_stage: OnStage | None = None,
 ) -> Gallery:
@@ -71,6 +73,8 @@ def build_gallery(
         The index kind, see ``set_index_kind``.
     force : bool
         Replace an existing index, or discard an interrupted build of another kind.
+    ray : Cluster, optional
+        Encode on the nodes of this cluster; the vectors are those of one machine.
     checkpoint : int
         Images that may wait in memory for the next commit.
     on_stage : callable, optional
@@ -88,7 +92,9 @@ def build_gallery(
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
         See ``Model``; an index kind other than Flat needs FAISS.
     UsageError
-        If the index kind cannot be made of the source, see ``set_index_kind``.
+        If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster.
+    ClusterError
+        If the cluster, its storage or its nodes do not suit the work, or if no node is left.
     """
     reading, model, folder = reading or Reading(), as_model(model), folder_of(out)
     folders.check_output(folder, force=force)
@@ -96,13 +102,25 @@ def build_gallery(
     kind = spelt(kind)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
+    if ray is not None:
+        from zsretrieve.cluster import encode
+
+        extras.require_ray("encoding on a cluster")
+        encode.check_model(model)
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
-    calibrate_once(model, images, reading, on_stage)
-    with _reporting_interruption(folder):
-        return _build.build_gallery(
-            folder, images, _ingest(model, reading, checkpoint, on_stage), kind=kind, force=force
-        )
+    how = _ingest(model, reading, checkpoint, on_stage)
+    if ray is None:
+        calibrate_once(model, images, reading, on_stage)
+        with _reporting_interruption(folder):
+            return _build.build_gallery(folder, images, how, kind=kind, force=force)
+    from zsretrieve.cluster import encode
+
+    job = encode.Job(images, folder, model, reading)
+    with encode.encoding_on(ray, job, on_stage) as elsewhere, _reporting_interruption(folder):
+        built = _build.build_gallery(folder, images, replace(how, elsewhere=elsewhere), kind=kind, force=force)
+        elsewhere.discard()
+        return built
 
 
 def add(

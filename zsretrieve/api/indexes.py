@@ -37,7 +37,7 @@ def open_gallery(
         return indexes.open_gallery(
             folder_of(folder), backend_loading.index_backend(device, half=half, sharded=sharded)
         )
-    from zsretrieve.cluster.pool import Spread
+    from zsretrieve.cluster.shard_pool import Spread
 
     return indexes.open_gallery(folder_of(folder), cpu_backend(), Spread(ray))
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -107,6 +107,19 @@ def living() -> Nodes:
         if node["Alive"]
     ]
     return Nodes(tuple(sorted(nodes, key=lambda node: (node.address, node.id))))
+
+
+def free(nodes: Nodes) -> Nodes:
+    """The same nodes with what is free of them now."""
+    from ray._private.state import available_resources_per_node
+
+    left = available_resources_per_node()  # type: ignore[no-untyped-call]
+
+    def of(node: Node) -> Node:
+        mine = left.get(node.id, {})
+        return replace(node, cpus=float(mine.get("CPU", 0)), gpus=float(mine.get("GPU", 0)))
+
+    return Nodes(tuple(of(node) for node in nodes.all))
 
 
 def on_node(node: Node) -> Any:
@@ -274,6 +287,27 @@ def _versions() -> Mapping[str, str]:
         except PackageNotFoundError:
             found[package] = "none"
     return found
+
+
+def failure(answer: Any) -> Exception | None:
+    """What a call that is done failed with, None if it succeeded."""
+    import ray
+
+    try:
+        ray.get(answer)
+    except (ray.exceptions.RayError, ImportError) as error:
+        cause = getattr(error, "cause", None)
+        return cause if isinstance(cause, ZsRetrieveError) else error
+    return None
+
+
+def as_error(error: Exception, node: Node) -> ZsRetrieveError:
+    """The error for a user of what a call on a node failed with."""
+    if isinstance(error, ZsRetrieveError):
+        return type(error)(f"on the node {node.address}: {error.message}", hint=error.hint)
+    return ClusterError(
+        f"the node {node.address} cannot do its work: {_reason(error)}", hint="See what happened there: ray status"
+    )
 
 
 def _reason(error: BaseException) -> str:

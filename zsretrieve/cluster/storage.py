@@ -3,63 +3,70 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from zsretrieve.domain.errors import ClusterError
+from zsretrieve.domain.errors import ClusterError, SourceError
 from zsretrieve.domain.wording import one_line
 from zsretrieve.images import archives
 from zsretrieve.images.archives import remote
 from zsretrieve.system import atomic
 
+_Result = TypeVar("_Result")
+
 
 def write(place: str, name: str, content: bytes) -> None:
     """Write a file, replacing one of this name. Raises ClusterError."""
-    if archives.is_url(place):
-        remote.write(join(place, name), content)
-        return
-    try:
-        Path(place).mkdir(parents=True, exist_ok=True)
-        atomic.write_file(Path(place, name), content)
-    except OSError as error:
-        raise ClusterError(f"'{place}' cannot be written: {one_line(error)}", hint="Give another storage.") from error
+
+    def send() -> None:
+        if archives.is_url(place):
+            remote.write(join(place, name), content)
+        else:
+            Path(place).mkdir(parents=True, exist_ok=True)
+            atomic.write_file(Path(place, name), content)
+
+    _asked(place, send, None)
 
 
 def read(place: str, name: str) -> bytes | None:
-    """The bytes of a file, None if there is none. Raises ClusterError or SourceError if it cannot be read."""
+    """The bytes of a file, None if there is none. Raises ClusterError."""
     if archives.is_url(place):
-        try:
-            return remote.read(join(place, name))
-        except remote.RemoteError as error:
-            if error.missing:
-                return None
-            raise
-    try:
-        return Path(place, name).read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ClusterError(f"'{place}' cannot be read: {one_line(error)}", hint="Give another storage.") from error
+        return _asked(place, lambda: remote.read(join(place, name)), None)
+    return _asked(place, Path(place, name).read_bytes, None)
 
 
 def names(place: str) -> set[str]:
-    """The names of all files. Raises ClusterError or SourceError if they cannot be listed."""
+    """The names of all files. Raises ClusterError."""
     if archives.is_url(place):
-        return {url.rpartition("/")[2] for url in remote.find(place)}
-    try:
-        return set(os.listdir(place))
-    except FileNotFoundError:
-        return set()
-    except OSError as error:
-        raise ClusterError(f"'{place}' cannot be listed: {one_line(error)}", hint="Give another storage.") from error
+        return _asked(place, lambda: {url.rpartition("/")[2] for url in remote.find(place)}, set())
+    return _asked(place, lambda: set(os.listdir(place)), set())
 
 
 def remove(place: str, name: str) -> None:
-    """Delete a file if it is there."""
+    """Delete a file if it is there. Raises ClusterError."""
     if archives.is_url(place):
-        remote.remove(join(place, name))
+        _asked(place, lambda: remote.remove(join(place, name)), None)
     else:
-        atomic.remove(Path(place, name))
+        _asked(place, Path(place, name).unlink, None)
 
 
 def join(place: str, name: str) -> str:
     return f"{place.rstrip('/')}/{name}"
+
+
+def _asked(place: str, send: Callable[[], _Result], missing: _Result) -> _Result:
+    """What ``send`` returns, or ``missing`` if there is no such file.
+
+    Every other failure becomes a ClusterError, which travels between processes.
+    """
+    try:
+        return send()
+    except FileNotFoundError:
+        return missing
+    except OSError as error:
+        raise ClusterError(f"the storage '{place}' cannot be used: {one_line(error)}", hint="Give another.") from error
+    except SourceError as error:
+        if isinstance(error, remote.RemoteError) and error.missing:
+            return missing
+        raise ClusterError(f"the storage cannot be used: {error.message}", hint=error.hint) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.prefetch import Prefetch, Ready
+from zsretrieve.encoding.units import ends_unit
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
 
@@ -148,7 +149,7 @@ def encode_source(
 def unread(source: Source, reading: Reading) -> tuple[Skipped, ...]:
     """What was skipped when the source was listed. Raises SkippedInputError if ``reading`` is strict."""
     if reading.strict and source.skipped:
-        raise _refusal(source, source.skipped[0])
+        raise refusal(source, source.skipped[0])
     return source.skipped
 
 
@@ -170,12 +171,12 @@ def encode_batches(
     reading: Reading,
     known: Callable[[str], Known | None],
     accept: Callable[[Encoder], None] = lambda _: None,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Encode files, one batch of the model after the other.
 
     An image whose bytes are known already, or occur earlier in the same batch, is not encoded again, so that equal
     images have bit-equal vectors. Batches hold the same images however often a run was interrupted between two of them
-    and resumed, as long as everything before is known.
+    and resumed, as long as everything before is known; none reaches over the end of a unit, see ``units``.
 
     Parameters
     ----------
@@ -206,15 +207,15 @@ def encode_batches(
             if isinstance(outcome, ImageError):
                 filling.skipped.append(Skipped(file.path, outcome.message))
                 if reading.strict:
-                    refused = _refusal(source, filling.skipped[-1])
+                    refused = refusal(source, filling.skipped[-1])
                     break
                 if len(filling.skipped) >= _MOST_SKIPPED:
                     flying.append(filling.without_entries(done))
                     while len(flying) > threads.concurrency:
                         yield flying.popleft().finished()
-                continue
-            filling.add(file, outcome, known, flying)
-            full = prefetch.encoder is not None and len(filling.pixels) == prefetch.encoder.batch_size
+            else:
+                filling.add(file, outcome, known, flying)
+            full = prefetch.encoder is not None and filling.is_full(files, done, prefetch.encoder.batch_size)
             # The images of a batch are the same however often a run was interrupted, so a constant bounds the others.
             if full or len(filling.entries) - len(filling.pixels) >= _MOST_KNOWN:
                 filling.done = done
@@ -316,6 +317,10 @@ class _Filling:
         self.entries.append((file, ready.item, (self, len(self.pixels))))
         self.pixels.append(ready.pixels)
 
+    def is_full(self, files: Sequence[SourceFile], done: int, batch_size: int) -> bool:
+        """Whether the model gets it after so many files."""
+        return len(self.pixels) == batch_size or (len(self.pixels) > 0 and ends_unit(files, done, batch_size))
+
     def without_entries(self, done: int) -> _Filling:
         """Move what was skipped so far to a batch of its own.
 
@@ -373,7 +378,8 @@ class _Threads:
         return batch
 
 
-def _refusal(source: Source, skipped: Skipped) -> SkippedInputError:
+def refusal(source: Source, skipped: Skipped) -> SkippedInputError:
+    """The error for an image that cannot be used, where none may be skipped."""
     return SkippedInputError(
         f"'{opening.join(source.root, skipped.path)}' cannot be used: {skipped.reason}",
         hint="Repair or remove the file, or run without --strict.",

@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from PIL import Image
 
 from zsretrieve.domain.errors import ImageError
-from zsretrieve.domain.ports import Encoder, Known, Pixels
-from zsretrieve.domain.records import Item
+from zsretrieve.domain.ports import Known, Pixels
+from zsretrieve.domain.records import Item, Space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.wording import counted, one_line
-from zsretrieve.encoders.loading import Model
 from zsretrieve.images import opening
 from zsretrieve.images.content import Content
 from zsretrieve.images.decoding import Decoded, decode, own_pixel_limit
@@ -40,7 +42,29 @@ class _Read:
     content: Content
 
 
-class Prefetch:
+class Preparer(Protocol):
+    """What of an encoder prepares images, see ``Encoder``."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    def prepare(self, image: Image.Image) -> Pixels: ...
+
+
+_Prepares = TypeVar("_Prepares", bound=Preparer)
+_Loaded = TypeVar("_Loaded", bound=Preparer, covariant=True)
+
+
+class Loads(Protocol[_Loaded]):
+    """What loads it when it is first needed, as a ``Model`` does."""
+
+    def load(self) -> _Loaded: ...
+
+
+class Prefetch(Generic[_Prepares]):
     """The images of a source, each prepared or with the reason why it cannot be used, in the order of their files.
 
     Threads read, decode and resize enough to fill a batch while the model works on others; so many small images wait,
@@ -55,7 +79,7 @@ class Prefetch:
     reading : Reading
     known : callable
         Returns what is known of a digest. It is called from several threads.
-    model : Model
+    model : Loads
         Loaded for the first readable image that is not known; ``encoder`` is then its encoder.
     accept : callable
         Called with that encoder, to raise if it does not fit.
@@ -67,17 +91,17 @@ class Prefetch:
         files: Sequence[SourceFile],
         reading: Reading,
         known: Callable[[str], Known | None],
-        model: Model,
-        accept: Callable[[Encoder], None],
+        model: Loads[_Prepares],
+        accept: Callable[[_Prepares], None],
     ) -> None:
-        self.encoder: Encoder | None = None
+        self.encoder: _Prepares | None = None
         self._source = source
         self._files = files
         self._reading = reading
         self._known = known
         self._model = model
         self._accept = accept
-        self._scaled: list[str] = []  # appended to by several threads
+        self.scaled: list[str] = []  # appended to by several threads
 
     def images(self) -> Generator[tuple[SourceFile, Ready | ImageError], None, None]:
         """One after the other; close it to end the threads."""
@@ -93,11 +117,7 @@ class Prefetch:
                         yield self._next(queue)
                 while queue:
                     yield self._next(queue)
-                if self._scaled:
-                    _log.warning(
-                        f"{counted(len(self._scaled), 'image')} of more than 8 bits per channel: scaled by the values "
-                        f"used; first: {self._scaled[0]}"
-                    )
+                note_scaled(self.scaled)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -129,16 +149,25 @@ class Prefetch:
             self.encoder = encoder
         return self._ready(read.number, file, read.content, self.encoder)
 
-    def _ready(self, number: int, file: SourceFile, content: Content, encoder: Encoder) -> Ready:
+    def _ready(self, number: int, file: SourceFile, content: Content, encoder: Preparer) -> Ready:
         decoded = self._decode(content, encoder)
         if decoded.scaled:
-            self._scaled.append(file.path)
+            self.scaled.append(file.path)
         with _reasons("resizing", "prepared"):
             return Ready(_item(number, file, content, decoded), encoder.prepare(decoded.image))
 
-    def _decode(self, content: Content, encoder: Encoder | None) -> Decoded:
+    def _decode(self, content: Content, encoder: Preparer | None) -> Decoded:
         with _reasons("decoding", "read"):
             return decode(content, self._reading, None if encoder is None else encoder.space.preprocessing)
+
+
+def note_scaled(paths: Sequence[str]) -> None:
+    """Warn of images whose values were scaled to 8 bits, if there are any."""
+    if paths:
+        _log.warning(
+            f"{counted(len(paths), 'image')} of more than 8 bits per channel: scaled by the values used; "
+            f"first: {paths[0]}"
+        )
 
 
 @contextlib.contextmanager

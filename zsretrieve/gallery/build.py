@@ -12,10 +12,10 @@ from pathlib import Path
 
 from zsretrieve.domain.errors import OutputExistsError, SourceError
 from zsretrieve.domain.kinds import AUTO, FLAT
-from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
 from zsretrieve.encoding.batches import Seen, nothing_readable, unread
+from zsretrieve.encoding.elsewhere import Described
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
@@ -43,7 +43,7 @@ def build_gallery(out: Path, source: Source, how: Ingest, *, kind: str = FLAT, f
     """
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
-        wanted = replace(_manifest(source, how.model.load(), how.reading), factory=kind)
+        wanted = replace(_manifest(source, how.described(), how.reading), factory=kind)
         if kind not in (FLAT, AUTO):
             how.backend.check_kind(kind, wanted.dim, len(source.files))
         manifest = _resumed(stage.manifest, wanted, out, force=force)
@@ -68,7 +68,7 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         how = replace(how, reading=how.reading.as_for(old.encoding))
         source = Source(old.root or "", files)
         wanted = replace(
-            _manifest(source, how.model.load(), how.reading),
+            _manifest(source, how.described(), how.reading),
             origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
@@ -139,7 +139,7 @@ def _encode_all(
     return builder, unchanged, encoded
 
 
-def _manifest(source: Source, encoder: Encoder, reading: Reading) -> Manifest:
+def _manifest(source: Source, encoder: Described, reading: Reading) -> Manifest:
     return Manifest(
         kind=IndexKind.GALLERY,
         space=encoder.space,

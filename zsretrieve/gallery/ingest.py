@@ -12,12 +12,13 @@ import numpy as np
 
 from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
 from zsretrieve.domain.kinds import AUTO, Effort
-from zsretrieve.domain.ports import Encoder, IndexBackend, Known, OnProgress, OnStage
+from zsretrieve.domain.ports import IndexBackend, Known, OnProgress, OnStage
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen, encode_batches
+from zsretrieve.encoding.elsewhere import Described, Elsewhere
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store import approximate, indexes, rows
 from zsretrieve.store.folder import Writer
@@ -34,6 +35,7 @@ class Ingest:
 
     ``model`` is loaded only if an image must be encoded; ``checkpoint`` images may wait in memory for a commit;
     ``on_progress`` is called with (files done, files in all), and ``on_stage`` while an approximate index is made.
+    With ``elsewhere`` images are encoded there, and the model is not loaded.
     """
 
     model: Model
@@ -42,6 +44,11 @@ class Ingest:
     checkpoint: int = CHECKPOINT_IMAGES
     on_progress: OnProgress | None = None
     on_stage: OnStage | None = None
+    elsewhere: Elsewhere | None = None
+
+    def described(self) -> Described:
+        """What encodes the images."""
+        return self.model.load() if self.elsewhere is None else self.elsewhere
 
 
 class _Written(NamedTuple):
@@ -156,10 +163,12 @@ class GalleryBuilder:
         for path in paths:
             self._skipped.pop(path, None)
 
-    def checkpoint_if_due(self) -> None:
-        """Commit the waiting rows if they are many, or wait for long."""
-        if len(self._waiting) >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S:
+    def checkpoint_if_due(self) -> bool:
+        """Commit the waiting rows if they are many, or wait for long; whether that was done."""
+        due = len(self._waiting) >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S
+        if due:
             self.checkpoint()
+        return due
 
     def checkpoint(self) -> None:
         """Commit the waiting rows; the FAISS file is left for the end."""
@@ -319,21 +328,27 @@ def ingest(
     if not files:
         return encoded
 
-    def accept(encoder: Encoder) -> None:
+    def accept(encoder: Described) -> None:
         check_same_space(builder.manifest.space, "the gallery", encoder.space, "the model")
         joined_encoding(builder.manifest.encoding, encoder.encoding)
 
-    with builder.saving():
-        for batch in encode_batches(source, files, how.model, how.reading, builder.known, accept):
+    if how.elsewhere is None:
+        batches = encode_batches(source, files, how.model, how.reading, builder.known, accept)
+    else:
+        accept(how.elsewhere)
+        batches = how.elsewhere.batches(source, files, how.reading, builder.known)
+    with builder.saving(), contextlib.closing(batches):
+        for batch in batches:
             # Recorded with the first vector: it may turn out that no image can be read.
             if any(seen.fresh for seen in batch.seen):
-                builder.note_encoding(how.model.load().encoding)
+                builder.note_encoding(how.described().encoding)
             for seen in batch.seen:
                 builder.put(item_of(seen), seen.vector)
                 encoded += seen.fresh
             for one in batch.skipped:
                 builder.skip(one)
-            builder.checkpoint_if_due()
+            if builder.checkpoint_if_due() and how.elsewhere is not None:
+                how.elsewhere.committed()
             if how.on_progress is not None:
                 how.on_progress(before + batch.done, before + len(files) if total is None else total)
     return encoded

@@ -22,7 +22,7 @@ from zsretrieve.exchange.foreign import Block, ForeignVectors
 from zsretrieve.gallery.build import BuiltGallery
 from zsretrieve.images import opening
 from zsretrieve.store import rows
-from zsretrieve.store.folder import creating, now, staged
+from zsretrieve.store.folder import UNITS, creating, now, staged
 from zsretrieve.store.indexes import Gallery, Prototypes, index_of, open_gallery, write_index
 from zsretrieve.store.manifest import STAGING, shown
 from zsretrieve.store.rows import LiveVectors
@@ -77,7 +77,8 @@ def import_gallery(
         index = write_index(writer, index_of(vectors, dim, backend))
         writer.commit(replace(manifest, count=len(items), segments=(segment,), index=index))
         writer.clean()
-        shutil.rmtree(out / STAGING, ignore_errors=True)
+        for unfinished in (STAGING, UNITS):
+            shutil.rmtree(out / unfinished, ignore_errors=True)
     return BuiltGallery(open_gallery(out, backend), Changes(added=len(items), skipped=skipped))
 
 

@@ -28,7 +28,10 @@ from zsretrieve.store.manifest import STAGING
 from zsretrieve.system import atomic
 
 SEGMENTS = "segments"
+# What the nodes of a cluster encoded of a build, until its staging index takes that in.
+UNITS = ".units"
 _SEGMENT_NAME = re.compile(r"[0-9a-f]{12}")
+_UNIT_NAME = re.compile(r"[0-9a-f]{32}\.unit|\..*")
 _LOCK_S = 1.0
 _BESIDE = (manifests.NAME, manifests.COPY, manifests.MAP, manifests.SEARCHES)
 # What a process that died leaves of those that the writer of the folder writes, and of a map, begins like this.
@@ -112,6 +115,7 @@ class Writer:
         build = staged(self.out)
         if build is not None and keep and _segments(build) <= keep:
             shutil.rmtree(self.out / STAGING, ignore_errors=True)
+            shutil.rmtree(self.out / UNITS, ignore_errors=True)
 
     def renew_copy(self) -> None:
         """Write the copy of the manifest again if a death or a full disk left an older one."""
@@ -322,6 +326,9 @@ def _holds_only_ours(out: Path) -> bool:
                 return False
         elif entry.name == STAGING:
             if not _holds_only_ours(entry):
+                return False
+        elif entry.name == UNITS:
+            if not all(_UNIT_NAME.fullmatch(unit.name) for unit in entry.iterdir()):
                 return False
         elif entry.name not in _BESIDE and not entry.name.startswith((*_PARTS, _PARTS_OF_MAP)):
             return False

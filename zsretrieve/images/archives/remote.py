@@ -62,6 +62,7 @@ def find(url: str) -> list[str]:
     """The URLs of all files below a URL, in no order. Raises SourceError if they cannot be listed."""
     fs, path = _filesystem(url)
     scheme = url.partition("://")[0]
+    fs.invalidate_cache()  # other processes may have written since
     names = _request(url, lambda: fs.find(path))
     if not names:
         _request(url, lambda: fs.ls(path))  # `find` takes a folder that cannot be listed for empty
