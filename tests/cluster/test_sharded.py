@@ -17,6 +17,7 @@ from kits.vector_gallery import put, vector_gallery
 
 import zsretrieve as zs
 from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.cluster.placing import spread
 from zsretrieve.cluster.shard import Held, NotHeldError, Shard
 from zsretrieve.cluster.sharded import ShardedIndex, cuts_of, held_by_each
 from zsretrieve.domain.errors import IndexFolderError, IntegrityError, MissingRowsError
@@ -194,3 +195,14 @@ def test_parts_of_a_lost_shard_are_missing(in_parts: tuple[Path, Calibrated]) ->
     assert everything.n_missing == len(gallery.items) // 5
     shards.gone = set()
     assert zs.search(gallery, data.texts[0], wanted=zs.Wanted(k=10)).n_missing == 0
+
+
+@pytest.mark.parametrize(("nodes", "count", "replicas"), [(4, 4, 2), (3, 4, 2), (2, 3, 2), (3, 2, 3), (5, 1, 4)])
+def test_replicas_of_a_shard_are_on_different_nodes(nodes: int, count: int, replicas: int) -> None:
+    for seed in range(20):
+        bundles = np.random.default_rng(seed).permutation(count * replicas).tolist()
+        node_of = {bundle: f"node {place % nodes}" for place, bundle in enumerate(bundles)}
+        chosen = spread(node_of, count, replicas)
+        assert sorted(bundle for own in chosen for bundle in own) == list(range(count * replicas))
+        for own in chosen:
+            assert len({node_of[bundle] for bundle in own}) == replicas

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from zsretrieve.cluster.connection import Nodes
+from zsretrieve.cluster.connection import Nodes, free
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.settings import Shards
 from zsretrieve.domain.wording import counted
@@ -39,12 +40,12 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
             f"{settings.replicas} replicas need as many nodes, and the cluster has {counted(len(usable), 'node')}",
             hint="Use fewer replicas, or add nodes.",
         )
-    free = _free(CPUS * count)
+    left = _free(nodes, count)
     refused = ClusterError(
-        f"{counted(count, 'shard')} need {CPUS * count:.1f} CPUs, and of {nodes} {free:.1f} CPUs are free",
+        f"{counted(count, 'shard')} need {CPUS * count:.1f} CPUs, and of {nodes} {left.cpus:.1f} CPUs are free",
         hint="Use fewer shards or replicas, add nodes, or end what else runs there.",
     )
-    if free < CPUS * count:
+    if _fitting(left) < count:
         raise refused
     group = placement_group([{"CPU": CPUS}] * count, strategy="SPREAD")
     if not group.wait(_PLACE_S):
@@ -59,17 +60,19 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
     ]
 
 
-def _free(wanted: float) -> float:
-    """The CPUs that are free in the cluster; what has just ended takes a moment to give back its own."""
-    import ray
-
+def _free(nodes: Nodes, count: int) -> Nodes:
+    """What is free of the nodes, for so many shards; what has just ended takes a moment to give back its own."""
     end = time.monotonic() + _FREE_S
     while True:
-        resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-        free = round(resources.get("CPU", 0.0), 3)
-        if free >= wanted or time.monotonic() > end:
-            return free
+        left = free(nodes)
+        if _fitting(left) >= count or time.monotonic() > end:
+            return left
         time.sleep(0.1)
+
+
+def _fitting(left: Nodes) -> int:
+    """How many shards fit on nodes."""
+    return sum(math.floor(node.cpus / CPUS + 1e-6) for node in left.all)
 
 
 def spread(node_of: Mapping[int, str], count: int, replicas: int) -> list[list[int]]:

@@ -137,7 +137,7 @@ class Shard:
     """
 
     def __init__(self, threads: int) -> None:
-        self._limits = threadpool_limits(threads)
+        self._threads = threads
         self._indexes: dict[str, Any] = {}
         self._changing = threading.Lock()
 
@@ -153,6 +153,8 @@ class Shard:
                     problems[key] = error
                 except OSError as error:
                     problems[key] = IndexFolderError(f"on the node {platform.node()}: {one_line(error)}")
+            # Of libraries that are loaded by now; Ray sets one thread for a process with a share of a processor.
+            threadpool_limits(self._threads)
             self._indexes = kept
         return problems
 

@@ -38,12 +38,13 @@ _log = logging.getLogger("zsretrieve")
 _LOOK_S, _OPEN_S = 0.2, 600.0
 # After so long a replica that was lost, or could not open something, is asked again.
 _AGAIN_S = 0.5
-# Calls that a shard answers at once, so that the watcher's is answered beside searches.
+# Searches that a replica answers at once. More wait here, so that the deadline is for work and not for a queue.
 _AT_ONCE = 4
 
 _lock = threading.Lock()
 _pools: dict[Shards, Pool] = {}
 _connections = contextlib.ExitStack()
+atexit.register(_connections.close)
 
 
 class Spread:
@@ -122,6 +123,7 @@ class _Replica:
 
     ``is_up`` is None until it has answered once. It holds ``held`` after it was last made to hold ``asked`` and had
     ``problems`` with the rest; ``call`` is the watcher's call that runs, ``again`` the time for the next.
+    ``reason`` is why it was lost.
     """
 
     shard: int
@@ -134,6 +136,7 @@ class _Replica:
     problems: dict[str, ZsRetrieveError] = field(default_factory=dict)
     call: Any = None
     again: float = 0.0
+    reason: str = ""
 
     def can(self, key: str) -> bool:
         """Whether it is worth asking."""
@@ -160,6 +163,7 @@ class Pool:
         self._wanted: dict[str, Sequence[Held | HeldParts]] = {}
         self._changed = threading.Condition()
         self._turn = itertools.count()
+        self._room = threading.BoundedSemaphore(_AT_ONCE * settings.replicas)
         self._is_ending = False
         self._group, places = placed(settings, nodes)
         self._replicas = [[_Replica(number, *place) for place in own] for number, own in enumerate(places)]
@@ -205,6 +209,10 @@ class Pool:
 
     def ask(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         """See ``Holders.ask``."""
+        with self._room:
+            return self._asked(method, key, wanted)
+
+    def _asked(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         import ray
 
         answers: dict[int, Any] = {}
@@ -250,7 +258,7 @@ class Pool:
 
         where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=replica.bundle)
         actor = ray.remote(Shard).options(
-            num_cpus=CPUS, max_restarts=-1, max_concurrency=_AT_ONCE, scheduling_strategy=where
+            num_cpus=CPUS, max_restarts=-1, max_concurrency=_AT_ONCE + 1, scheduling_strategy=where
         )
         return actor.remote(replica.threads)
 
@@ -265,9 +273,8 @@ class Pool:
         return "opening" if is_open else problems[0]
 
     def _silent(self, shard: int) -> ClusterError:
-        return ClusterError(
-            f"{self._name(shard)} does not answer", hint="See what the nodes do: ray status. Or use fewer shards."
-        )
+        reason = next((f": {replica.reason}" for replica in self._replicas[shard] if replica.reason), "")
+        return ClusterError(f"{self._name(shard)} does not answer{reason}", hint="See what the nodes do: ray status")
 
     def _name(self, shard: int) -> str:
         return f"shard {shard + 1} of {self.settings.count}"
@@ -275,7 +282,7 @@ class Pool:
     def _lose(self, replica: _Replica, reason: str) -> None:
         if replica.is_up:
             _log.warning(f"{self._name(replica.shard)} is lost: {reason}")
-        replica.is_up, replica.held = False, frozenset()
+        replica.is_up, replica.held, replica.reason = False, frozenset(), reason
 
     def _stop(self) -> None:
         with self._changed:
