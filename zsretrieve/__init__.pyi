@@ -1,5 +1,6 @@
 from .api.comparison import compare as compare
 from .api.comparison import compare_class_sets as compare_class_sets
+from .api.duplicates import find_duplicates as find_duplicates
 from .api.evaluation import Outputs as Outputs
 from .api.evaluation import classify as classify
 from .api.evaluation import evaluate as evaluate
@@ -12,7 +13,6 @@ from .api.exchange import open_vectors as open_vectors
 from .api.gallery import add as add
 from .api.gallery import build_gallery as build_gallery
 from .api.gallery import compact as compact
-from .api.gallery import find_duplicates as find_duplicates
 from .api.gallery import rebuild as rebuild
 from .api.gallery import remove as remove
 from .api.gallery import repair as repair

@@ -270,7 +270,8 @@ def test_the_server_answers_as_without_a_cluster(three_nodes: LocalCluster, data
         assert before == answers(local)
         assert len(before[0]["hits"]) == 20
         put(out, [unit_rows(data.images[5:6] + 0.01)[0]])
-        wait_until(lambda: answers(there) != before)
+        for server in (there, local):
+            wait_until(lambda server=server: answers(server) != before)
         assert answers(there) == answers(local)
         assert answers(there)[0]["n_images"] == COUNT + 1
         assert there.stop() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+import psutil
 import pytest
 from ray.cluster_utils import Cluster as RayCluster
 
@@ -39,7 +41,7 @@ class LocalCluster:
                 "_system_config": _HEALTH,
             },
         )
-        self._nodes: list[Any] = []
+        self.nodes: list[Any] = []
         self.restore(nodes)
 
     @property
@@ -53,14 +55,24 @@ class LocalCluster:
             num_cpus=self._cpus, object_store_memory=_STORE_BYTES, env_vars=environment or None, wait=True
         )
 
+    def workers(self, node: Any, kind: str) -> list[psutil.Process]:
+        """The processes of actors of a class on a node."""
+        (raylet,) = node.all_processes["raylet"]
+        found = []
+        for one in psutil.Process(raylet.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if one.name().startswith(f"ray::{kind}"):
+                    found.append(one)
+        return found
+
     def kill(self, node: Any = None) -> None:
         """Kill a node, by default the last of the usual ones, as a power cut would."""
-        self._ray.remove_node(self._nodes.pop() if node is None else node, allow_graceful=False)
+        self._ray.remove_node(self.nodes.pop() if node is None else node, allow_graceful=False)
 
     def restore(self, nodes: int) -> None:
         """Start nodes until there are so many of the usual ones again."""
-        while len(self._nodes) < nodes:
-            self._nodes.append(self.add())
+        while len(self.nodes) < nodes:
+            self.nodes.append(self.add())
 
     def shutdown(self) -> None:
         self._ray.shutdown()

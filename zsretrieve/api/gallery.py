@@ -1,4 +1,4 @@
-"""Galleries: build them, keep them up to date, verify and repair them, find duplicates."""
+"""Galleries: build them, keep them up to date, verify and repair them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
 from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
+from zsretrieve.cluster import encode as _cluster
+from zsretrieve.cluster.job import Job
 from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kinds import FLAT, spelt
-from zsretrieve.domain.ports import OnStage, one_step, progress_of
-from zsretrieve.domain.records import Changes, DuplicateGroup, IndexKind, Item, Manifest, PathLike
-from zsretrieve.domain.settings import DUPLICATE_SCORE, Choice, Cluster, Reading
+from zsretrieve.domain.ports import OnStage, one_step
+from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
+from zsretrieve.domain.settings import Choice, Cluster, Reading
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
-from zsretrieve.gallery import duplicates as _duplicates
 from zsretrieve.gallery import origins as _origins
 from zsretrieve.gallery import repair as _repair
 from zsretrieve.gallery import update as _update
@@ -103,10 +104,8 @@ def build_gallery(
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     if ray is not None:
-        from zsretrieve.cluster import encode
-
         extras.require_ray("encoding on a cluster")
-        encode.check_model(model)
+        _cluster.check_model(model)
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
     how = _ingest(model, reading, checkpoint, on_stage)
@@ -114,10 +113,10 @@ def build_gallery(
         calibrate_once(model, images, reading, on_stage)
         with _reporting_interruption(folder):
             return _build.build_gallery(folder, images, how, kind=kind, force=force)
-    from zsretrieve.cluster import encode
-
-    job = encode.Job(images, folder, model, reading)
-    with encode.encoding_on(ray, job, on_stage) as elsewhere, _reporting_interruption(folder):
+    with (
+        _cluster.encoding_on(ray, Job(images, folder, model, reading), on_stage) as elsewhere,
+        _reporting_interruption(folder),
+    ):
         built = _build.build_gallery(folder, images, replace(how, elsewhere=elsewhere), kind=kind, force=force)
         elsewhere.discard()
         return built
@@ -335,48 +334,6 @@ def repair(
     index = folder_of(folder)
     needed = as_model(model).named(manifests.read_either(index).space.model) if encode else None
     return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
-
-
-def find_duplicates(
-    gallery: Gallery | PathLike,
-    *,
-    near: float | None = DUPLICATE_SCORE,
-    where: str | None = None,
-    on_stage: OnStage | None = None,
-) -> tuple[DuplicateGroup, ...]:
-    """Groups of images that are in a gallery more than once, and which image of each to keep.
-
-    First come exact groups, of equal files; an unknown (empty) digest equals no other. Near groups follow: each
-    image of one scores at least ``near`` with the one to keep, so nothing is chained. Of equal files only the one to
-    keep can be in a near group as well, again as the one to keep; any other image is in one group at most. The image
-    to keep is the one with most pixels, then the largest file, the shortest path, the lowest ID; it takes all images
-    near it that no better one has.
-
-    Parameters
-    ----------
-    gallery : Gallery or path
-    near : float, optional
-        Above 0, at most 1; None compares only digests.
-    where : str, optional
-        Only among the images that match this filter, see ``zsretrieve.domain.filters``.
-    on_stage : callable, optional
-        Called with (name of the stage, images compared, images in all).
-
-    Returns
-    -------
-    tuple of DuplicateGroup, exact ones first, each kind in the order of the gallery
-
-    Raises
-    ------
-    RankError
-        If ``near`` is out of range.
-    FilterError
-        If the filter cannot be used, or nothing matches it.
-    """
-    # The comparison runs on the CPU and needs no copy on a GPU.
-    opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery, device="cpu")
-    on_progress = progress_of(on_stage, "comparing images")
-    return _duplicates.find_duplicates(opened, near=near, where=where, on_progress=on_progress)
 
 
 def _ingest(model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None) -> Ingest:

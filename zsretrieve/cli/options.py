@@ -17,12 +17,12 @@ from zsretrieve.cli.groups import OptionGroup, grouped
 from zsretrieve.cli.help import ADVANCED
 from zsretrieve.cli.output import SKIPPED_COLUMNS, open_already
 from zsretrieve.domain.errors import OutputExistsError
-from zsretrieve.domain.settings import Compute, Engine, Precision, Reading
+from zsretrieve.domain.settings import Cluster, Compute, Engine, Precision, Reading
 
 if TYPE_CHECKING:
     from zsretrieve.domain.results import Reject
 
-__all__ = ["ADVANCED", "Compute", "Reading", "grouped"]
+__all__ = ["ADVANCED", "Cluster", "Compute", "Reading", "grouped"]
 
 
 class RejectBy(StrEnum):
@@ -240,6 +240,34 @@ Scale = Annotated[
         show_default="the index's: the model's own, or fitted",
         help="Scale of scores in probabilities, the inverse of a temperature.",
     ),
+]
+
+
+def _cluster(ray: str | None, ray_storage: str | None) -> Cluster | None:
+    if ray is None and ray_storage is not None:
+        raise typer.BadParameter("it needs a cluster: add --ray", param_hint="--ray-storage")
+    return None if ray is None else Cluster(ray, ray_storage)
+
+
+_Ray = Annotated[
+    str | None,
+    _rare(
+        "--ray",
+        metavar="ADDRESS",
+        help="Encode on the nodes of a Ray cluster: HOST:PORT, auto (the one of this machine) or local.",
+    ),
+]
+_RayStorage = Annotated[
+    str | None,
+    _rare(
+        "--ray-storage",
+        metavar="PLACE",
+        show_default="inside OUT",
+        help="With --ray: a folder or URL that all nodes share, for encoded units.",
+    ),
+]
+EncodeOnRay = Annotated[
+    Cluster | None, OptionGroup(_cluster, {"ray": (_Ray, None), "ray_storage": (_RayStorage, None)})
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing index.")]
 

@@ -13,6 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ from zsretrieve.system import extras
 _log = logging.getLogger("zsretrieve")
 
 NAMESPACE = "zsretrieve"
+FREED_S = 10.0
 _CONNECT_S, _PROBE_S, _ANSWER_S = 5.0, 30.0, 120.0
 # Vectors of two nodes have the same bits only if these are the same; a package that a node lacks counts as a version.
 _PACKAGES = ("ray", "zsretrieve", "numpy", "pillow", "openvino", "torch", "open-clip-torch", "transformers")
@@ -75,9 +77,8 @@ def connected(cluster: Cluster) -> Iterator[Nodes]:
         If the cluster cannot be reached, or the versions of its nodes differ.
     """
     extras.require_ray("a cluster")
-    # Read when Ray is imported, or when it connects.
+    # Read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
     import ray
 
     ours = not ray.is_initialized()
@@ -110,16 +111,19 @@ def living() -> Nodes:
 
 
 def free(nodes: Nodes) -> Nodes:
-    """The same nodes with what is free of them now."""
+    """The same nodes with what is free of them; what a process had that was killed is free after some seconds."""
     from ray._private.state import available_resources_per_node
 
-    left = available_resources_per_node()  # type: ignore[no-untyped-call]
-
-    def of(node: Node) -> Node:
-        mine = left.get(node.id, {})
-        return replace(node, cpus=float(mine.get("CPU", 0)), gpus=float(mine.get("GPU", 0)))
-
-    return Nodes(tuple(of(node) for node in nodes.all))
+    until = time.monotonic() + FREED_S
+    while True:
+        left = available_resources_per_node()  # type: ignore[no-untyped-call]
+        mine = [(node, left.get(node.id, {})) for node in nodes.all]
+        free = Nodes(
+            tuple(replace(node, cpus=float(has.get("CPU", 0)), gpus=float(has.get("GPU", 0))) for node, has in mine)
+        )
+        if (free.cpus, free.gpus) == (nodes.cpus, nodes.gpus) or time.monotonic() > until:
+            return free
+        time.sleep(0.5)
 
 
 def on_node(node: Node) -> Any:

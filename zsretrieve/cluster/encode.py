@@ -11,7 +11,8 @@ from pathlib import Path
 
 from zsretrieve.cluster import connection, pool, storage, unit_files
 from zsretrieve.cluster.connection import Nodes
-from zsretrieve.cluster.pool import Job, Pool
+from zsretrieve.cluster.job import Job
+from zsretrieve.cluster.pool import Pool
 from zsretrieve.cluster.schedule import Schedule
 from zsretrieve.cluster.unit_files import EncodedUnit, Recipe, Unit
 from zsretrieve.domain.errors import ClusterError, ImageError, UsageError

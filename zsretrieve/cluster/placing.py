@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zsretrieve.cluster.connection import Nodes, free
+from zsretrieve.cluster.connection import Nodes
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.settings import Shards
 from zsretrieve.domain.wording import counted
 
 # The share of a processor that a shard reserves. Without one Ray puts all of them on the same node.
 CPUS = 0.2
-_PLACE_S, _FREE_S = 30.0, 5.0
+_PLACE_S, _FREE_S = 30.0, 3.0
 
 # The number of a bundle of the placement group, and the threads for a shard in it.
 Place = tuple[int, int]
@@ -40,12 +40,12 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
             f"{settings.replicas} replicas need as many nodes, and the cluster has {counted(len(usable), 'node')}",
             hint="Use fewer replicas, or add nodes.",
         )
-    left = _free(nodes, count)
+    free = _free(nodes, count)
     refused = ClusterError(
-        f"{counted(count, 'shard')} need {CPUS * count:.1f} CPUs, and of {nodes} {left.cpus:.1f} CPUs are free",
+        f"{counted(count, 'shard')} need {CPUS * count:.1f} CPUs, and of {nodes} {sum(free):.1f} CPUs are free",
         hint="Use fewer shards or replicas, add nodes, or end what else runs there.",
     )
-    if _fitting(left) < count:
+    if _fitting(free) < count:
         raise refused
     group = placement_group([{"CPU": CPUS}] * count, strategy="SPREAD")
     if not group.wait(_PLACE_S):
@@ -60,19 +60,22 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
     ]
 
 
-def _free(nodes: Nodes, count: int) -> Nodes:
-    """What is free of the nodes, for so many shards; what has just ended takes a moment to give back its own."""
+def _free(nodes: Nodes, count: int) -> list[float]:
+    """The CPUs that are free of each node, for so many shards; what has just ended takes a moment to give back its own."""
+    from ray._private.state import available_resources_per_node
+
     end = time.monotonic() + _FREE_S
     while True:
-        left = free(nodes)
-        if _fitting(left) >= count or time.monotonic() > end:
-            return left
+        left = available_resources_per_node()  # type: ignore[no-untyped-call]
+        free = [float(left.get(node.id, {}).get("CPU", 0)) for node in nodes.all]
+        if _fitting(free) >= count or time.monotonic() > end:
+            return free
         time.sleep(0.1)
 
 
-def _fitting(left: Nodes) -> int:
+def _fitting(free: Sequence[float]) -> int:
     """How many shards fit on nodes."""
-    return sum(math.floor(node.cpus / CPUS + 1e-6) for node in left.all)
+    return sum(math.floor(cpus / CPUS + 1e-6) for cpus in free)
 
 
 def spread(node_of: Mapping[int, str], count: int, replicas: int) -> list[list[int]]:

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from zsretrieve.cluster import connection
 from zsretrieve.cluster.connection import Node, Nodes
+from zsretrieve.cluster.job import Job
 from zsretrieve.cluster.workers import Decoder, Description, Encoder
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.ports import OnStage
-from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.wording import counted
-from zsretrieve.encoders.loading import Model
-from zsretrieve.images.sources import Source
 
 # Of a processor; a node with less to spare is left alone.
 _LEAST_CPUS = 0.5
 # Loading may fetch and convert a model.
 _START_S = 1800.0
 _TICK_S = 1.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is encoded: a source, into an index folder, with a model and a way of reading."""
-
-    source: Source
-    out: Path
-    model: Model
-    reading: Reading
 
 
 @dataclass(frozen=True)
@@ -85,7 +72,7 @@ def plan(nodes: Nodes, free: Nodes, device: str) -> Plan:
             half = float(int(left) // 2) if left >= 2 else 0.5 * min(left, 1.0)
             encoders.append(Share(node, half))
             left -= half
-        if left >= _LEAST_CPUS / 2:
+        if left > 0 and node.cpus >= _LEAST_CPUS:
             decoders.append(Share(node, float(int(left)) if left >= 1 else left))
     if encoders and decoders:
         return Plan(tuple(encoders), tuple(decoders), "cuda" if on_gpus else "cpu")

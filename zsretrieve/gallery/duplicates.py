@@ -27,7 +27,7 @@ def find_duplicates(
     where: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[DuplicateGroup, ...]:
-    """See ``api.gallery.find_duplicates``."""
+    """See ``api.duplicates.find_duplicates``."""
     if near is not None:
         check_near(near)
     chosen = selection(gallery.items, where)

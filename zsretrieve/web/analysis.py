@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from zsretrieve.api.comparison import compare
+from zsretrieve.api.duplicates import find_duplicates
 from zsretrieve.api.evaluation import evaluate
-from zsretrieve.api.gallery import find_duplicates
 from zsretrieve.api.prompts import read_prompts
 from zsretrieve.api.prototypes import make_prototypes
 from zsretrieve.domain.errors import SourceError

@@ -34,6 +34,7 @@ def gallery(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, or @NAME for one in your data folder.")],
     reading: options.ReadImages,
     compute: options.ComputeLong,
+    ray: options.EncodeOnRay,
     model: options.Model = None,
     ground_truth: options.GroundTruth = None,
     null: options.Null = False,
@@ -52,7 +53,8 @@ def gallery(
 ) -> None:
     """Encode images into a gallery index, to search and classify them without encoding them again.
 
-    Builds are resumable: after an interruption, run the same command again and it picks up where it left off.
+    Builds are resumable: after an interruption, run the same command again and it picks up where it left off. With
+    --ray, the nodes of a cluster encode the images; the vectors are the same.
 
     Example: zsretrieve index gallery ~/Pictures indexes/pictures
     """
@@ -63,7 +65,7 @@ def gallery(
         built = zs.build_gallery(
             options.listed(source, null), out, zs.Model(model, compute, on_stage=on_stage), reading=reading,
             ground_truth=ground_truth, exclude=exclude or (), include=include or (), kind=kind, force=force,
-            on_stage=on_stage,
+            ray=ray, on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
     named = built.manifest.factory
