@@ -61,7 +61,7 @@ def placed(settings: Shards, nodes: Nodes) -> tuple[Any, list[list[Place]]]:
 
 
 def _free(nodes: Nodes, count: int) -> list[float]:
-    """The CPUs that are free of each node, for so many shards; what has just ended takes a moment to give back its own."""
+    """The CPUs that are free of each node, for so many shards; what has just ended gives back its own in a moment."""
     from ray._private.state import available_resources_per_node
 
     end = time.monotonic() + _FREE_S

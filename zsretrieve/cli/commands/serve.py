@@ -128,11 +128,9 @@ def serve(
     """Serve galleries: a page in the browser, an API under /api/v1, and the protocol of clip-retrieval's clients.
 
     Only this machine reaches it, unless --host says otherwise; then it asks for a token. Nothing can be changed without
-    --write. Ctrl-C ends it after the running requests.
+    --write. With --ray, the nodes of a cluster search the galleries. Ctrl-C ends it after the running requests.
 
     Example: zsretrieve serve indexes/pictures --prototypes indexes/imagenet
-
-    On a cluster: zsretrieve serve /shared/indexes/pictures --ray auto --shards 4 --replicas 2
     """
     import zsretrieve as zs
     from zsretrieve.web import serving
@@ -164,11 +162,11 @@ def serve(
 
 
 def _refuse_without_ray(context: typer.Context) -> None:
-    for name in ("shards", "replicas", "shard_deadline", "partial"):
+    for name, option in {
+        "shards": "--shards", "replicas": "--replicas", "shard_deadline": "--shard-deadline", "partial": "--no-partial",
+    }.items():  # fmt: skip
         if options.is_given(context, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} has no effect without --ray", hint="Add --ray ADDRESS, or leave it out."
-            )
+            raise UsageError(f"{option} has no effect without --ray", hint="Add --ray ADDRESS, or leave it out.")
 
 
 def _say(address: str, service: Service) -> None:
