@@ -102,6 +102,10 @@ def test_a_filter_beside_what_is_missing_needs_nothing_of_it(out: Path) -> None:
     holders.gone = {3}
     hits = zs.search(gallery, gallery.vectors[7], wanted=zs.Wanted(k=5, where="id < 200"))
     assert (hits.n_missing, hits.is_exact, hits[0].id) == (0, True, 7)
+    hits = zs.search(gallery, "a cat", HashingEncoder(), zs.Wanted(k=5, where="id < 200"), cached=False)
+    assert (hits.n_missing, hits.is_exact, hits.matching) == (0, True, None)
+    holders.gone = set()
+    assert zs.search(gallery, "a cat", HashingEncoder(), zs.Wanted(k=5), cached=False).matching is not None
 
 
 def test_images_in_order_need_no_shard(out: Path) -> None:

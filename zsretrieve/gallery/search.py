@@ -47,12 +47,17 @@ def search(
     among = selected(gallery, wanted.where)
     texts = model.texts(gallery.space, cached=cached, together=together)
     aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
-    every = _Searched(gallery, among, wanted)
+    known = None
+    if any(map(_is_calibrated, aims)):
+        try:
+            known = calibration(gallery, model, texts, cached=cached)
+        except MissingRowsError as error:  # it is of all images, also where a filter leaves those that are there
+            if error.available is None:
+                raise
+    every = _Searched(gallery, among, wanted, known)
     searched = every
     while True:
         try:
-            if any(map(_is_calibrated, aims)) and not searched.n_missing:
-                searched = replace(searched, known=calibration(gallery, model, texts, cached=cached))
             ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
             return [
                 every.browsed(query, aim) if aim.vector is None else searched.found(query, aim, *next(ranked))
@@ -82,7 +87,7 @@ class _Searched:
     gallery: Gallery
     among: Rows | None
     wanted: Wanted
-    known: Calibration | None = None
+    known: Calibration | None
     n_missing: int = 0
 
     def among_available(self, rows: Rows) -> _Searched:
