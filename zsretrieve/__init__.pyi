@@ -86,6 +86,7 @@ from .domain.comparison import Comparison as Comparison
 from .domain.errors import ArgumentError as ArgumentError
 from .domain.errors import CacheError as CacheError
 from .domain.errors import ClassMappingError as ClassMappingError
+from .domain.errors import ClusterError as ClusterError
 from .domain.errors import ConversionError as ConversionError
 from .domain.errors import DeviceError as DeviceError
 from .domain.errors import FilterError as FilterError
@@ -96,6 +97,7 @@ from .domain.errors import IndexVersionError as IndexVersionError
 from .domain.errors import IntegrityError as IntegrityError
 from .domain.errors import MissingGpuError as MissingGpuError
 from .domain.errors import MissingImageError as MissingImageError
+from .domain.errors import MissingRowsError as MissingRowsError
 from .domain.errors import ModelNameError as ModelNameError
 from .domain.errors import OptionalDependencyError as OptionalDependencyError
 from .domain.errors import OutputExistsError as OutputExistsError
@@ -145,6 +147,7 @@ from .domain.settings import Compute as Compute
 from .domain.settings import Engine as Engine
 from .domain.settings import Precision as Precision
 from .domain.settings import Reading as Reading
+from .domain.settings import Shards as Shards
 from .domain.shots import CurveSettings as CurveSettings
 from .domain.shots import Regularisation as Regularisation
 from .domain.shots import Shots as Shots

@@ -77,6 +77,11 @@ class Hits(tuple[Hit, ...], Table):
         """
         return self._found.expected
 
+    @property
+    def n_missing(self) -> int:
+        """How many images were not compared, since the machines that hold them do not answer; 0 unless on Ray."""
+        return self._found.n_missing
+
     def __repr__(self) -> str:
         shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]
         more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []

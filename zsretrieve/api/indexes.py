@@ -8,6 +8,7 @@ from typing import Any
 from zsretrieve.backends import loading as backend_loading
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.records import Manifest, PathLike
+from zsretrieve.domain.settings import Shards
 from zsretrieve.store import indexes
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -22,14 +23,23 @@ def open_prototypes(folder: PathLike, *, device: str = "auto", half: bool = Fals
     return indexes.open_prototypes(folder_of(folder), backend_loading.index_backend(device, half=half))
 
 
-def open_gallery(folder: PathLike, *, device: str = "auto", half: bool = False, sharded: bool = False) -> Gallery:
+def open_gallery(
+    folder: PathLike, *, device: str = "auto", half: bool = False, sharded: bool = False, ray: Shards | None = None
+) -> Gallery:
     """Open a gallery index; ``half`` keeps a GPU's copy in float16, and results stay exact. On several GPUs
     (``cuda:0,cuda:1`` or ``cuda:all``) each holds all of it and answers a part of the queries; with ``sharded`` each
-    holds a part.
+    holds a part. With ``ray`` its rows are spread over a cluster and compared on the CPUs there.
 
-    Raises IndexFormatError or IntegrityError if it is not sound.
+    Raises IndexFormatError or IntegrityError if it is not sound; ClusterError if the cluster cannot be reached or has
+    no room.
     """
-    return indexes.open_gallery(folder_of(folder), backend_loading.index_backend(device, half=half, sharded=sharded))
+    if ray is None:
+        return indexes.open_gallery(
+            folder_of(folder), backend_loading.index_backend(device, half=half, sharded=sharded)
+        )
+    from zsretrieve.cluster.shard_pool import Spread
+
+    return indexes.open_gallery(folder_of(folder), cpu_backend(), Spread(ray))
 
 
 def is_index(folder: PathLike) -> bool:

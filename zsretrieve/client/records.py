@@ -146,6 +146,7 @@ def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
         explanation=Explanation(tuple(map(tuple, terms)), ()) if terms else None,
         is_exact=content["exact"],
         expected=None if expected is None else read(Expected, expected),
+        n_missing=content["n_missing"],
     )
     return Hits.of(found)
 

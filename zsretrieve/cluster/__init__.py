@@ -1,1 +1,1 @@
-"""Several machines through Ray: connect and check, encode."""
+"""Several machines through Ray: connect and check, encode, search."""

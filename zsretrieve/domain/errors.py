@@ -24,6 +24,9 @@ ZsRetrieveError
 ├── SpaceMismatchError      vectors of two different embedding spaces were about to meet
 ├── ReportError             a report that cannot be written
 ├── ServerError             a server that cannot be reached, or does not answer as it should
+├── MissingRowsError        rows of a gallery are on machines that do not answer
+
+
 ├── ClusterError            a cluster that cannot be reached, or does not suit the work
 ├── OptionalDependencyError an optional package is not installed
 └── IndexFolderError        an index folder that cannot be opened or written
@@ -35,6 +38,12 @@ ZsRetrieveError
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class ZsRetrieveError(Exception):
@@ -148,6 +157,12 @@ class ReportError(ZsRetrieveError):
 
 class ServerError(ZsRetrieveError):
     pass
+
+
+class MissingRowsError(ZsRetrieveError):
+    """``available`` are the rows that can be searched meanwhile, ascending; None where a part is not wanted."""
+
+    available: NDArray[np.int64] | None = None
 
 
 class ClusterError(ZsRetrieveError):

@@ -75,7 +75,8 @@ class Found:
     pages fit together. ``is_exact`` is whether every image was compared; an approximate index may miss some, and then
     the pages of a ranking may overlap; ``expected`` is then the share of the best that it finds for this kind of query,
     None if that was never measured. ``matching`` and ``explanation`` are None where they do not apply or were not
-    asked for.
+    asked for. ``n_missing`` images that pass the filter were not compared, since the machines that hold them do not
+    answer; ``total`` is without them.
     """
 
     hits: tuple[Hit, ...] = ()
@@ -88,3 +89,4 @@ class Found:
     explanation: Explanation | None = None
     is_exact: bool = True
     expected: Expected | None = None
+    n_missing: int = 0

@@ -119,8 +119,8 @@ class ImageMemory(Protocol):
         ...
 
 
-class VectorIndex(Protocol):
-    """Exact search by inner product over unit rows. Rows are numbered in the order added."""
+class SearchIndex(Protocol):
+    """Exact search by inner product over unit rows."""
 
     @property
     def dim(self) -> int: ...
@@ -134,10 +134,6 @@ class VectorIndex(Protocol):
     def device(self) -> str: ...
 
     def __len__(self) -> int: ...
-
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        """Append unit rows, float32 of shape (n, dim). Raises ShapeError otherwise."""
-        ...
 
     def search(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None
@@ -164,6 +160,8 @@ class VectorIndex(Protocol):
             or beyond the index.
         ShapeError
             If the selection is not int64 of one dimension.
+        MissingRowsError
+            If rows that are to be searched are on machines that do not answer.
         """
         ...
 
@@ -194,13 +192,21 @@ class VectorIndex(Protocol):
         ------
         RankError
             If the threshold is not a number, or the selection as for ``search``.
-        ShapeError
+        ShapeError, MissingRowsError
             As for ``search``.
         """
         ...
 
     def stored(self, rows: NDArray[np.int64]) -> Vectors:
         """The float32 vectors of rows, of shape (rows.shape..., dim). Raises RankError if one is not there."""
+        ...
+
+
+class VectorIndex(SearchIndex, Protocol):
+    """A search index that is made in memory and saved. Rows are numbered in the order added."""
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Append unit rows, float32 of shape (n, dim). Raises ShapeError otherwise."""
         ...
 
     def save(self, path: Path) -> None:

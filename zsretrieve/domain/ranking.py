@@ -160,7 +160,7 @@ def settle(
         close = np.flatnonzero(complete & ~certain)
         if len(close):
             of = pending[close]
-            exact = _rescore(queries[of], raw_rows[close], fetch)
+            exact = rescored(queries[of], raw_rows[close], fetch)
             best_scores, best_rows = order(exact, raw_rows[close])
             scores[of], rows[of] = best_scores[:, :k], best_rows[:, :k]
         pending = pending[~complete]
@@ -186,7 +186,7 @@ def best_of(queries: Vectors, candidates: Rows, k: int, *, fetch: FetchRows) -> 
     int64 of shape (n, k)
         -1 in the last places if there are fewer.
     """
-    scores = _rescore(queries, np.maximum(candidates, 0), fetch)
+    scores = rescored(queries, np.maximum(candidates, 0), fetch)
     scores[candidates < 0] = -np.inf
     return order(scores, candidates)[1][:, :k]
 
@@ -236,8 +236,16 @@ def settle_range(
     return np.searchsorted(owners, np.arange(len(queries) + 1)), scores, rows
 
 
-def _rescore(queries: Vectors, rows: Rows, fetch: FetchRows) -> Scores:
-    """Exact scores of lists of rows, (n, m), in blocks that stay in the cache."""
+def rescored(queries: Vectors, rows: Rows, fetch: FetchRows) -> Scores:
+    """The exact scores of lists of rows, float32 of shape (n, m), computed in blocks that stay in the cache.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim)
+    rows : int64 of shape (n, m)
+    fetch : callable
+        As for ``settle``.
+    """
     scores = np.empty(rows.shape, dtype=np.float32)
     dim = queries.shape[1]
     deep = max(1, _CACHED_ELEMENTS // (rows.shape[1] * dim))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Annotated, TypeVar
@@ -201,6 +201,34 @@ class Cluster:
 
     address: str = "auto"
     storage: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How a gallery is spread over a cluster of Ray to be searched.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    count : int
+        Parts of nearly equal size, each held by a process of its own.
+    replicas : int
+        Processes that hold each part, on different nodes: for lost nodes, and for more searches at once.
+    deadline_s : float
+        How long a search waits for the shards, in seconds.
+    partial : bool
+        Whether a search goes on without the parts that do not answer, and states how many images it could not compare.
+        Otherwise it raises MissingRowsError.
+    """
+
+    cluster: Cluster = field(default_factory=Cluster)
+    count: Annotated[int, Between(1, 4096)] = 4
+    replicas: Annotated[int, Between(1, 64)] = 1
+    deadline_s: Annotated[float, Between(0.1, 3600)] = 5.0
+    partial: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)

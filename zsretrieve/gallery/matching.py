@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.ports import TextEncoder
+from zsretrieve.domain.ranking import rescored
 from zsretrieve.domain.vectors import Scores
 from zsretrieve.encoders.loading import Model
 from zsretrieve.store.indexes import Gallery
@@ -81,7 +82,8 @@ def _best_scores(gallery: Gallery, texts: TextEncoder, *, remembers: bool) -> Sc
     key = hashlib.sha256(gallery.revision.encode() + vectors.tobytes()).digest()
     known = None if memory is None else memory.recall([key], len(TEXTS)).get(key)
     if known is None:
-        known = np.ascontiguousarray(gallery.index.search(vectors, 1)[0][:, 0])
+        rows = gallery.index.search(vectors, 1)[1]
+        known = rescored(vectors, rows, gallery.index.stored)[:, 0].copy()
         if memory is not None:
             memory.remember({key: known})
     return known

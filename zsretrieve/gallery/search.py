@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.domain.errors import SourceError, UsageError
+from zsretrieve.domain.errors import MissingRowsError, SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
 from zsretrieve.domain.kinds import Effort, Expected, QueryKind
@@ -49,13 +49,29 @@ def search(
     check_recall(gallery, wanted)
     texts = model.texts(gallery.space, cached=cached, together=together)
     aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
-    known = calibration(gallery, model, texts, cached=cached) if any(map(_is_calibrated, aims)) else None
-    searched = _Searched(gallery, among, wanted, known)
-    ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
-    return [
-        searched.browsed(query, aim) if aim.vector is None else searched.found(query, aim, *next(ranked))
-        for query, aim in zip(queries, aims, strict=True)
-    ]
+    known = None
+    if any(map(_is_calibrated, aims)):
+        try:
+            known = calibration(gallery, model, texts, cached=cached)
+        except MissingRowsError as error:  # it is of all images, also where a filter leaves those that are there
+            if error.available is None:
+                raise
+    every = _Searched(gallery, among, wanted, known)
+    searched = every
+    while True:
+        try:
+            ranked = searched.ranked([aim for aim in aims if aim.vector is not None])
+            return [
+                every.browsed(query, aim) if aim.vector is None else searched.found(query, aim, *next(ranked))
+                for query, aim in zip(queries, aims, strict=True)
+            ]
+        except MissingRowsError as error:
+            if error.available is None:
+                raise
+            left = searched.among_available(error.available)
+            if not left.size:
+                raise
+            searched = left
 
 
 def _is_calibrated(aim: Aim) -> bool:
@@ -65,15 +81,28 @@ def _is_calibrated(aim: Aim) -> bool:
 
 @dataclass(frozen=True)
 class _Searched:
-    """A gallery, the rows of it that pass the filter (None: all), and what is wanted."""
+    """A gallery, the rows of it that pass the filter (None: all), and what is wanted.
+
+    ``n_missing`` more pass it, which cannot be searched at the moment.
+    """
 
     gallery: Gallery
     among: Rows | None
     wanted: Wanted
     known: Calibration | None
+    n_missing: int = 0
+
+    def among_available(self, rows: Rows) -> _Searched:
+        """The same without the rows that cannot be searched, as if a filter had left them out.
+
+        Whether anything matches is then not known.
+        """
+        left = rows if self.among is None else np.intersect1d(self.among, rows)
+        return replace(self, among=left, known=None, n_missing=self.n_missing + self.size - len(left))
 
     @property
-    def _size(self) -> int:
+    def size(self) -> int:
+        """How many rows are searched."""
         return len(self.gallery.index) if self.among is None else len(self.among)
 
     @property
@@ -92,7 +121,7 @@ class _Searched:
         vectors = np.concatenate([aim.vector for aim in aims if aim.vector is not None])
         # Only by looking further it shows whether all that follows is a duplicate.
         needed = self._end + (_BELOW if self.wanted.explain else 0) + (self.wanted.dedup or self._by_date)
-        return self._best(vectors, min(needed, self._size), aims)
+        return self._best(vectors, min(needed, self.size), aims)
 
     def _best(self, vectors: Vectors, k: int, aims: Sequence[Aim]) -> Iterator[tuple[Rows, bool]]:
         """For each vector the k best rows that are not the query's own and, with ``dedup``, not duplicates of a better
@@ -101,7 +130,7 @@ class _Searched:
         All vectors are searched in one product, or a few if that would be too many hits to hold; and again alone where
         too many of their rows are left out.
         """
-        size = self._size
+        size = self.size
         # By date, it is the newest of near-duplicates that stays, which `_cut` chooses.
         near = None if self._by_date else self.wanted.alike
         first = min(size, (k if near is None else 2 * k) + max(len(aim.without) for aim in aims))
@@ -151,7 +180,7 @@ class _Searched:
         """The page of one query, from the beginning of its ranking."""
         wanted, scores = self.wanted, self._exact(aim, rows)
         matching = self._matching(aim, scores, is_exact=is_exact)
-        total, cut = self._size - self._own(aim), len(rows)
+        total, cut = self.size - self._own(aim), len(rows)
         if self._by_date:
             least = wanted.min_score
             if least is None and matching is not None and not matching.nothing:
@@ -169,9 +198,10 @@ class _Searched:
             below = slice(end, end if self._by_date else end + _BELOW)
             rest = self._hits(scores[below].tolist(), rows[below], wanted.offset + len(hits) + 1)
             explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
+        expected = None if is_exact else self._expected(aim.kind)
         return Found(
             hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching,
-            explanation, is_exact, None if is_exact else self._expected(aim.kind),
+            explanation, is_exact and not self.n_missing, expected, self.n_missing,
         )  # fmt: skip
 
     def browsed(self, query: Query, aim: Aim) -> Found:
@@ -201,13 +231,13 @@ class _Searched:
             if scores[-1] < threshold:  # what was missed may match, too
                 best_of_all = self._exact(aim, self._at_least(aim, min(best, threshold)))
                 best, number = float(best_of_all.max()), int(np.count_nonzero(best_of_all >= threshold))
-        elif self._by_date or scores[-1] < threshold or len(scores) == self._size - self._own(aim):
+        elif self._by_date or scores[-1] < threshold or len(scores) == self.size - self._own(aim):
             number = self._count(aim, scores, threshold)
         return Matching(threshold, best, number, self.known.false_alarms, self.known.method)
 
     def _count(self, aim: Aim, scores: Scores, least: float) -> int:
         """How many images reach a score, near-duplicates included; ``scores`` are the best of the ranking."""
-        is_all = not len(scores) or scores[-1] < least or len(scores) == self._size - self._own(aim)
+        is_all = not len(scores) or scores[-1] < least or len(scores) == self.size - self._own(aim)
         if scores.size and scores[0] < least:
             return 0
         if is_all and not self.wanted.dedup:

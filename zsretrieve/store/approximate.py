@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.candidates import CandidateParts
-from zsretrieve.domain.errors import IndexBusyError, IntegrityError, OptionalDependencyError
+from zsretrieve.domain.errors import IndexBusyError, IntegrityError, MissingRowsError, OptionalDependencyError
 from zsretrieve.domain.kinds import Approximate, Effort, Part
-from zsretrieve.domain.ports import CandidateIndex, IndexBackend, VectorIndex
+from zsretrieve.domain.ports import CandidateIndex, IndexBackend, SearchIndex
 from zsretrieve.domain.ranking import best_of, check_k
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.vectors import Rows, Vectors, check_unit_rows
@@ -44,7 +44,7 @@ class ApproximateSearch:
     Parameters
     ----------
     made : Approximate
-    exact : VectorIndex
+    exact : SearchIndex
         Over the live rows.
     row_of : int64 of shape (``made.rows``,)
         The live row of each row of the index; -1 for one that is not live.
@@ -54,7 +54,7 @@ class ApproximateSearch:
     """
 
     def __init__(
-        self, made: Approximate, exact: VectorIndex, row_of: Rows, load: Callable[[], CandidateIndex | None]
+        self, made: Approximate, exact: SearchIndex, row_of: Rows, load: Callable[[], CandidateIndex | None]
     ) -> None:
         self.made = made
         self._exact = exact
@@ -93,7 +93,7 @@ class ApproximateSearch:
         Raises
         ------
         RankError
-            As for ``VectorIndex.search``.
+            As for ``SearchIndex.search``.
         ShapeError
             If the queries are not unit rows of this dimension.
         IntegrityError
@@ -169,7 +169,12 @@ class ApproximateSearch:
         selected, rest = self._asked(self.index, among)
         if effort.depth >= (len(self._row_of) if selected is None else np.count_nonzero(selected)):
             return self._compared(queries, k, among)
-        found = self.index.candidates(queries, effort.depth, effort, selected)[1]
+        try:
+            found = self.index.candidates(queries, effort.depth, effort, selected)[1]
+        except MissingRowsError as error:
+            if error.available is not None:
+                error.available = self._without(np.delete(self._row_of, error.available))
+            raise
         short = np.count_nonzero(found >= 0, axis=1) < most
         candidates = np.where(found >= 0, self._row_of[found], -1)
         if len(rest):
@@ -179,6 +184,12 @@ class ApproximateSearch:
         if short.any():
             rows[short] = self._exact.search(queries[short], k, among)[1]
         return rows, short
+
+    def _without(self, rows: Rows) -> Rows:
+        """All rows of the gallery but some, in which -1 means none."""
+        is_there = np.ones(len(self._exact), np.bool_)
+        is_there[rows[rows >= 0]] = False
+        return np.flatnonzero(is_there)
 
     def _compared(self, queries: Vectors, k: int, among: Rows | None) -> tuple[Rows, Flags]:
         """The answer of a comparison with all rows."""
@@ -232,22 +243,26 @@ class ApproximateSearch:
 
 
 def opened(
-    folder: Path, manifest: Manifest, vectors: LiveVectors, exact: VectorIndex, backend: IndexBackend
+    manifest: Manifest, vectors: LiveVectors, exact: SearchIndex, load: Callable[[Approximate], CandidateIndex | None]
 ) -> ApproximateSearch | None:
-    """The search by the approximate index of an open gallery; None if it has none. Its files are opened when needed."""
+    """The search by the approximate index of an open gallery; None if it has none. ``load`` opens it when needed."""
     made = manifest.approximate
     if made is None:
         return None
     live = live_of(manifest, vectors)
+    row_of = np.concatenate([rows_of(part, live) for part in made.parts])
+    return ApproximateSearch(made, exact, row_of, functools.partial(load, made))
 
-    def load() -> CandidateIndex | None:
-        parts = [load_part(folder, part, manifest.dim, backend) for part in made.parts]
-        there = [part for part in parts if part is not None]
-        if len(there) < len(parts):
-            return None
-        return there[0] if len(there) == 1 else CandidateParts(there)
 
-    return ApproximateSearch(made, exact, np.concatenate([rows_of(part, live) for part in made.parts]), load)
+def load(folder: Path, parts: Sequence[Part], dim: int, backend: IndexBackend) -> CandidateIndex | None:
+    """Open parts of an approximate index, one or more; None if a writer has replaced one. Raises as
+    ``load_candidates`` does.
+    """
+    opened = [load_part(folder, part, dim, backend) for part in parts]
+    there = [part for part in opened if part is not None]
+    if len(there) < len(parts):
+        return None
+    return there[0] if len(there) == 1 else CandidateParts(there)
 
 
 def load_part(folder: Path, part: Part, dim: int, backend: IndexBackend) -> CandidateIndex | None:

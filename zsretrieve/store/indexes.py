@@ -8,15 +8,15 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve import metrics
 from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
-from zsretrieve.domain.kinds import Effort
-from zsretrieve.domain.ports import IndexBackend, VectorIndex
+from zsretrieve.domain.kinds import Approximate, Effort
+from zsretrieve.domain.ports import CandidateIndex, IndexBackend, SearchIndex, VectorIndex
 from zsretrieve.domain.ranking import check_k
 from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Segment, Space
 from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
@@ -36,6 +36,18 @@ FAISS = "index.faiss"
 _OPEN_ATTEMPTS = 20
 _AUGMENTED_AT_ONCE = 1 << 15
 _Opened = TypeVar("_Opened")
+
+
+class Elsewhere(Protocol):
+    """What opens the indexes of a gallery on other machines."""
+
+    def exact(self, folder: Path, manifest: Manifest, vectors: LiveVectors) -> SearchIndex:
+        """The index that compares every row, over the live rows. Raises ZsRetrieveError."""
+        ...
+
+    def candidates(self, folder: Path, made: Approximate, dim: int) -> CandidateIndex | None:
+        """The approximate index, as ``zsretrieve.store.approximate.load`` returns it."""
+        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,7 +149,7 @@ class Gallery:
     manifest: Manifest
     items: Sequence[Item]
     live: LiveVectors
-    index: VectorIndex
+    index: SearchIndex
     approximate: ApproximateSearch | None = None
 
     @property
@@ -279,9 +291,9 @@ def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
     return _open(Path(folder), lambda path: _open_prototypes(path, backend))
 
 
-def open_gallery(folder: str | Path, backend: IndexBackend) -> Gallery:
+def open_gallery(folder: str | Path, backend: IndexBackend, elsewhere: Elsewhere | None = None) -> Gallery:
     """Open a gallery index after checking its manifest and files. Raises as ``open_prototypes`` does."""
-    return _open(Path(folder), lambda path: _open_gallery(path, backend))
+    return _open(Path(folder), lambda path: _open_gallery(path, backend, elsewhere))
 
 
 def is_index(folder: str | Path) -> bool:
@@ -321,11 +333,21 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
 
 
-def _open_gallery(folder: Path, backend: IndexBackend) -> Gallery:
+def _open_gallery(folder: Path, backend: IndexBackend, elsewhere: Elsewhere | None) -> Gallery:
     manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
     live = read_live(folder, manifest)
-    index = _index(folder, manifest, live.vectors, backend)
-    nearly = approximate.opened(folder, manifest, live.vectors, index, backend)
+    index: SearchIndex
+    if elsewhere is None:
+        index = _index(folder, manifest, live.vectors, backend)
+    else:
+        index = elsewhere.exact(folder, manifest, live.vectors)
+
+    def load(made: Approximate) -> CandidateIndex | None:
+        if elsewhere is None:
+            return approximate.load(folder, made.parts, manifest.dim, backend)
+        return elsewhere.candidates(folder, made, manifest.dim)
+
+    nearly = approximate.opened(manifest, live.vectors, index, load)
     return Gallery(folder, manifest, live.items, live.vectors, index, nearly)
 
 

@@ -72,6 +72,10 @@ class LiveVectors:
         """The arrays that hold them, and perhaps others that are not live."""
         return self._parts
 
+    def places(self, start: int, stop: int) -> Rows:
+        """Where rows ``start`` to ``stop`` are among all rows of the arrays, one array after the other."""
+        return self._order[start:stop]
+
     def rows_of_parts(self) -> list[Rows]:
         """For each array the row of each of its vectors, int64 of shape (n_i,); -1 for one that is not live."""
         rows = np.full(self._starts[-1], -1, dtype=np.int64)

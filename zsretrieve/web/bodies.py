@@ -128,7 +128,10 @@ class ExpectedAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """A page of hits; send ``revision`` back with the offset ``next`` for the page after it."""
+    """A page of hits; send ``revision`` back with the offset ``next`` for the page after it.
+
+    ``n_missing`` images were not compared, since the machines that hold them do not answer.
+    """
 
     hits: list[HitAnswer]
     total: int
@@ -138,6 +141,7 @@ class SearchAnswer(BaseModel):
     seconds: float
     exact: bool
     expected: ExpectedAnswer | None
+    n_missing: int
     model: str
     n_images: int
     terms: list[QueryTermAnswer]

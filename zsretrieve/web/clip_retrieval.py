@@ -20,7 +20,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from zsretrieve.api.hits import Hits
-from zsretrieve.domain.errors import ZsRetrieveError
+from zsretrieve.domain.errors import MissingRowsError, ZsRetrieveError
 from zsretrieve.domain.queries import Term
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wanted import Wanted
@@ -126,6 +126,8 @@ async def knn_service(request: Request) -> Any:
     if not len(revision.gallery.items):
         return []
     hits = await service.batches.ask(Key(revision, wanted), (Question((Term(value),), (), is_plain=True), None))
+    if hits.n_missing:
+        raise as_http(MissingRowsError(f"{hits.n_missing:,} images cannot be compared, which this protocol cannot say"))
     return await service.drawing.run(_results, service, revision, hits, asked, origin, scale)
 
 

@@ -12,6 +12,7 @@ from zsretrieve.domain.errors import (
     FilterError,
     ImageError,
     IndexBusyError,
+    MissingRowsError,
     OutputExistsError,
     PromptError,
     QueryError,
@@ -85,6 +86,9 @@ def as_http(error: Exception) -> HttpError:
         return HttpError(
             503, "the gallery is being changed", hint="Try again when that is done.", headers=again, kind=IndexBusyError
         )
+    if isinstance(error, MissingRowsError):
+        again = {"Retry-After": "5"}
+        return HttpError(503, error.message, hint="Try again in a minute.", headers=again, kind=MissingRowsError)
     if isinstance(error, WeightsUnavailableError):
         _log.error(f"{error.message} ({error.hint})")
         return HttpError(

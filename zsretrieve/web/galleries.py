@@ -16,6 +16,7 @@ from pathlib import Path
 from zsretrieve.api.indexes import open_gallery, open_prototypes
 from zsretrieve.domain.errors import ZsRetrieveError
 from zsretrieve.domain.records import Item
+from zsretrieve.domain.settings import Shards
 from zsretrieve.domain.wording import shorten
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -89,8 +90,9 @@ class _Followed(ABC):
 class ServedGallery(_Followed):
     """A gallery that follows its folder; the last revisions stay open, so that one may go on turning pages."""
 
-    def __init__(self, name: str, folder: Path, device: str, kept: int) -> None:
+    def __init__(self, name: str, folder: Path, device: str, kept: int, shards: Shards | None) -> None:
         self._kept = kept
+        self._shards = shards
         self._revisions: OrderedDict[str, Revision] = OrderedDict()
         super().__init__(name, folder, device)
 
@@ -114,7 +116,7 @@ class ServedGallery(_Followed):
         return found
 
     def _open(self) -> None:
-        gallery = open_gallery(self.folder, device=self._device)
+        gallery = open_gallery(self.folder, device=self._device, ray=self._shards)
         revision = Revision(self.name, gallery.revision, gallery)
         # Replaced as a whole: requests read it in other threads.
         kept = OrderedDict((key, one) for key, one in self._revisions.items() if key != revision.key)
@@ -147,16 +149,23 @@ class Shelf:
     device : str
     kept : int
         Revisions of each gallery that stay open.
+    shards : Shards, optional
+        How galleries are spread over a cluster.
 
     Raises
     ------
     IndexFormatError, IntegrityError
         If one is not sound.
+    ClusterError
+        If the cluster cannot be reached or has no room.
     """
 
-    def __init__(self, galleries: Sequence[str], prototypes: Sequence[str], device: str, kept: int) -> None:
+    def __init__(
+        self, galleries: Sequence[str], prototypes: Sequence[str], device: str, kept: int, shards: Shards | None = None
+    ) -> None:
         self._device = device
         self._kept = kept
+        self._shards = shards
         self._adding = threading.Lock()
         self.galleries: dict[str, ServedGallery] = {}
         self.prototypes: dict[str, ServedPrototypes] = {}
@@ -168,7 +177,7 @@ class Shelf:
     def add_gallery(self, folder: Path) -> ServedGallery:
         """Open one more gallery under a name of its own."""
         with self._adding:
-            served = ServedGallery(_free_name(folder, self.galleries), folder, self._device, self._kept)
+            served = ServedGallery(_free_name(folder, self.galleries), folder, self._device, self._kept, self._shards)
             self.galleries = {**self.galleries, served.name: served}
         return served
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from zsretrieve.api.maps import has_map
 from zsretrieve.domain.plain import shortest
+from zsretrieve.domain.ranking import rescored
 from zsretrieve.domain.records import Item
 from zsretrieve.evaluation.classify import classify_vectors
 from zsretrieve.images import opening
@@ -118,7 +119,9 @@ def neighbours(revision: Revision, id_: int, *, is_local: bool) -> list[dict[str
     """The images nearest to one of the gallery, without itself."""
     gallery, row = revision.gallery, revision.row_of(id_)
     k = min(_NEIGHBOURS + 1, len(gallery.items))
-    scores, rows = gallery.index.search(gallery.index.stored(np.array([row])), k)
+    vector = gallery.index.stored(np.array([row]))
+    rows = gallery.index.search(vector, k)[1]
+    scores = rescored(vector, rows, gallery.index.stored)
     return [
         item_dict(gallery, gallery.items[other], is_local=is_local) | {"score": shortest(score)}
         for score, other in zip(scores[0].tolist(), rows[0].tolist(), strict=True)

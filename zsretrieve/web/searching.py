@@ -164,7 +164,7 @@ class Answers:
         return {
             **_empty(revision, question, wanted),
             "hits": records, "total": hits.total, "next": hits.next, "matching": _matching(hits.matching),
-            "exact": hits.is_exact, "expected": plain(hits.expected),
+            "exact": hits.is_exact, "expected": plain(hits.expected), "n_missing": hits.n_missing,
         }  # fmt: skip
 
 
@@ -184,6 +184,7 @@ def _empty(revision: Revision, question: Question, wanted: Wanted) -> dict[str, 
         "seconds": 0.0,
         "exact": True,
         "expected": None,
+        "n_missing": 0,
         "model": gallery.space.model,
         "n_images": len(gallery.items),
         "terms": list(question.shown),

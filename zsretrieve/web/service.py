@@ -16,6 +16,7 @@ import numpy as np
 
 from zsretrieve.api.search import search_all
 from zsretrieve.domain.errors import NothingPassesError, ZsRetrieveError
+from zsretrieve.domain.settings import Shards
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model
 from zsretrieve.prototypes.text import BuiltPrototypes
@@ -265,12 +266,19 @@ async def _at_once(work: Callable[_Given, _Result], *args: _Given.args, **kwargs
     return work(*args, **kwargs)
 
 
-def open_service(galleries: Sequence[str], prototypes: Sequence[str], model: Model, settings: Settings) -> Service:
-    """The service of galleries and prototypes, folders or ``@NAME``s.
+def open_service(
+    galleries: Sequence[str],
+    prototypes: Sequence[str],
+    model: Model,
+    settings: Settings,
+    shards: Shards | None = None,
+) -> Service:
+    """The service of galleries and prototypes, folders or ``@NAME``s; with ``shards`` galleries are on a cluster.
 
-    Raises IndexFormatError or IntegrityError if one is not sound, SpaceMismatchError if the model has another space.
+    Raises IndexFormatError or IntegrityError if one is not sound, SpaceMismatchError if the model has another space,
+    ClusterError if the cluster cannot be reached or has no room.
     """
-    shelf = Shelf(galleries, prototypes, model.compute.device, settings.limits.revisions)
+    shelf = Shelf(galleries, prototypes, model.compute.device, settings.limits.revisions, shards)
     for served in shelf.galleries.values():
         model.named(served.current.gallery.space.model).check(served.current.gallery.space)
     return Service(shelf, model, settings)

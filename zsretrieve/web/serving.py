@@ -25,6 +25,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.settings import Shards
 from zsretrieve.encoders.loading import Model
 from zsretrieve.web.app import create_app
 from zsretrieve.web.service import Service, open_service
@@ -39,6 +40,7 @@ class Asked:
     """What ``zsretrieve serve`` was asked for.
 
     ``galleries`` and ``prototypes`` are folders or ``@NAME``s. Without ``is_port_wanted`` the next free port does too.
+    With ``shards`` galleries are on a cluster.
     """
 
     galleries: tuple[str, ...]
@@ -47,6 +49,7 @@ class Asked:
     is_port_wanted: bool = False
     open_browser: bool = False
     warm: bool = True
+    shards: Shards | None = None
 
 
 def serve(asked: Asked, model: Model, on_ready: Callable[[str, Service], None]) -> None:
@@ -60,10 +63,12 @@ def serve(asked: Asked, model: Model, on_ready: Callable[[str, Service], None]) 
         If the address cannot be listened on.
     IndexFormatError, IntegrityError
         If an index is not sound.
+    ClusterError
+        If the cluster cannot be reached or has no room.
     """
     listening, settings = _listen(asked.settings, is_wanted=asked.is_port_wanted)
     with contextlib.closing(listening):
-        service = open_service(asked.galleries, asked.prototypes, model, settings)
+        service = open_service(asked.galleries, asked.prototypes, model, settings, asked.shards)
         address = with_token(settings.address, settings.token)
 
         def ready() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kits.browser import Opener
 from kits.shapes import Galleries
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 import zsretrieve as zs
 from zsretrieve.domain.ports import Encoder
@@ -333,3 +333,22 @@ def test_a_line_divides_what_matches_from_the_rest(
     before = page.evaluate("[...document.querySelectorAll('.grid > li')].findIndex((one) => one.matches('.cut'))")
     assert before == above
     expect(page.locator(".cut")).to_contain_text(f"Below {matching.threshold:.3f}")
+
+
+def test_images_that_could_not_be_compared_are_stated(open_window: Opener) -> None:
+    window = open_window()
+    page = window.page
+
+    def lose(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "n_missing": 1200, "exact": False, "matching": None})
+
+    page.route("**/search", lose)
+    window.box.fill("a star")
+    page.keyboard.press("Enter")
+    expect(page.locator(".nothing")).to_contain_text("1,200 images could not be compared.")
+    expect(page.locator(".status")).to_contain_text("1,200 not compared")
+    page.unroute("**/search")
+    window.box.fill("a circle")
+    page.keyboard.press("Enter")
+    expect(page.locator(".status")).to_contain_text("exact")
+    expect(page.locator(".nothing")).to_have_count(0)

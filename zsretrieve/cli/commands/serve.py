@@ -12,12 +12,15 @@ import typer
 
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
+from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.settings import Cluster, Shards
 from zsretrieve.domain.wording import counted
 
 if TYPE_CHECKING:
     from zsretrieve.web.service import Service
 
 _ACCESS = "Who may use it"
+_CLUSTER = "On a cluster"
 _PORT = 7878
 
 
@@ -86,12 +89,46 @@ def serve(
     allow_url: Annotated[
         bool, typer.Option("--allow-url", rich_help_panel=_ACCESS, help="Fetch the public URLs of query images.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            rich_help_panel=_CLUSTER,
+            help="Spread galleries over a cluster of Ray: HOST:PORT, or auto for the one this machine belongs to.",
+        ),
+    ] = None,
+    shards: Annotated[
+        int, typer.Option("--shards", min=1, metavar="N", rich_help_panel=_CLUSTER, help="Parts of each gallery.")
+    ] = Shards.count,
+    replicas: Annotated[
+        int,
+        typer.Option("--replicas", min=1, metavar="N", rich_help_panel=_CLUSTER, help="Nodes that hold each part."),
+    ] = Shards.replicas,
+    shard_deadline: Annotated[
+        float,
+        typer.Option(
+            "--shard-deadline",
+            min=0.1,
+            metavar="SECONDS",
+            rich_help_panel=_CLUSTER,
+            help="How long a search waits for a part.",
+        ),
+    ] = Shards.deadline_s,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial/--no-partial",
+            rich_help_panel=_CLUSTER,
+            help="While a part does not answer, search the others and say how many images are missing, or fail.",
+        ),
+    ] = True,
     model: options.ModelOfIndex = None,
 ) -> None:
     """Serve galleries: a page in the browser, an API under /api/v1, and the protocol of clip-retrieval's clients.
 
     Only this machine reaches it, unless --host says otherwise; then it asks for a token. Nothing can be changed without
-    --write. Ctrl-C ends it after the running requests.
+    --write. With --ray, the nodes of a cluster search the galleries. Ctrl-C ends it after the running requests.
 
     Example: zsretrieve serve indexes/pictures --prototypes indexes/imagenet
     """
@@ -103,6 +140,11 @@ def serve(
     settings = Settings(host, port, tuple(allow_host or ()), token, write, allow_url)
     if token is None and (write or not settings.is_local):
         settings = replace(settings, token=serving.new_token())
+    spread = None
+    if ray is not None:
+        spread = Shards(Cluster(ray), shards, replicas, shard_deadline, partial)
+    else:
+        _refuse_without_ray(context)
     with output.progress() as on_stage:
         engine = zs.Model(model, compute, on_stage=on_stage)
         if build:
@@ -114,8 +156,17 @@ def serve(
         is_port_wanted=options.is_given(context, "port"),
         open_browser=_is_at_desktop() if open_ is None else open_,
         warm=warm,
+        shards=spread,
     )
     serving.serve(asked, zs.Model(model, compute), _say)
+
+
+def _refuse_without_ray(context: typer.Context) -> None:
+    for name, option in {
+        "shards": "--shards", "replicas": "--replicas", "shard_deadline": "--shard-deadline", "partial": "--no-partial",
+    }.items():  # fmt: skip
+        if options.is_given(context, name):
+            raise UsageError(f"{option} has no effect without --ray", hint="Add --ray ADDRESS, or leave it out.")
 
 
 def _say(address: str, service: Service) -> None:

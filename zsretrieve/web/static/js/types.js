@@ -34,6 +34,7 @@
  * @property {number} seconds
  * @property {boolean} exact
  * @property {{queries: string, k: number, recall: {mean: number}}|null} [expected]
+ * @property {number} n_missing
  * @property {string} model
  * @property {number} n_images
  * @property {Matching|null} [matching]

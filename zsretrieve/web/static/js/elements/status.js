@@ -19,16 +19,18 @@ export function summary(answer, state) {
   const counts = total === all ? counted(all, "image") : `${count(total)} of ${counted(all, "image")}`;
   const divides = dividingOf(answer, state);
   const above = divides ? `${count(divides.n)} above the threshold` : "";
+  const missing = answer.n_missing ? `${count(answer.n_missing)} not compared` : "";
   const found = answer.expected && `, ${percent(answer.expected.recall.mean)} found`;
   const exact = answer.exact ? "exact" : `approximate${found ?? ""}`;
   const line = [
     divides && h("strong", { title: `Scores of ${score(divides.threshold)} and more: ${percent(divides.false_alarms)} of unrelated queries reach that.` }, above),
     h("span", {}, counts),
+    missing && h("strong", {}, missing),
     h("span", {}, duration(answer.seconds)),
     isSearch(state) && h("span", { title: aboutExact(answer) }, exact),
     h("span", { class: "model" }, answer.model),
   ].filter((part) => part instanceof Node);
-  return { line, text: [above, counts].filter(Boolean).join(", "), empty: notices(answer, state) };
+  return { line, text: [above, counts, missing].filter(Boolean).join(", "), empty: notices(answer, state) };
 }
 
 /** @param {Answer} answer */
@@ -57,6 +59,17 @@ export function dividingOf(answer, state) {
  * @param {State} state
  */
 function notices(answer, state) {
+  const missing = answer.n_missing
+    ? [h("p", { class: "nothing", role: "note" }, h("strong", {}, `${counted(answer.n_missing, "image")} could not be compared.`), " The machines that hold them do not answer. Search again in a minute.")]
+    : [];
+  return [...missing, ...ofMatching(answer, state)];
+}
+
+/**
+ * @param {Answer} answer
+ * @param {State} state
+ */
+function ofMatching(answer, state) {
   const { hits, matching, n_images: all } = answer;
   if (!hits.length) return [empty(all, state.min === null ? undefined : `No image scores at least ${state.min}. Lower the score, or clear the filters.`)];
   if (!matching?.nothing || !isSearch(state)) return [];

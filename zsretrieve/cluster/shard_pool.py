@@ -1,0 +1,358 @@
+"""Shards as actors of Ray: placed, asked within a deadline, and watched.
+
+A replica that fails or misses a deadline is asked no more until it answers the watcher, a thread that sees to it that
+every replica holds what it should. Ray places the actors of a lost node on another one that has room; they begin empty,
+and the watcher has them open their rows again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import logging
+import queue
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zsretrieve.cluster.connection import Nodes, connected
+from zsretrieve.cluster.placing import CPUS, placed
+from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
+from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
+from zsretrieve.domain.errors import ClusterError, ZsRetrieveError
+from zsretrieve.domain.kinds import Approximate
+from zsretrieve.domain.records import Manifest
+from zsretrieve.domain.settings import Shards
+from zsretrieve.domain.wording import one_line
+from zsretrieve.store.rows import LiveVectors
+
+_log = logging.getLogger("zsretrieve")
+
+# How often the watcher looks, and how long opening the rows may take: large ones are read once from the storage.
+_LOOK_S, _OPEN_S = 0.2, 600.0
+# After so long a replica that was lost, or could not open something, is asked again.
+_AGAIN_S = 0.5
+# Searches that a replica answers at once. More wait here, so that the deadline is for work and not for a queue.
+_AT_ONCE = 4
+
+_lock = threading.Lock()
+_pools: dict[Shards, Pool] = {}
+_connections = contextlib.ExitStack()
+atexit.register(_connections.close)
+
+
+class Spread:
+    """Elsewhere port over shards. Galleries with the same settings share them; they end with the last index.
+
+    Parameters
+    ----------
+    settings : Shards
+    """
+
+    def __init__(self, settings: Shards) -> None:
+        self._settings = settings
+
+    def exact(self, folder: Path, manifest: Manifest, vectors: LiveVectors) -> ShardedIndex:
+        """The index that compares every row.
+
+        Raises
+        ------
+        OptionalDependencyError
+            If Ray is not installed.
+        ClusterError
+            If the cluster cannot be reached, has no room for the shards, or does not answer.
+        IndexFolderError, IntegrityError
+            If the files of the gallery are not there on a node, or not sound.
+        """
+        cuts = cuts_of(len(vectors), self._settings.count)
+        # An approximate index names the few rows that are compared.
+        reads = manifest.approximate is None
+        held = held_by_each(folder.absolute(), manifest.segments, vectors, cuts, reads=reads)
+        return ShardedIndex(vectors, cuts, self._held(held))
+
+    def candidates(self, folder: Path, made: Approximate, dim: int) -> ShardedCandidates | None:
+        """The approximate index; None if a writer has replaced it. Raises as ``exact`` does."""
+        cuts = cuts_of(len(made.parts), self._settings.count)
+        parts = parts_of_each(folder.absolute(), made, dim, cuts)
+        if not all((folder / file).exists() for file in made.files):
+            return None
+        return ShardedCandidates(made, dim, cuts, self._held(parts))
+
+    def _held(self, held: Sequence[Held | HeldParts]) -> Lease:
+        with _lock:
+            pool = _pools.get(self._settings)
+            if pool is None:
+                nodes = _connections.enter_context(connected(self._settings.cluster))
+                pool = _pools[self._settings] = Pool(self._settings, nodes)
+            lease = Lease(pool, pool.want(held))
+        lease.wait()
+        return lease
+
+
+class Lease:
+    """Holders port over what a pool holds for one index, until it is let go."""
+
+    def __init__(self, pool: Pool, key: str) -> None:
+        self._pool = pool
+        self._key = key
+        # Only into a queue: this runs in whatever thread lets go of the last reference.
+        weakref.finalize(self, pool.unwanted.put, key)
+
+    @property
+    def partial(self) -> bool:
+        return self._pool.settings.partial
+
+    def wait(self) -> None:
+        """See ``Pool.wait``."""
+        self._pool.wait(self._key)
+
+    def ask(self, method: str, wanted: Mapping[int, Sequence[Any]]) -> Mapping[int, Any]:
+        """See ``Holders.ask``."""
+        return self._pool.ask(method, self._key, wanted)
+
+
+@dataclass(eq=False)
+class _Replica:
+    """An actor that holds a shard.
+
+    ``is_up`` is None until it has answered once. It holds ``held`` after it was last made to hold ``asked`` and had
+    ``problems`` with the rest; ``call`` is the watcher's call that runs, ``again`` the time for the next.
+    ``reason`` is why it was lost.
+    """
+
+    shard: int
+    bundle: int
+    threads: int
+    actor: Any = None
+    is_up: bool | None = None
+    held: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
+    problems: dict[str, ZsRetrieveError] = field(default_factory=dict)
+    call: Any = None
+    again: float = 0.0
+    reason: str = ""
+
+    def can(self, key: str) -> bool:
+        """Whether it is worth asking."""
+        return self.is_up is True and key in self.held
+
+
+class Pool:
+    """The shards of all indexes with the same settings, and the thread that watches them; it ends with the last index.
+
+    Parameters
+    ----------
+    settings : Shards
+    nodes : Nodes
+
+    Raises
+    ------
+    ClusterError
+        If the cluster has no room for the shards.
+    """
+
+    def __init__(self, settings: Shards, nodes: Nodes) -> None:
+        self.settings = settings
+        self.unwanted: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._wanted: dict[str, Sequence[Held | HeldParts]] = {}
+        self._changed = threading.Condition()
+        self._turn = itertools.count()
+        self._room = threading.BoundedSemaphore(_AT_ONCE * settings.replicas)
+        self._is_ending = False
+        self._group, places = placed(settings, nodes)
+        self._replicas = [[_Replica(number, *place) for place in own] for number, own in enumerate(places)]
+        for replica in self._all:
+            replica.actor = self._started(replica)
+        self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
+        self._watcher.start()
+        # Before Ray's own end, which a call that runs would not survive.
+        atexit.register(self._stop)
+
+    def want(self, held: Sequence[Held | HeldParts]) -> str:
+        """Have the shards hold these, one entry for each; returns the key to ask for them."""
+        key = secrets.token_hex(8)
+        with self._changed:
+            self._wanted[key] = held
+            self._changed.notify_all()
+        return key
+
+    def wait(self, key: str) -> None:
+        """Wait until every shard holds what it should; those that do not answer are left out if a part is wanted.
+
+        Raises
+        ------
+        ClusterError
+            If a shard does not answer, or takes too long.
+        IndexFolderError, IntegrityError
+            If what it should hold cannot be opened.
+        """
+        end = time.monotonic() + _OPEN_S
+        with self._changed:
+            while True:
+                states = [self._state(own, key) for own in self._replicas]
+                for state in states:
+                    if isinstance(state, ZsRetrieveError):
+                        raise state
+                if "opening" not in states:
+                    break
+                if time.monotonic() > end:
+                    raise self._silent(states.index("opening"))
+                self._changed.wait(_LOOK_S)
+            if "lost" in states and not (self.settings.partial and "held" in states):
+                raise self._silent(states.index("lost"))
+
+    def ask(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
+        """See ``Holders.ask``."""
+        with self._room:
+            return self._asked(method, key, wanted)
+
+    def _asked(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
+        import ray
+
+        answers: dict[int, Any] = {}
+        end = time.monotonic() + self.settings.deadline_s
+        asked: set[_Replica] = set()
+        while True:
+            left = {
+                shard: [replica for replica in self._replicas[shard] if replica.can(key) and replica not in asked]
+                for shard in wanted
+                if shard not in answers
+            }
+            calls: dict[Any, _Replica] = {}
+            for shard, replicas in left.items():
+                if replicas:
+                    replica = replicas[next(self._turn) % len(replicas)]
+                    calls[getattr(replica.actor, method).remote(key, *wanted[shard])] = replica
+            if not calls:
+                return answers
+            asked.update(calls.values())
+            # The other replicas of a shard that does not answer need time as well.
+            within = max(0.0, end - time.monotonic()) / max(map(len, left.values()))
+            done = set(ray.wait(list(calls), num_returns=len(calls), timeout=within)[0])
+            for call, replica in calls.items():
+                if call not in done:
+                    self._lose(replica, f"no answer within {within:.3g} s")
+                    continue
+                try:
+                    answers[replica.shard] = ray.get(call)
+                except ray.exceptions.RayTaskError as error:
+                    if not isinstance(error.cause, NotHeldError):
+                        raise error.cause from None
+                    self._lose(replica, "it was restarted")
+                except ray.exceptions.RayError as error:
+                    self._lose(replica, one_line(error))
+
+    @property
+    def _all(self) -> Iterator[_Replica]:
+        return itertools.chain.from_iterable(self._replicas)
+
+    def _started(self, replica: _Replica) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=replica.bundle)
+        actor = ray.remote(Shard).options(
+            num_cpus=CPUS, max_restarts=-1, max_concurrency=_AT_ONCE + 1, scheduling_strategy=where
+        )
+        return actor.remote(replica.threads)
+
+    def _state(self, replicas: Sequence[_Replica], key: str) -> str | ZsRetrieveError:
+        """How far a shard is with some rows."""
+        if any(replica.can(key) for replica in replicas):
+            return "held"
+        if all(replica.is_up is False for replica in replicas):
+            return "lost"
+        problems = [replica.problems[key] for replica in replicas if key in replica.problems]
+        is_open = any(replica.is_up is not False and key not in replica.problems for replica in replicas)
+        return "opening" if is_open else problems[0]
+
+    def _silent(self, shard: int) -> ClusterError:
+        reason = next((f": {replica.reason}" for replica in self._replicas[shard] if replica.reason), "")
+        return ClusterError(f"{self._name(shard)} does not answer{reason}", hint="See what the nodes do: ray status")
+
+    def _name(self, shard: int) -> str:
+        return f"shard {shard + 1} of {self.settings.count}"
+
+    def _lose(self, replica: _Replica, reason: str) -> None:
+        if replica.is_up:
+            _log.warning(f"{self._name(replica.shard)} is lost: {reason}")
+        replica.is_up, replica.held, replica.reason = False, frozenset(), reason
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        import ray
+
+        while not self._is_ending:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._wanted.pop(self.unwanted.get_nowait(), None)
+            if not self._wanted and self._ended():
+                return
+            for replica in self._all:
+                self._look(replica)
+            calls = [replica.call for replica in self._all if replica.call is not None]
+            if calls:
+                ray.wait(calls, timeout=_LOOK_S)
+                continue
+            with self._changed:
+                self._changed.wait(_LOOK_S)
+
+    def _ended(self) -> bool:
+        """End the pool, unless an index has just come."""
+        from ray.util import remove_placement_group
+
+        with _lock:
+            if self._wanted:
+                return False
+            del _pools[self.settings]
+            atexit.unregister(self._stop)
+            remove_placement_group(self._group)
+            if not _pools:
+                _connections.close()
+        return True
+
+    def _look(self, replica: _Replica) -> None:
+        """See what a replica says, and have it hold what it should."""
+        import ray
+
+        if replica.call is not None:
+            if not ray.wait([replica.call], timeout=0)[0]:
+                return
+            self._heard(replica)
+        wanted = {key: held[replica.shard] for key, held in list(self._wanted.items())}
+        is_right = replica.is_up and replica.asked == wanted.keys() and not replica.problems
+        if not is_right and (replica.asked != wanted.keys() or time.monotonic() >= replica.again):
+            replica.asked = frozenset(wanted)
+            replica.call = replica.actor.hold.remote(wanted)
+
+    def _heard(self, replica: _Replica) -> None:
+        """Take note of how the watcher's call ended."""
+        import ray
+
+        call, replica.call = replica.call, None
+        replica.again = time.monotonic() + _AGAIN_S
+        try:
+            problems = ray.get(call)
+        except ray.exceptions.RayError as error:
+            self._lose(replica, one_line(error))
+            if isinstance(error, ray.exceptions.ActorDiedError):  # for good
+                replica.actor = self._started(replica)
+        else:
+            for key in problems.keys() - replica.problems.keys():
+                _log.warning(f"{self._name(replica.shard)}: {problems[key].message}")
+            if replica.is_up is False:
+                _log.warning(f"{self._name(replica.shard)} answers again")
+            replica.problems, replica.held, replica.is_up = problems, replica.asked - problems.keys(), True
+        with self._changed:
+            self._changed.notify_all()
