@@ -28,6 +28,11 @@ _PACKAGES = (
     "pillow",
 )  # fmt: skip
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
+# What a class of processors computes with, the best first.
+_CLASSES = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 with bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
+# What others are installed from, in environments of their own.
+OPEN_CLIP = ("open_clip_torch==3.3.0",)
+CLIP_RETRIEVAL = ("clip-retrieval==2.45.0", "numpy<2", "setuptools<81")
 # More is better in these units, less in all others.
 _RATES = frozenset({"img/s", "prompts/s", "queries/s", "rows/s", "TFLOP/s", "GB/s"})
 
@@ -178,9 +183,7 @@ def work_folder(given: Path | None) -> Iterator[Path]:
 
 def machine() -> dict[str, str]:
     """What the figures depend on."""
-    cpuinfo = _text("/proc/cpuinfo").split("\n\n")[0]
-    entries = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
-    entries = {key.strip(): value.strip() for key, value in entries.items()}
+    entries = _cpuinfo()
     flags = entries.get("flags", "").split()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -201,6 +204,22 @@ def machine() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {**known, "packages": ", ".join(versions)}
+
+
+def cpu_class() -> str:
+    """The best instructions that the processor has, such as ``AVX2``: times of two classes cannot be compared."""
+    flags = _cpuinfo().get("flags", "").split()
+    return next((name for flag, name in _CLASSES.items() if flag in flags), platform.machine())
+
+
+def environment(folder: Path, packages: Sequence[str]) -> Path:
+    """The Python of an environment that holds packages, made with uv unless it exists."""
+    python, complete = folder / "bin" / "python", folder / "complete"
+    if not complete.exists():
+        subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", "3.11", folder], check=True)
+        subprocess.run(["uv", "pip", "install", "--quiet", "--python", python, *packages], check=True)
+        complete.touch()
+    return python
 
 
 def process(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Run:
@@ -310,6 +329,12 @@ def _write_tokenizer(folder: Path, vocabulary: int) -> None:
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", pad_token="</s>"
     ).save_pretrained(folder)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor."""
+    lines = _text("/proc/cpuinfo").split("\n\n")[0].splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def _gpus() -> str:
