@@ -39,11 +39,12 @@ _RATES = frozenset({"img/s", "prompts/s", "queries/s", "rows/s", "TFLOP/s", "GB/
 
 @dataclass(frozen=True)
 class Run:
-    """One whole process. ``peak_bytes`` is its peak resident memory."""
+    """One whole process. ``peak_bytes`` is its peak resident memory, ``cpu`` the seconds that its threads ran."""
 
     seconds: float
     peak_bytes: int
     stdout: str
+    cpu: float
 
 
 @dataclass
@@ -237,8 +238,8 @@ def process(command: Sequence[str | Path], *, env: Mapping[str, str] | None = No
     head, _, rest = done.stderr.rpartition("\n")
     if done.returncode != 0:
         sys.exit(f"{' '.join(words)}\nexited with {done.returncode}: {head[-2000:]}")
-    seconds, peak = json.loads(rest)
-    return Run(seconds, peak, done.stdout)
+    seconds, peak, cpu = json.loads(rest)
+    return Run(seconds, peak, done.stdout, cpu)
 
 
 def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, *, warm_ups: int = 1) -> dict[str, list[Any]]:
@@ -353,14 +354,14 @@ def _text(path: str) -> str:
 
 
 def _launch(command: Sequence[str]) -> int:
-    """Run a program, and print its seconds and its peak memory as the last line of stderr."""
+    """Run a program, and print its seconds, its peak memory and its processor time as the last line of stderr."""
     start = time.perf_counter()
     child = subprocess.Popen(command)
     _, status, used = os.wait4(child.pid, 0)
     took = time.perf_counter() - start
     # Linux counts in KiB, macOS in bytes.
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    sys.stderr.write(f"\n{json.dumps([took, peak])}")
+    sys.stderr.write(f"\n{json.dumps([took, peak, used.ru_utime + used.ru_stime])}")
     return os.waitstatus_to_exitcode(status)
 
 

@@ -120,7 +120,7 @@ def peer_photos(jobs: Jobs) -> benching.Run:
     )
     indexed = jobs.peer("index", embeddings_folder=vectors, index_folder=index)
     peak = max(encoded.peak_bytes, indexed.peak_bytes)
-    return benching.Run(encoded.seconds + indexed.seconds, peak, "")
+    return benching.Run(encoded.seconds + indexed.seconds, peak, "", encoded.cpu + indexed.cpu)
 
 
 def start(photos: str, out: str, model: str, precision: str) -> None:
@@ -153,10 +153,10 @@ def forward(photos: str, model: str, precision: str) -> None:
     pixels = [encoder.prepare(decode(read_file(str(path)), zs.Reading()).image) for path in paths]
     batches = [pixels[at : at + encoder.batch_size] for at in range(0, len(pixels), encoder.batch_size)]
     encoder.encode_prepared(batches[0])
-    began = time.perf_counter()
+    began, ran = time.perf_counter(), time.process_time()
     for batch in batches:
         encoder.encode_prepared(batch)
-    print(json.dumps({"seconds": time.perf_counter() - began, "engine": encoder.encoding.engine}))
+    print(json.dumps({"seconds": time.perf_counter() - began, "cpu": time.process_time() - ran}))
 
 
 def queries(gallery: str, asked: str, k: str, repeats: str) -> None:
