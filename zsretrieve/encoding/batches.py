@@ -376,5 +376,5 @@ class _Threads:
 def _refusal(source: Source, skipped: Skipped) -> SkippedInputError:
     return SkippedInputError(
         f"'{opening.join(source.root, skipped.path)}' cannot be used: {skipped.reason}",
-        hint="Repair or remove the file, or run without --strict.",
+        hint="Repair or remove the file, or run without `strict`.",
     )

@@ -119,7 +119,7 @@ def test_a_pack_of_rounded_weights_claims_no_more_than_bf16(
     monkeypatch.setattr(device_trial, "check", lambda device: None)
     with pytest.raises(DeviceError, match="so it has no fp16") as refused:
         zs.Model(pack, zs.Compute("intel-gpu")).load()
-    assert refused.value.hint == "Use --device cpu, or a pack that was made without --half."
+    assert refused.value.hint == "Use `device` cpu, or a pack that was made without `half`."
     # Where the processor has no bf16, rounded weights are no more exact for being computed with in fp32.
     monkeypatch.setattr(openvino_encoder, "runs_bf16", lambda: False)
     for compute in (zs.Compute(), BF16):
