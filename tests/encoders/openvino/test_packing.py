@@ -329,9 +329,9 @@ def test_unpacking_that_was_killed_leaves_nothing_in_use(cache: Path, pack: Path
 
 def test_a_pack_runs_on_the_cpu_alone(pack: Path) -> None:
     for compute, option in [
-        (zs.Compute(device="cuda"), "--device cuda"),
-        (zs.Compute(engine="torch"), "--engine torch"),
-        (zs.Compute(device="cpu", compile=True), "--compile"),
+        (zs.Compute(device="cuda"), "`device` cuda"),
+        (zs.Compute(engine="torch"), "`engine` torch"),
+        (zs.Compute(device="cpu", compile=True), "`compile`"),
     ]:
         with pytest.raises(DeviceError, match=f"runs in OpenVINO on the CPU, not with {option}"):
             zs.Model(f"pack:{pack}", compute)
