@@ -28,17 +28,23 @@ _PACKAGES = (
     "pillow",
 )  # fmt: skip
 _FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
+# What a class of processors computes with, the best first.
+_CLASSES = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 with bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
+# What others are installed from, in environments of their own.
+OPEN_CLIP = ("open_clip_torch==3.3.0",)
+CLIP_RETRIEVAL = ("clip-retrieval==2.45.0", "numpy<2", "setuptools<81")
 # More is better in these units, less in all others.
 _RATES = frozenset({"img/s", "prompts/s", "queries/s", "rows/s", "TFLOP/s", "GB/s"})
 
 
 @dataclass(frozen=True)
 class Run:
-    """One whole process. ``peak_bytes`` is its peak resident memory."""
+    """One whole process. ``peak_bytes`` is its peak resident memory, ``cpu`` the seconds that its threads ran."""
 
     seconds: float
     peak_bytes: int
     stdout: str
+    cpu: float
 
 
 @dataclass
@@ -182,9 +188,7 @@ def work_folder(given: Path | None) -> Iterator[Path]:
 
 def machine() -> dict[str, str]:
     """What the figures depend on."""
-    cpuinfo = _text("/proc/cpuinfo").split("\n\n")[0]
-    entries = dict(line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line)
-    entries = {key.strip(): value.strip() for key, value in entries.items()}
+    entries = _cpuinfo()
     flags = entries.get("flags", "").split()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -207,6 +211,22 @@ def machine() -> dict[str, str]:
     return {**known, "packages": ", ".join(versions)}
 
 
+def cpu_class() -> str:
+    """The best instructions that the processor has, such as ``AVX2``: times of two classes cannot be compared."""
+    flags = _cpuinfo().get("flags", "").split()
+    return next((name for flag, name in _CLASSES.items() if flag in flags), platform.machine())
+
+
+def environment(folder: Path, packages: Sequence[str]) -> Path:
+    """The Python of an environment that holds packages, made with uv unless it exists."""
+    python, complete = folder / "bin" / "python", folder / "complete"
+    if not complete.exists():
+        subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", "3.11", folder], check=True)
+        subprocess.run(["uv", "pip", "install", "--quiet", "--python", python, *packages], check=True)
+        complete.touch()
+    return python
+
+
 def process(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Run:
     """Run a program and measure it from start to end. Exits if it fails.
 
@@ -222,8 +242,8 @@ def process(command: Sequence[str | Path], *, env: Mapping[str, str] | None = No
     head, _, rest = done.stderr.rpartition("\n")
     if done.returncode != 0:
         sys.exit(f"{' '.join(words)}\nexited with {done.returncode}: {head[-2000:]}")
-    seconds, peak = json.loads(rest)
-    return Run(seconds, peak, done.stdout)
+    seconds, peak, cpu = json.loads(rest)
+    return Run(seconds, peak, done.stdout, cpu)
 
 
 def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, *, warm_ups: int = 1) -> dict[str, list[Any]]:
@@ -316,6 +336,12 @@ def _write_tokenizer(folder: Path, vocabulary: int) -> None:
     ).save_pretrained(folder)
 
 
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor."""
+    lines = _text("/proc/cpuinfo").split("\n\n")[0].splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
 def _gpus() -> str:
     try:
         query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
@@ -332,14 +358,14 @@ def _text(path: str) -> str:
 
 
 def _launch(command: Sequence[str]) -> int:
-    """Run a program, and print its seconds and its peak memory as the last line of stderr."""
+    """Run a program, and print its seconds, its peak memory and its processor time as the last line of stderr."""
     start = time.perf_counter()
     child = subprocess.Popen(command)
     _, status, used = os.wait4(child.pid, 0)
     took = time.perf_counter() - start
     # Linux counts in KiB, macOS in bytes.
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    sys.stderr.write(f"\n{json.dumps([took, peak])}")
+    sys.stderr.write(f"\n{json.dumps([took, peak, used.ru_utime + used.ru_stime])}")
     return os.waitstatus_to_exitcode(status)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -160,6 +161,32 @@ def test_bench_serve(work: Path, tmp_path: Path) -> None:
         for clients in ("1 client", "8 clients", "32 clients"):
             assert rows[f"demo, {kind}, {clients}: zsretrieve"]["median"] > 0
     assert rows["demo, 200 requests: errors"]["met"] is True
+
+
+def whole_jobs(rows: dict[str, dict[str, Any]], sides: set[str]) -> None:
+    """What a report of whole jobs has to say of each side, and that fp32 finds what the loop finds."""
+    for side in sides:
+        assert rows[f"8 photos to an index: {side}"]["median"] > 0
+        assert rows[f"64 queries over 300 x {256 if len(sides) == 3 else 128}: {side}"]["median"] > 0
+    for side in sides - {"clip-retrieval"}:
+        assert rows[f"3 x 7 prompts: {side}"]["median"] > 0
+        assert rows[f"text search from the shell: {side}"]["median"] > 0
+    assert rows["photos, fp32: least cosine to the loop"]["met"] is True
+    assert rows["prototypes, fp32: least cosine to the loop"]["met"] is True
+    assert rows["start to the first batch: fp32"]["median"] < rows["8 photos to an index: zsretrieve fp32"]["median"]
+    assert rows["the same in processor time: fp32"]["median"] > 1
+
+
+def test_bench_peers(work: Path, tmp_path: Path) -> None:
+    words = ("--model", "demo", "--photos", "8", "--classes", "3", "--vectors", "300", "--no-peer", "--work", work)
+    whole_jobs(report("bench_peers", tmp_path, *words), {"tutorial loop", "zsretrieve fp32"})
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv makes the environments of the others")
+def test_bench_peers_beside_clip_retrieval(work: Path, tmp_path: Path) -> None:
+    words = ("--model", "ViT-S-32-alt", "--photos", "8", "--classes", "3", "--vectors", "300", "--work", work)
+    whole_jobs(report("bench_peers", tmp_path, *words), {"clip-retrieval", "tutorial loop", "zsretrieve fp32"})
 
 
 def test_every_form_of_a_name_goes_to_open_clip(benching: ModuleType, tmp_path: Path) -> None:

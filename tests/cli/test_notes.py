@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Run
 from kits.hashing_encoder import HashingEncoder
 from kits.pictures import pictures
 
 import zsretrieve as zs
+from zsretrieve.demo import words
+from zsretrieve.demo.scenes import BACKGROUNDS, COLOURS, FILLS, RELATIONS, SHAPES, SIZES
 
 # A machine whose GPU FAISS sees, but cannot use.
 BROKEN_GPU = """
@@ -34,6 +37,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("small")
+    zs.build_gallery(pictures(root / "photos", 4), root / "gallery", "demo")
+    return root / "gallery"
+
+
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_gpu_that_faiss_cannot_use_is_reported_in_one_line(world: Path, quiet: bool) -> None:
     query = next((world / "photos").rglob("*.png"))
@@ -50,3 +60,25 @@ def test_a_gpu_that_faiss_cannot_use_is_reported_in_one_line(world: Path, quiet:
         "For a fix, run: zsretrieve doctor"
     )
     assert done.stderr.splitlines() == ([] if quiet else ["trying FAISS on GPU 0 ...", note])
+
+
+@pytest.mark.parametrize(
+    ("query", "noted"),
+    [
+        ("a dog on the beach", True),
+        ("a dog - 0.5:cats", True),
+        ("a green dog", False),
+        ("a photo of the", False),
+        ("A Red, STAR.", False),
+    ],
+)
+def test_words_that_the_bundled_model_does_not_know(small_demo: Path, run_cli: Run, query: str, noted: bool) -> None:
+    done = run_cli("search", small_demo, query, "--format", "json")
+    assert len(json.loads(done.stdout)) == 4
+    assert (f"no word of '{query}'" in done.stderr) is noted
+
+
+def test_the_known_words_are_those_of_the_scenes() -> None:
+    names = " ".join([*SIZES, *FILLS[1:], *COLOURS, *SHAPES, *BACKGROUNDS, *RELATIONS, "background"]).split()
+    assert set(names) - {"of"} == words.KNOWN
+    assert not words.unknown(["an image", ""])

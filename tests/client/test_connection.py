@@ -37,6 +37,8 @@ def answering(answers: Sequence[Answer]) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(data)
 
+        do_POST = do_GET  # noqa: N815
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -98,6 +100,31 @@ def test_pages_of_another_version(verb: str, rows: str, lacking: str) -> None:
         pytest.raises(zs.ServerError, match="the answer is not what this version expects"),
     ):
         tuple(getattr(client, verb)("shapes"))
+
+
+EVENT = {"state": "done", "stage": "encoding", "done": 1, "total": 1, "changes": {}, "message": None}
+
+
+@pytest.mark.parametrize(
+    ("started", "event", "message"),
+    [
+        ({}, EVENT, "the answer is not what this version expects: 'job'"),
+        ({"job": "1"}, {"state": "done"}, "the answer is not what this version expects: 'stage'"),
+        ({"job": "1"}, {**EVENT, "changes": {}}, "the answer is not what this version expects: 'skipped'"),
+        ({"job": "1"}, {name: EVENT[name] for name in EVENT if name != "changes"}, "expects: 'changes'"),
+        ({"job": "1"}, [], "the answer is not what this version expects"),
+        ({"job": "1"}, b"{", "the answer is not JSON"),
+    ],
+)
+def test_jobs_of_another_version(started: object, event: object, message: str) -> None:
+    data = event if isinstance(event, bytes) else json.dumps(event).encode()
+    answers = [(200, {}, started), (200, {}, b"data: " + data + b"\n\n")]
+    with (
+        answering(answers) as (address, _),
+        Client(address) as client,
+        pytest.raises(zs.ServerError, match=message),
+    ):
+        client.sync("shapes")
 
 
 def test_a_server_that_does_not_answer() -> None:

@@ -51,7 +51,7 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(DeviceError) as refused:
         zs.Model("demo", zs.Compute(device)).load()
     assert refused.value.message == f"there is no device '{device}': {seen}"
-    assert refused.value.hint == "Use --device cpu or auto."
+    assert refused.value.hint == "Use `device` cpu or auto."
 
 
 @pytest.mark.parametrize(

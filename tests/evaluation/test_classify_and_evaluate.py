@@ -86,7 +86,7 @@ def test_spaces_must_be_the_same(gallery: Gallery, prototypes: Prototypes, scene
         with pytest.raises(SpaceMismatchError, match=r"hashing-0.*hashing-1|hashing-1.*hashing-0") as caught:
             meet()
         assert "weights" in caught.value.message
-        assert "--model" in str(caught.value.hint)
+        assert "`model`" in str(caught.value.hint)
 
 
 def test_evaluation_equals_a_count_by_hand(gallery: Gallery, prototypes: Prototypes) -> None:

@@ -104,7 +104,7 @@ def test_equal_pictures_count_once() -> None:
         draw(some, 4, seed=0)
     assert caught.value.hint is not None
     assert "3 or fewer" in caught.value.hint
-    assert "--allow-fewer" in caught.value.hint
+    assert "`allow_fewer`" in caught.value.hint
     drawn_of_fewer = draw(some, 4, seed=0, allow_fewer=True)
     assert len(drawn_of_fewer.rows) == 7
     assert drawn_of_fewer.fewer == ("c0",)

@@ -246,7 +246,7 @@ class TestParquet:
         zs.export_index(plain_gallery, source, "parquet")
         with pytest.raises(SpaceMismatchError, match=r"computed by 'hashing-0', not by 'hashing-1'.*weights") as told:
             zs.import_gallery(source, tmp_path / "back", HashingEncoder(seed=1))
-        assert told.value.hint == "Give the model that computed them: --model hashing-0"
+        assert told.value.hint == "Give the `model` that computed them, hashing-0."
         found = pq.read_table(source)
         raw = found.schema.metadata[parquet.MANIFEST]
         for changed in (raw.replace(b'"scale"', b'"scala"'), b"{}", b"[" * 100_000):

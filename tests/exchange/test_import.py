@@ -50,7 +50,7 @@ class TestNorms:
         source, listed = npy_with_list(tmp_path / "in", array)
         with pytest.raises(SourceError, match=r"row 8500 of .* \('8500.jpg'\) has norm 3, so") as told:
             zs.import_gallery(source, tmp_path / "back", HashingEncoder(), paths=listed)
-        assert "--normalise" in str(told.value.hint)
+        assert "`normalise`" in str(told.value.hint)
         assert not (tmp_path / "back").exists()
         back = zs.import_gallery(source, tmp_path / "back", HashingEncoder(), paths=listed, normalise=True).gallery
         np.testing.assert_allclose(back.vectors[8500], vectors(9000)[8500], atol=1e-6)
@@ -100,9 +100,9 @@ class TestImport:
             with pytest.raises(SourceError, match=says):
                 zs.open_vectors(what)
         clip_parts(tmp_path / "clip", [3])
-        with pytest.raises(SourceError, match=r"--paths goes with vectors in a .npy or FAISS file"):
+        with pytest.raises(SourceError, match=r"`paths` goes with vectors in a .npy or FAISS file"):
             zs.open_vectors(tmp_path / "clip", paths=listed)
-        with pytest.raises(SourceError, match=r"--labels goes with vectors in a .npy or FAISS file"):
+        with pytest.raises(SourceError, match=r"`labels` goes with vectors in a .npy or FAISS file"):
             zs.open_vectors(tmp_path / "clip", labels=listed)
 
     def test_nothing_is_overwritten_unasked(self, tmp_path: Path, plain_gallery: Path) -> None:

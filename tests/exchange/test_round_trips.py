@@ -89,7 +89,7 @@ class TestRoundTrips:
         with pytest.raises(SourceError, match=r"two\\nlines") as told:
             zs.export_index(gallery, tmp_path / "out", "npy")
         assert told.value.hint is not None
-        assert "--as parquet" in told.value.hint
+        assert "`form` parquet" in told.value.hint
         assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "photos"]
 
     def test_names_that_are_no_utf_8_fit_into_a_list(self, gallery: Path, tmp_path: Path) -> None:

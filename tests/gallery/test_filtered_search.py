@@ -89,9 +89,9 @@ def test_filters_that_cannot_be_used(
             zs.classify(gallery, prototypes, where=where)
         with pytest.raises(FilterError, match=message):
             zs.evaluate(gallery, prototypes, where=where)
-    with pytest.raises(UsageError, match="--where works only on a gallery"):
+    with pytest.raises(UsageError, match="`where` works only on a gallery"):
         zs.classify(scene_folder, prototypes, hashing_encoder, where="true")
-    with pytest.raises(UsageError, match="--where works only on a gallery"):
+    with pytest.raises(UsageError, match="`where` works only on a gallery"):
         zs.evaluate(scene_folder, prototypes, hashing_encoder, where="true")
     picture = sorted((scene_folder / "red circle").iterdir())[0]
     flat = tmp_path / "flat"

@@ -160,7 +160,7 @@ def test_the_model_must_be_the_gallery_s(gallery: Gallery) -> None:
     with pytest.raises(SpaceMismatchError, match=r"hashing-0.*hashing-1") as caught:
         zs.search(gallery, "red", HashingEncoder(seed=1))
     assert "weights" in caught.value.message
-    assert "--model" in str(caught.value.hint)
+    assert "`model`" in str(caught.value.hint)
 
 
 def test_a_path_is_taken_for_a_gallery(small_gallery: Path, hashing_encoder: HashingEncoder) -> None:

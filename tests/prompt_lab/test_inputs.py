@@ -78,7 +78,7 @@ def test_python_refuses_what_the_command_line_refuses(gallery: Gallery) -> None:
         zs.similar_classes(index, gallery=gallery)
     with pytest.raises(UsageError, match="has its own model"):
         zs.similar_classes(index, encoder)
-    with pytest.raises(UsageError, match="--where works only on a gallery"):
+    with pytest.raises(UsageError, match="`where` works only on a gallery"):
         zs.similar_classes(index, where="id = 1")
 
 

@@ -328,7 +328,7 @@ def test_a_report_is_replaced_and_nothing_else_is(full: EvalReport, tmp_path: Pa
     out.write_text("<!doctype html>\nmine")
     with pytest.raises(OutputExistsError, match="left alone") as caught:
         write_report(out, full)
-    assert "--force" in str(caught.value.hint)
+    assert "`force`" in str(caught.value.hint)
     assert out.read_text() == "<!doctype html>\nmine"
     write_report(out, full, images=0, force=True)
     check(out.read_text())

@@ -263,7 +263,7 @@ def test_a_run_begun_from_another_folder_is_refused(tmp_path: Path) -> None:
         run(sources.folder(root), tmp_path / "work", Seeds(at_most=32))
     with pytest.raises(OutputExistsError, match="differs in source") as refused:
         run(sources.folder(root.rename(tmp_path / "moved")), tmp_path / "work", Seeds())
-    assert "--force" not in str(refused.value.hint)
+    assert "`force`" not in str(refused.value.hint)
     assert str(next((tmp_path / "work").iterdir())) in str(refused.value.hint)
 
 

@@ -80,7 +80,7 @@ def test_the_gallery_of_a_folder_is_built_once_and_then_kept_up_to_date(
     with pytest.raises(UsageError, match="is an index already"):
         zs.gallery_of("@photos", hashing_encoder)
     for listed in ("-", "@lists/some", photos / "moved.png"):
-        with pytest.raises(UsageError, match="--build takes a folder or an archive of images, not"):
+        with pytest.raises(UsageError, match="a gallery is built of a folder or an archive of images, not of"):
             zs.gallery_of(listed, hashing_encoder)
 
 

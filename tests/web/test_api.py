@@ -323,11 +323,11 @@ def test_errors_name_the_fields_of_requests(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("hint", "expected"),
     [
-        ("Add --dedup, or search for the text with --literal.", "Add dedup, or search for the text with literal."),
-        ("Lower --min-score.", "Lower min_score."),
-        ("Build it again with --model NAME, or leave --where out.", None),
+        ("Add `dedup`, or search for the text with `literal`.", "Add dedup, or search for the text with literal."),
+        ("Lower `min_score`.", "Lower min_score."),
+        ("Build it again with `force`, or leave `where` out.", None),
         ("Make it again: zsretrieve index map 'photos'", None),
-        ("Write --where, not '--model'.", "Write where, not '--model'."),
+        ("Write `where`, not '`model`'.", "Write where, not '`model`'."),
         (None, None),
     ],
 )
@@ -338,14 +338,15 @@ def test_hints_for_the_command_line_alone_are_left_out(hint: str | None, expecte
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("--near has no effect without --dedup", "near has no effect without dedup"),
-        ("--prototypes has no effect without --explain", "prototypes has no effect without explain"),
-        ("'--min-score' is both in --more and --less", "'--min-score' is both in more and less"),
+        ("`near` has no effect without `dedup`", "near has no effect without dedup"),
+        ("`prototypes` has no effect without `explain`", "prototypes has no effect without explain"),
+        ("'`min_score`' is both in `more` and `less`", "'`min_score`' is both in more and less"),
         (
-            "'it's --near' and \"--near\" are not the image's --near",
-            "'it's --near' and \"--near\" are not the image's near",
+            "'it's `near`' and \"`near`\" are not the image's `near`",
+            "'it's `near`' and \"`near`\" are not the image's near",
         ),
         ("--unheard-of has no effect", "--unheard-of has no effect"),
+        ("`max_pixels` has no effect", "max_pixels has no effect"),
     ],
 )
 def test_messages_name_fields_and_quote_values_as_they_were_sent(message: str, expected: str) -> None:

@@ -46,15 +46,15 @@ class Classes:
                 return cls.open(None, prototypes, templates, device=device, half=half)
             if prototypes is None:
                 raise UsageError(
-                    "there are no classes", hint="Name them with --classes, or give an index with --prototypes."
+                    "there are no classes", hint="Name them with `classes`, or give an index with `prototypes`."
                 )
             if templates is not None:
-                raise UsageError("a prototype index has its templates already", hint="Leave --templates out.")
+                raise UsageError("a prototype index has its templates already", hint="Leave `templates` out.")
             if not isinstance(prototypes, Prototypes):
                 prototypes = open_prototypes(prototypes, device=device, half=half)
             return cls(prototypes.prompts, prototypes)
         if prototypes is not None:
-            raise UsageError("--prototypes and --classes both name the classes", hint="Give one of them.")
+            raise UsageError("`prototypes` and `classes` both name the classes", hint="Give one of them.")
         if isinstance(classes, PromptSet):
             return cls(classes, None)
         from zsretrieve.api.prompts import read_prompts

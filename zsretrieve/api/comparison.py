@@ -49,8 +49,8 @@ def compare(
     """
     if on is None and (device != "auto" or half):
         raise UsageError(
-            f"{'--fp16-index' if half else '--device'} has no effect: saved runs have their predictions already",
-            hint="Leave it out, or compare prototypes on a gallery with --on GALLERY.",
+            f"{'a copy in float16' if half else '`device`'} has no effect: saved runs have their predictions already",
+            hint="Leave it out, or compare prototypes on a gallery as `on`.",
         )
     sides = [
         open_prototypes(side, device=device, half=half)
@@ -60,9 +60,9 @@ def compare(
     ]
     any_index = any(isinstance(side, Prototypes) for side in sides)
     if any_index and on is None:
-        raise SourceError("prototypes are compared on a gallery, and none is given", hint="Give one with --on GALLERY.")
+        raise SourceError("prototypes are compared on a gallery, and none is given", hint="Give one as `on`.")
     if not any_index and (on is not None or where is not None):
-        raise SourceError("both are saved runs, whose images are scored already", hint="Leave --on and --where out.")
+        raise SourceError("both are saved runs, whose images are scored already", hint="Leave `on` and `where` out.")
     gallery = on if on is None or isinstance(on, Gallery) else open_gallery(on, device=device, half=half)
     runs = []
     for side in sides:

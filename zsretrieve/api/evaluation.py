@@ -230,7 +230,7 @@ def evaluate(
     outputs, reading, model = outputs or Outputs(), reading or Reading(), as_model(model)
     outputs.check()
     if fit_scale and scale is not None:
-        raise UsageError("--fit-scale chooses the scale itself", hint="Leave out --scale.")
+        raise UsageError("`fit_scale` chooses the scale itself", hint="Leave out `scale`.")
     chosen = Classes.open(prototypes, classes, templates, device=model.compute.device, half=half)
     chosen.check_installed(source, model)
     if fit_scale and (chosen.index is None or chosen.index.folder is None):

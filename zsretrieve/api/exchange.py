@@ -134,7 +134,7 @@ def export_index(
     if half and form is Form.MILVUS:
         raise UsageError(
             "Milvus imports these vectors as float32 only",
-            hint="Leave out --float16; an index of Milvus can halve them.",
+            hint="Export them in float32; an index of Milvus can halve them.",
         )
     if manifests.read(folder_of(index)).kind is IndexKind.PROTOTYPES:
         prototypes = open_prototypes(index, device="cpu")

@@ -254,7 +254,7 @@ def remove(
         return ids if rows is None else ids & {items[row].id for row in rows}
 
     if not patterns and where is None:
-        raise UsageError("nothing says what to remove", hint="Give paths, or a condition with --where.")
+        raise UsageError("nothing says what to remove", hint="Give paths, or a condition as `where`.")
     return _update.remove(folder_of(gallery), select, cpu_backend(), dry_run=dry_run, on_stage=on_stage)
 
 

@@ -153,7 +153,7 @@ def export_model(
     if convert_again and is_calibrated(model):
         raise UsageError(
             f"converting '{model}' again would delete its int8 image tower",
-            hint=f"Calibrate it again with --int8 SOURCE, or delete both with: zsretrieve models cache clear {model}",
+            hint=f"Calibrate it again with `int8`, or delete both with: zsretrieve models cache clear {model}",
         )
     images = None if int8 is None else as_source(int8)
     with one_step(on_stage, f"converting {model}"):
@@ -329,7 +329,7 @@ def _refuse_few(model: str, count: int) -> None:
     if count < _LEAST_IMAGES:
         raise SourceError(
             f"calibrating for int8 needs {_LEAST_IMAGES} images, and only {count} can be read",
-            hint=f"Calibrate on more: zsretrieve models export {model} --int8 FOLDER; or use --precision bf16.",
+            hint=f"Calibrate on more: zsretrieve models export {model} --int8 FOLDER; or use `precision` bf16.",
         )
 
 
@@ -343,6 +343,6 @@ def _converted(model: str, *, again: bool = False, trusted: bool = False) -> Con
     converted = conversion.find_or_convert(name)
     if converted.failure is not None:
         raise ConversionError(
-            f"'{name.written}' cannot be converted: {converted.failure}", hint="Run it with --engine torch."
+            f"'{name.written}' cannot be converted: {converted.failure}", hint="Run it with `engine` torch."
         )
     return converted

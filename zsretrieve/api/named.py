@@ -45,13 +45,13 @@ def gallery_of(
     text = os.fspath(source)
     if text == "-" or (text.startswith(named.PREFIX) and not is_index(source)) or is_image_name(text):
         raise UsageError(
-            f"--build takes a folder or an archive of images, not '{text}'",
+            f"a gallery is built of a folder or an archive of images, not of '{text}'",
             hint="For single files or a list of paths, run: zsretrieve index gallery SOURCE @NAME",
         )
     if is_index(source):
         raise UsageError(
             f"'{source}' is an index already, so there is nothing to build",
-            hint=f"Leave --build out; zsretrieve index sync '{source}' brings it up to date.",
+            hint=f"Search it as it is; zsretrieve index sync '{source}' brings it up to date.",
         )
     name = named.name_for(os.fspath(source))
     folder = named.folder_of(name)

@@ -203,7 +203,7 @@ def similar_classes(
         the prototypes are a probe, whose rows have a bias and no cosine similarity.
     """
     if where is not None and gallery is None:
-        raise UsageError("--where works only on a gallery", hint="Give --gallery, or leave --where out.")
+        raise UsageError("`where` works only on a gallery", hint="Give a `gallery`, or leave `where` out.")
     images = None if gallery is None else _lab_gallery(gallery)
     if isinstance(prototypes, PromptSet):
         chosen = as_model(model)
@@ -215,7 +215,7 @@ def similar_classes(
             _log.info(line)
         opened = built.prototypes
     elif model is not None:
-        raise UsageError("a prototype index has its own model", hint="Leave --model out.")
+        raise UsageError("a prototype index has its own model", hint="Leave `model` out.")
     else:
         opened = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
     if opened.manifest.lifted:
@@ -257,10 +257,10 @@ def lab_classes(gallery: Gallery, classes: Classes | None = None) -> ClassList:
     if not labels:
         raise SourceError(
             "none of the images of the gallery has a label",
-            hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
+            hint="Labels are taken when a gallery is built: from folder names, or with a `ground_truth`.",
         )
     class_list = names_of_labels(labels)
-    _log.info(f"classes: {len(class_list.names)}, from {class_list.source}; choose others with --classes")
+    _log.info(f"classes: {len(class_list.names)}, from {class_list.source}; choose others as `classes`")
     return class_list
 
 

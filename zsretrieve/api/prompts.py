@@ -145,7 +145,7 @@ def names_of_labels(labels: Sequence[str]) -> ClassList:
         if SYNSET.fullmatch(label) or is_number or not label.strip("_ "):
             raise ClassMappingError(
                 f"the label '{label}' is not a name that fits into a template",
-                hint="Name the classes: --classes SET or FILE, with a key for each name.",
+                hint="Name the `classes`: a set or a file, with a key for each name.",
             )
     spaced = (" ".join(label.replace("_", " ").split()) for label in labels)
     names = {composed(name): name for name in spaced}.values()

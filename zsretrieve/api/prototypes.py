@@ -151,7 +151,7 @@ def build_image_prototypes(
         See ``zsretrieve.prototypes.images``.
     """
     if templates is not None and text_weight is None:
-        raise UsageError("templates have no effect on prototypes of images", hint="Mix text in with --mix.")
+        raise UsageError("templates have no effect on prototypes of images", hint="Mix text in with `text_weight`.")
     folders.check_output(folder_of(out), force=force)
     mixed, shots = text_weight is not None, shots or Shots()
     images = _Images.open(source, reading, ground_truth, where)

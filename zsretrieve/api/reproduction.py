@@ -79,7 +79,7 @@ def published_table(
     names = {model.name for model in chosen}
     chosen += [TableModel(name, name) for name in dict.fromkeys(extra) if name not in names]
     if not chosen:
-        raise ModelNameError("no model is left to run", hint="Name some with --models or --model.")
+        raise ModelNameError("no model is left to run", hint="Name some.")
     for model in chosen:
         if not is_supervised(model.name):
             parse_model_name(model.name)
@@ -155,7 +155,7 @@ def plan_reproduction(
     """
     _refuse_int8(compute)
     if compute.device in INTEL:
-        raise UsageError(f"a plan cannot estimate '{compute.device}'", hint="Plan for --device cpu.")
+        raise UsageError(f"a plan cannot estimate '{compute.device}'", hint="Plan for `device` cpu.")
     extras.require_models("planning a run")
     if source is None and ground_truth is not None:
         raise UsageError("a ground truth goes with a source of images", hint="Name the folder of images.")
@@ -297,4 +297,4 @@ def _is_cached(name: str) -> bool | None:
 
 def _refuse_int8(compute: Compute) -> None:
     if compute.precision is Precision.INT8:
-        raise UsageError("the papers did not run in int8", hint="Use --precision fp32 or bf16.")
+        raise UsageError("the papers did not run in int8", hint="Use `precision` fp32 or bf16.")

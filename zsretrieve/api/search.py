@@ -144,7 +144,7 @@ def _search_all(
     together: bool = False,
 ) -> list[Hits]:
     if prototypes is not None and not wanted.explain:
-        raise UsageError("--prototypes has no effect without --explain", hint="Add --explain, or leave it out.")
+        raise UsageError("`prototypes` has no effect without `explain`", hint="Add `explain`, or leave it out.")
     if not isinstance(gallery, Gallery) and not folder_of(gallery).exists():
         read_manifest(gallery)  # raises, before the queries, whose paths may be of the same place
     parsed = [read_query(query, wanted) for query in queries]

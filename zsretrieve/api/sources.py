@@ -109,7 +109,7 @@ def _without_excluded(source: Source, choice: Choice) -> Source:
         else:
             files.append(file)
     if source.files and not files:
-        raise SourceError(f"--exclude leaves no image of '{source.origin or source.root}'", hint="Exclude less.")
+        raise SourceError(f"`exclude` leaves no image of '{source.origin or source.root}'", hint="Exclude less.")
     left_out = (*source.left_out, *sources.left_out(counts))
     return replace(source, files=tuple(files), choice=choice, left_out=left_out)
 
@@ -131,7 +131,7 @@ def _find(
             "a ground truth goes with one folder of images", hint="Give the folder, or a tar or zip file."
         )
     if null and not (one is not None and (one == "-" or one.startswith("@"))):
-        raise UsageError("--null goes with a list of paths", hint="Give the list as @FILE, or as - for stdin.")
+        raise UsageError("`null` goes with a list of paths", hint="Give the list as @FILE, or as - for stdin.")
     if one is not None and is_index(one):
         if truth is not None:
             raise SourceError("the images of a gallery keep their labels", hint="Give the folder of images instead.")
@@ -213,9 +213,9 @@ def source_or_gallery(
         return as_source(source, ground_truth)
     if ground_truth is not None:
         raise UsageError(
-            "a gallery takes its labels when it is built", hint="Build it again with --ground-truth FILE --force."
+            "a gallery takes its labels when it is built", hint="Build it again with a `ground_truth` and `force`."
         )
-    given = {"--no-exif": not reading.exif, "--max-megapixels": reading.max_pixels, "--fast-decode": reading.fast}
+    given = {"`exif=False`": not reading.exif, "`max_pixels`": reading.max_pixels, "`fast`": reading.fast}
     for option in (option for option, value in given.items() if value):
         raise UsageError(
             f"{option} has no effect: the gallery's images are encoded already", hint=f"Leave {option} out."
@@ -239,10 +239,10 @@ def _gallery_name(source: SourceLike) -> PathLike | None:
 def refuse_compute(compute: Compute) -> None:
     """Raise UsageError if settings say how to encode, where nothing is encoded."""
     given = {
-        "--precision": compute.precision is not Precision.AUTO,
-        "--engine": compute.engine is not Engine.AUTO,
-        "--batch-size": compute.batch_size is not None,
-        "--compile": compute.compile,
+        "`precision`": compute.precision is not Precision.AUTO,
+        "`engine`": compute.engine is not Engine.AUTO,
+        "`batch_size`": compute.batch_size is not None,
+        "`compile`": compute.compile,
     }
     for option in (option for option, is_given in given.items() if is_given):
         raise UsageError(
@@ -254,7 +254,7 @@ def refuse_filter(where: str | None) -> None:
     """Raise UsageError if there is a filter, for images that are not in a gallery."""
     if where is not None:
         raise UsageError(
-            "--where works only on a gallery, not on a folder or files",
+            "`where` works only on a gallery, not on a folder or files",
             hint="Build one with: zsretrieve index gallery SOURCE OUT",
         )
 
@@ -266,7 +266,7 @@ def refuse_skips(gallery: Gallery, reading: Reading) -> None:
         raise SkippedInputError(
             f"{len(gallery.manifest.skipped)} images were skipped when the gallery was built, first '{first.path}': "
             f"{first.reason}",
-            hint="Repair them and build it again, or run without --strict.",
+            hint="Repair them and build it again, or run without `strict`.",
         )
 
 

@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
+from zsretrieve.cli.parameters import with_options
 from zsretrieve.domain.errors import SourceError
 
 if TYPE_CHECKING:
@@ -144,16 +145,16 @@ def note(text: str) -> None:
 def print_error(message: str, hint: str | None = None) -> None:
     """Two lines on stderr: what is wrong, and what to do next."""
     console = err()
-    say(f"error: {' '.join(message.split())}", "red" if console.is_terminal else None, console=console)
+    say(f"error: {with_options(' '.join(message.split()))}", "red" if console.is_terminal else None, console=console)
     if hint:
-        say(f"hint: {' '.join(hint.split())}", console=console)
+        say(f"hint: {with_options(' '.join(hint.split()))}", console=console)
 
 
 class Notes(logging.Handler):
     """Prints notes on stderr, above the progress if it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), console=err())
+        say(with_options(self.format(record)), console=err())
 
 
 def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:

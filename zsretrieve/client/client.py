@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
@@ -226,13 +227,14 @@ class Client:
 
     def _job(self, started: Mapping[str, Any], on_stage: OnStage | None) -> Changes:
         last: Mapping[str, Any] = {}
-        for last in self._server.events(f"jobs/{started['job']}/events"):
-            if on_stage is not None and last["stage"]:
-                on_stage(last["stage"], last["done"], last["total"])
+        for last in self._server.events(f"jobs/{_made(itemgetter('job'), started)}/events"):
+            stage, done, total = _made(itemgetter("stage", "done", "total"), last)
+            if on_stage is not None and stage:
+                on_stage(stage, done, total)
         if last.get("state") != "done":
             reason = last.get("message") or "the server ended before it was done"
             raise ServerError(f"the job failed: {reason}", hint="The server's log may say more; then begin it again.")
-        return _made(records.changes_of, last["changes"])
+        return _made(lambda event: records.changes_of(event["changes"]), last)
 
     def _upload(self, data: bytes) -> str:
         return _made(lambda content: str(content["upload"]), self._server.post("uploads", data))

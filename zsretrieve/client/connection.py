@@ -88,6 +88,8 @@ class Connection:
                         yield json.loads(line.removeprefix("data: "))
             except httpx.HTTPError as error:
                 raise self._unanswered(error) from error
+            except ValueError as error:
+                raise ServerError("the answer is not JSON", hint=_HINT) from error
 
     def _answer(self, method: str, path: str, *, stream: bool = False, **what: Any) -> httpx.Response:
         until = time.monotonic() + self._patience

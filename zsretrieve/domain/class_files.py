@@ -49,7 +49,7 @@ def read_classes(path: Path, text: str) -> Listed:
     listed = _classes_of_lines(path, text) if value is None else _classes_of(path, value)
     if listed.names and all(PLACEHOLDER.search(name) for name in listed.names) and listed.prompts is None:
         raise PromptError(
-            f"'{path}' holds templates, not classes: '{_cut(listed.names[0])}'", hint="Give it as --templates."
+            f"'{path}' holds templates, not classes: '{_cut(listed.names[0])}'", hint="Give it as `templates`."
         )
     return replace(listed, names=[tidy(name) for name in listed.names])
 
@@ -199,7 +199,7 @@ def _of_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]], 
     if set(header) & {*_IMAGES} and len(header) > 1:
         raise PromptError(
             f"'{path}' lists images, not classes: its {what}s are {', '.join(header)}",
-            hint="Give it as --ground-truth, and the names of the classes in a file of their own.",
+            hint="Give it as `ground_truth`, and the names of the classes in a file of their own.",
         )
     columns = {name: [row[at] if at < len(row) else None for row in rows] for at, name in enumerate(header)}
     keys = next((name for name in columns if name in _KEYS or all(map(_is_synset, columns[name]))), None)

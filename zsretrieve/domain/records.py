@@ -390,5 +390,5 @@ def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -
         raise SpaceMismatchError(
             f"the embedding spaces of {one_name} ('{one.model}') and {other_name} ('{other.model}') differ in "
             f"{', '.join(differences)}",
-            hint=f"Build one of the two again with the other's model: --model {other.model}",
+            hint=f"Build one of the two again with the other's `model` {other.model}",
         )

@@ -106,45 +106,45 @@ class Compute:
             self._check_intel(INTEL[self.device])
         elif self.precision is Precision.FP16:
             raise DeviceError(
-                f"fp16 runs on {' and '.join(INTEL)}, not on '{self.device}'", hint="Use --precision bf16 or fp32."
+                f"fp16 runs on {' and '.join(INTEL)}, not on '{self.device}'", hint="Use `precision` bf16 or fp32."
             )
         elif self.engine is Engine.OPENVINO and self.device not in ("auto", "cpu"):
             raise DeviceError(
                 f"the engine openvino runs on the CPU, not on '{self.device}'",
-                hint="Leave out --engine, or use --device cpu, intel-gpu or intel-npu.",
+                hint="Leave out `engine`, or use `device` cpu, intel-gpu or intel-npu.",
             )
 
     def _check_intel(self, precisions: tuple[Precision, ...]) -> None:
         if self.engine is Engine.TORCH:
-            raise DeviceError(f"'{self.device}' runs in openvino, not in 'torch'", hint="Leave out --engine.")
+            raise DeviceError(f"'{self.device}' runs in openvino, not in 'torch'", hint="Leave out `engine`.")
         if self.precision not in precisions:
             raise DeviceError(
                 f"'{self.device}' does not compute in {self.precision}",
-                hint=f"Use --precision {' or '.join(precisions)}.",
+                hint=f"Use `precision` {' or '.join(precisions)}.",
             )
 
     def _refuse_compile(self) -> None:
         if self.engine is Engine.OPENVINO or self.device in INTEL:
             raise DeviceError(
                 "the engine openvino does not run through torch.compile",
-                hint="Leave out --compile, or use --engine torch on another device.",
+                hint="Leave out `compile`, or use `engine` torch on another device.",
             )
         if self.precision is Precision.INT8:
             raise DeviceError(
                 "int8 runs in OpenVINO, not through torch.compile",
-                hint="Leave out --compile, or use another --precision.",
+                hint="Leave out `compile`, or use another `precision`.",
             )
 
     def _refuse_int8(self) -> None:
         if self.engine is Engine.TORCH:
             raise DeviceError(
                 "int8 runs in openvino on the CPU, not in 'torch'",
-                hint="Leave out --engine, or use --precision bf16.",
+                hint="Leave out `engine`, or use `precision` bf16.",
             )
         if self.device not in ("auto", "cpu"):
             raise DeviceError(
                 f"int8 runs in openvino on the CPU, not on '{self.device}'",
-                hint="Leave out --device, or use --precision bf16.",
+                hint="Leave out `device`, or use `precision` bf16.",
             )
 
 

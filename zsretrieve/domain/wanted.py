@@ -105,7 +105,7 @@ class Wanted:
             raise RankError(f"the offset is {self.offset}, but must be at least 0", hint="Give an offset of 0 or more.")
         if self.near is not None:
             if not self.dedup:
-                raise UsageError("--near has no effect without --dedup", hint="Add --dedup, or leave --near out.")
+                raise UsageError("`near` has no effect without `dedup`", hint="Add `dedup`, or leave `near` out.")
             check_near(self.near)
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise RankError(

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+
+# A quoted value, or a parameter as messages name it. A quote that does not end is quoted to the end, so that many of
+# them do not take quadratic time.
+_PARAMETER = re.compile(
+    r"""(?<!\w)(?P<quote>['"]).*?(?:(?P=quote)(?!\w)|\Z)|`(?P<name>[a-z][a-z0-9_]*(?:=False)?)`""", re.DOTALL
+)
 
 
 def shorten(names: Sequence[str], most: int, quotes: str = "''") -> str:
@@ -29,3 +36,13 @@ def one_line(error: BaseException) -> str:
 def counted(n: int, one: str, many: str | None = None) -> str:
     """``1 image`` or ``3 images``; ``many`` is ``one`` with an s unless it is given."""
     return f"{n} {one if n == 1 else many or f'{one}s'}"
+
+
+def parameters(text: str) -> list[str]:
+    """The parameters that a message names in backticks: ``force``, or ``exif=False`` for what is to be turned off."""
+    return [found["name"] for found in _PARAMETER.finditer(text) if found["name"]]
+
+
+def with_parameters(text: str, write: Callable[[str], str]) -> str:
+    """A message with what ``write`` makes of the parameters in it; quoted values stay as they are."""
+    return _PARAMETER.sub(lambda found: write(found["name"]) if found["name"] else found[0], text)

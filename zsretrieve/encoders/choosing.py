@@ -58,8 +58,8 @@ def check_installed(name: ModelName, compute: Compute) -> None:
 def _asking_for_torch(compute: Compute) -> str:
     """The option that chooses torch."""
     if compute.engine is Engine.TORCH:
-        return "--engine torch"
-    return "--compile" if compute.compile else f"--device {compute.device}"
+        return "`engine` torch"
+    return "`compile`" if compute.compile else f"`device` {compute.device}"
 
 
 def engine(compute: Compute) -> Engine:

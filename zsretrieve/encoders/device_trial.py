@@ -39,14 +39,14 @@ def check(device: str) -> None:
     except OSError as error:
         written, failure = "", f"could not be started: {error.strerror or error}"
     if failure is not None:
-        raise DeviceError(f"the device '{device}' cannot be used: its test {failure}", hint="Use --device cpu.")
+        raise DeviceError(f"the device '{device}' cannot be used: its test {failure}", hint="Use `device` cpu.")
     absent, cosine = json.loads(written.splitlines()[-1])
     if absent is not None:
-        raise DeviceError(f"there is no device '{device}': {absent}", hint="Use --device cpu or auto.")
+        raise DeviceError(f"there is no device '{device}': {absent}", hint="Use `device` cpu or auto.")
     if not cosine >= LEAST_COSINE:
         raise DeviceError(
             f"the device '{device}' computes wrong vectors: their cosine similarity to the CPU's is {cosine:.4f}",
-            hint="Update its driver, or use --device cpu.",
+            hint="Update its driver, or use `device` cpu.",
         )
 
 

@@ -161,7 +161,7 @@ class Model:
         if identity != space.weights:
             raise SpaceMismatchError(
                 f"the index was built with '{space.model}', not with '{self.name}'",
-                hint=f"Leave out --model, or build the index again with --model {self.name}",
+                hint=f"Leave out `model`, or build the index again with `model` {self.name}",
             )
         return True
 
@@ -340,7 +340,7 @@ def _fetch_configuration(name: ModelName) -> None:
 def _features(name: ModelName, compute: Compute) -> Encoder:
     """The features of a classifier, which always run in torch, on the first of several GPUs."""
     if compute.engine is Engine.OPENVINO or compute.precision is Precision.INT8:
-        raise DeviceError(f"'{name.written}' is a classifier and runs in torch", hint="Use --engine torch.")
+        raise DeviceError(f"'{name.written}' is a classifier and runs in torch", hint="Use `engine` torch.")
     from zsretrieve.encoders.torch.encoder import torch_devices
     from zsretrieve.encoders.torch.supervised import load_features
 
@@ -371,7 +371,9 @@ def _openvino_encoder(name: ModelName, compute: Compute, on_stage: OnStage | Non
     except CacheError as error:
         reason, fix = error.message, error.hint or fix
     if compute.engine is Engine.OPENVINO or compute.precision is Precision.INT8 or compute.device in INTEL:
-        other = "Use --precision bf16." if compute.precision is Precision.INT8 else "Use --engine torch --device auto."
+        other = (
+            "Use `precision` bf16." if compute.precision is Precision.INT8 else "Use `engine` torch and `device` auto."
+        )
         raise DeviceError(reason, hint=fix or other)
     if not extras.has_models():
         raise DeviceError(reason, hint=fix or f"Run: {extras.how_to_add('models')}")

@@ -25,9 +25,9 @@ def settings(name: str | None, compute: Compute) -> Compute:
     if not pack and not theirs:
         return compute
     given = {
-        f"--engine {compute.engine}": compute.engine is Engine.TORCH,
-        f"--device {compute.device}": compute.device not in ("auto", "cpu", *INTEL),
-        "--compile": compute.compile,
+        f"`engine` {compute.engine}": compute.engine is Engine.TORCH,
+        f"`device` {compute.device}": compute.device not in ("auto", "cpu", *INTEL),
+        "`compile`": compute.compile,
     }
     for option in (option for option, is_given in given.items() if is_given):
         what = "is a pack, which runs" if pack else "is in transformers' layout, which runs from its weights alone,"

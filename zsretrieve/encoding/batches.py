@@ -382,5 +382,5 @@ def refusal(source: Source, skipped: Skipped) -> SkippedInputError:
     """The error for an image that cannot be used, where none may be skipped."""
     return SkippedInputError(
         f"'{opening.join(source.root, skipped.path)}' cannot be used: {skipped.reason}",
-        hint="Repair or remove the file, or run without --strict.",
+        hint="Repair or remove the file, or run without `strict`.",
     )

@@ -21,7 +21,7 @@ from zsretrieve.store.indexes import Gallery
 _log = logging.getLogger("zsretrieve")
 
 NO_LABEL = (
-    "Put the images into one folder per class, give --ground-truth FILE, or name the label column of a table 'label'."
+    "Put the images into one folder per class, give a `ground_truth`, or name the label column of a table 'label'."
 )
 
 
@@ -110,7 +110,7 @@ def labelled_gallery(gallery: Gallery, prompts: PromptSet, *, where: str | None 
         which = "images of the gallery" if rows is None else "images that pass the filter"
         raise SourceError(
             f"none of the {which} has a label",
-            hint="Labels are taken when a gallery is built: from folder names, or with --ground-truth FILE.",
+            hint="Labels are taken when a gallery is built: from folder names, or with a `ground_truth`.",
         )
     paths = [gallery.path_of(item) for item in items]
     vectors = gallery.vectors if rows is None else gallery.index.stored(rows)

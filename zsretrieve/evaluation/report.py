@@ -214,6 +214,6 @@ def rejected(run: Run, reject: Reject) -> Rejection:
         raise RankError(
             f"no {reject.by} threshold makes {100 * (reject.wanted or 0):g} % of the answers right; the best is "
             f"{100 * best.accuracy:.2f} % of {best.n_answered}, with a threshold of {best.threshold:.6g}",
-            hint=f"Lower --wanted-precision, or try --by {other}.",
+            hint=f"Lower `wanted`, or try `by` {other}.",
         )
     return rejection(confidence, correct, threshold, by=reject.by, wanted=reject.wanted)

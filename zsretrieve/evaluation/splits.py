@@ -102,15 +102,15 @@ def check_counts(
         raise SourceError(
             f"{counted(len(empty), 'class has', 'classes have')} no image to train on: "
             f"{shorten([names[c] for c in empty], _SHOWN)}",
-            hint="Give images of every class, or leave out classes without images; with --mix, text prototypes take "
-            "their place where prototypes are means.",
+            hint="Give images of every class, or leave out classes without images; with `text_weight`, text prototypes "
+            "take their place where prototypes are means.",
         )
     fewer = np.flatnonzero((counts < (shots or 0)) & (counts > 0))
     if len(fewer) and not allow_fewer:
         listed = shorten([f"'{names[c]}' ({counts[c]})" for c in fewer], _SHOWN, "")
         raise SourceError(
             f"{counted(len(fewer), 'class has', 'classes have')} fewer than {shots} different images: {listed}",
-            hint=f"Use {counts[fewer].min()} or fewer, or take what there is with --allow-fewer.",
+            hint=f"Use {counts[fewer].min()} or fewer, or take what there is with `allow_fewer`.",
         )
 
 
@@ -192,7 +192,7 @@ def without_drawn(labelled: Labelled, prototypes: Prototypes, *, include: bool =
     if drawn.all():
         raise SourceError(
             f"the prototypes were made from these very images, all {len(drawn)}, so none is left to score",
-            hint="Score other images, or these with --include-shots.",
+            hint="Score other images, or these with `include_shots`.",
         )
     kept = labelled.at(np.flatnonzero(~drawn))
     return replace(kept, skipped=labelled.skipped, unlabelled=labelled.unlabelled, n_drawn=int(drawn.sum()))

@@ -28,10 +28,10 @@ def open_vectors(where: Path, paths: Path | None = None, labels: Path | None = N
         if paths is None:
             raise SourceError(
                 f"'{where}' holds vectors without the paths of their images",
-                hint="Give a text file with one path per line: --paths FILE",
+                hint="Give a text file with one path per line as `paths`.",
             )
         return plain.open_vectors(where, paths, labels)
-    for given, option in ((paths, "--paths"), (labels, "--labels")):
+    for given, option in ((paths, "`paths`"), (labels, "`labels`")):
         if given is not None:
             raise SourceError(
                 f"{option} goes with vectors in a .npy or FAISS file, not with '{where}'", hint="Leave it out."
@@ -43,5 +43,5 @@ def open_vectors(where: Path, paths: Path | None = None, labels: Path | None = N
     raise SourceError(
         f"'{where}' does not hold vectors in a format that can be imported",
         hint="Give a folder of clip-retrieval (img_emb/ and metadata/), a .npy file or a flat FAISS index with "
-        "--paths FILE, or a Parquet file with the columns path and vector.",
+        "`paths`, or a Parquet file with the columns path and vector.",
     )

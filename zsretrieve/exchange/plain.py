@@ -157,7 +157,9 @@ def _write_lines(path: Path, entries: Sequence[str], what: str) -> None:
         if "\n" in entry or entry.endswith("\r"):
             raise SourceError(
                 f"the {what} {entry!r} holds a line break, so it does not fit in one line of a list",
-                hint="Export with --as parquet." if what != "class name" else "Build the index with other class names.",
+                hint="Export with `form` parquet."
+                if what != "class name"
+                else "Build the index with other class names.",
             )
     path.write_bytes(b"".join(os.fsencode(entry) + b"\n" for entry in entries))
 

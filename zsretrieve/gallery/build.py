@@ -119,7 +119,7 @@ def _refuse_loss(
     if not drop_missing:
         raise SourceError(
             f"{len(lost)} images of '{shown(out)}' cannot be read any more, so the old gallery stays; first {first}",
-            hint="Bring them back and run the command again, or leave them out with --drop-missing.",
+            hint="Bring them back and run the command again, or leave them out with `drop_missing`.",
         )
 
 
@@ -184,7 +184,7 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     raise OutputExistsError(
         f"'{shown(out)}' holds an interrupted build of '{staged.root}' with '{staged.space.model}' "
         f"({staged.count} images so far); this one differs in {', '.join(differences)}",
-        hint="Finish it with the command that started it, or discard it with --force.",
+        hint="Finish it with the command that started it, or discard it with `force`.",
     )
 
 

@@ -296,7 +296,7 @@ def joined_encoding(old: Encoding, new: Encoding) -> Encoding:
         raise SpaceMismatchError(
             f"the gallery's int8 vectors are of calibration {old.calibration or 'unknown'}, and the model's is "
             f"{new.calibration}",
-            hint="Use --precision bf16, or encode all images again: zsretrieve index rebuild GALLERY --precision int8",
+            hint="Use `precision` bf16, or encode all images again: zsretrieve index rebuild GALLERY --precision int8",
         )
 
     def both(before: str, now: str) -> str:

@@ -80,16 +80,16 @@ def _read(given: Any, wanted: Wanted) -> Query:
 def _check_text(text: str) -> None:
     """Raise QueryError if a text looks like a path that cannot be searched with; note it if it may be meant as one."""
     if os.sep in text and os.path.isdir(text):
-        raise QueryError(f"'{text}' is a folder", hint="Name an image in it, or search for the text with --literal.")
+        raise QueryError(f"'{text}' is a folder", hint="Name an image in it, or search for the text with `literal`.")
     if (path := next((word for word in text.split() if word != text and _is_file(word)), None)) is not None:
         raise QueryError(
             f"'{text}' mixes a text and the file '{path}'",
-            hint=f'Join them with a sign that has spaces on both sides: "{path} + a text"; or add --literal.',
+            hint=f'Join them with a sign that has spaces on both sides: "{path} + a text"; or add `literal`.',
         )
     if is_image_name(text):
         raise QueryError(
             f"there is no image '{text}'",
-            hint="Check the path, write -q before each of several queries, or search for the text with --literal.",
+            hint="Check the path, write -q before each of several queries, or search for the text with `literal`.",
         )
     if os.path.exists(text):
         what = (
@@ -245,7 +245,7 @@ class QueryVectors:
                 raise error.__cause__ from error
             raise QueryError(
                 f"'{term.label}' cannot be used as a query: {error.message}",
-                hint="Give a readable image, or search for the text with --literal.",
+                hint="Give a readable image, or search for the text with `literal`.",
             ) from error
         return vector
 

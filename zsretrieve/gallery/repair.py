@@ -75,7 +75,7 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
     if opened.manifest.training is not None:
         raise SourceError(
             "these prototypes were made from images, which cannot be encoded again here",
-            hint=f"Verify without --deep, and '{opened.manifest.training.source}' itself if it is a gallery.",
+            hint=f"Verify the files alone, and '{opened.manifest.training.source}' itself if it is a gallery.",
         )
     encoder = model.load(opened.space)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(opened.index))[:sample])

@@ -208,7 +208,7 @@ class _Searched:
         """A page of all images, where there is nothing to rank by."""
         wanted = self.wanted
         if wanted.min_score is not None:
-            raise UsageError("without a query there are no scores", hint="Give a query, or leave --min-score out.")
+            raise UsageError("without a query there are no scores", hint="Give a query, or leave `min_score` out.")
         rows = np.arange(len(self.gallery.index)) if self.among is None else self.among
         rows = np.setdiff1d(rows, aim.without)
         total, rows = len(rows), self._cut(self._newest(rows) if self._by_date else rows)

@@ -70,7 +70,7 @@ def import_gallery(
         if build is not None and not how.force:
             raise OutputExistsError(
                 f"'{shown(out)}' holds an interrupted build with {build.count} images",
-                hint="Finish it with the command that started it, or discard it with --force.",
+                hint="Finish it with the command that started it, or discard it with `force`.",
             )
         segment = rows.write_blocks(writer, items, _unit_blocks(foreign, usable, how.on_progress), dim)
         vectors = LiveVectors.of(rows.read_part(out, manifest, segment).vectors)
@@ -104,7 +104,7 @@ def export_prototypes(
 ) -> None:
     """See ``api.exchange.export_index``."""
     if form is not Form.NPY:
-        raise SourceError(f"prototypes cannot be exported as {form}", hint="Export them with --as npy.")
+        raise SourceError(f"prototypes cannot be exported as {form}", hint="Export them with `form` npy.")
     with replacing(out, _KINDS[form], force=force) as part:
         plain.write_prototypes(part, prototypes, _dtype(half))
 
@@ -118,7 +118,7 @@ def _check_space(foreign: ForeignVectors, encoder: Encoder) -> None:
     if foreign.items and foreign.dim != encoder.space.dim:
         raise SpaceMismatchError(
             f"the vectors of '{foreign.where}' have {foreign.dim} dimensions, those of '{model}' {encoder.space.dim}",
-            hint="Give the model that computed them: --model M",
+            hint="Give the `model` that computed them.",
         )
     differences = foreign.manifest.space.differences(encoder.space) if foreign.manifest else []
     if foreign.manifest and differences:
@@ -126,7 +126,7 @@ def _check_space(foreign: ForeignVectors, encoder: Encoder) -> None:
         raise SpaceMismatchError(
             f"the vectors of '{foreign.where}' were computed by '{computed_by}', not by '{model}'; the embedding "
             f"spaces differ in {', '.join(differences)}",
-            hint=f"Give the model that computed them: --model {computed_by}",
+            hint=f"Give the `model` that computed them, {computed_by}.",
         )
 
 
@@ -147,7 +147,7 @@ def _usable(foreign: ForeignVectors, *, normalise: bool) -> tuple[NDArray[np.boo
             raise SourceError(
                 f"row {start + row} of '{foreign.where}' ('{foreign.items[start + row].path}') has norm "
                 f"{norms[row]:.4g}, so it is not a unit vector",
-                hint="Scale vectors to unit length with --normalise.",
+                hint="Scale vectors to unit length with `normalise`.",
             )
     if not usable.any():
         first = f": first '{skipped[0].path}': {skipped[0].reason}" if skipped else ""

@@ -86,7 +86,7 @@ def classes_of_labels(labels: Sequence[str | None]) -> PromptSet:
     number = next((name for name in names if name.startswith("#") and number_in(name)), None)
     if number is not None:
         raise ClassMappingError(
-            f"the labels are class numbers, such as {number[1:]}, not names", hint="Name the classes with --classes."
+            f"the labels are class numbers, such as {number[1:]}, not names", hint="Name the classes with `classes`."
         )
     keys = tuple(name if SYNSET.fullmatch(name) else None for name in names)
     return PromptSet(tuple(names), keys, ((),) * len(names), (), LABELS)

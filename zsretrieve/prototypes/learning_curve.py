@@ -215,7 +215,7 @@ def _divided(labelled: Labelled, test: Labelled | None, share: float) -> tuple[L
         train, scored = labelled, without(test, labelled)
         missing = "every image of the test gallery is one of the training images"
     if not len(scored.truth):
-        raise SourceError(missing, hint="Give other images to score with --test GALLERY.")
+        raise SourceError(missing, hint="Give other images to score as `test`.")
     return train, scored
 
 

@@ -31,7 +31,7 @@ _POINTS = 20
 
 
 def check_report(
-    path: PathLike, *, force: bool = False, hint: str = "Give another path, or replace it with --force."
+    path: PathLike, *, force: bool = False, hint: str = "Give another path, or replace it with `force`."
 ) -> None:
     """Raise, before anything is computed, if ``write_report`` could not write there.
 

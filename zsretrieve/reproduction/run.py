@@ -210,7 +210,8 @@ def reproduce(table: Table, job: Job, prompts: Mapping[str, PromptSet]) -> Repro
     if not rows:
         raise WeightsUnavailableError(
             f"none of the {len(failed)} models can be loaded; the first is '{failed[0].model}': {failed[0].reason}",
-            hint="Check the network and HF_HUB_OFFLINE, or name models on disk: --models none --model local-dir:PATH.",
+            hint="Check the network and HF_HUB_OFFLINE, or run models on disk, with `models` none and `model` "
+            "local-dir:PATH.",
         )
     n_images = len(job.source.files)
     return Reproduction(

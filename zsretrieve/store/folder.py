@@ -165,10 +165,10 @@ def check_output(out: Path, *, force: bool) -> None:
     if manifests.exists(out) and not force:
         manifest = current(out)
         if manifest is not None and manifest.kind is IndexKind.PROTOTYPES:
-            hint = "Replace it with --force, or give another output folder."
+            hint = "Replace it with `force`, or give another output folder."
         else:
             hint = (
-                f"Replace it with --force; or add images to it: zsretrieve index add '{manifests.shown(out)}' SOURCE."
+                f"Replace it with `force`; or add images to it: zsretrieve index add '{manifests.shown(out)}' SOURCE."
             )
         raise OutputExistsError(f"there is already an index at '{manifests.shown(out)}'", hint=hint)
 

@@ -121,7 +121,7 @@ def check_output(out: Path, kind: OutputKind, *, force: bool) -> None:
             f"'{out}' exists and is not {kind.one} of this form, so it is left alone", hint="Give another output."
         )
     if not force:
-        raise OutputExistsError(f"there is already {kind.one} at '{out}'", hint="Replace it with --force.")
+        raise OutputExistsError(f"there is already {kind.one} at '{out}'", hint="Replace it with `force`.")
 
 
 @contextlib.contextmanager

@@ -37,6 +37,6 @@ def gpu_numbers(device: str, count: int, seen_by: str) -> list[int]:
         raise DeviceError(f"'{device}' names a GPU twice", hint="Name each once.")
     if not numbers or max(numbers) >= count:
         raise MissingGpuError(
-            f"there is no device '{device}': {seen_by} sees {count} GPUs", hint="Use --device cpu or auto."
+            f"there is no device '{device}': {seen_by} sees {count} GPUs", hint="Use `device` cpu or auto."
         )
     return numbers

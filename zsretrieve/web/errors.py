@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from zsretrieve.domain.errors import (
     WeightsUnavailableError,
     ZsRetrieveError,
 )
+from zsretrieve.domain.wording import parameters, with_parameters
 from zsretrieve.web.analysis_bodies import ClassifyBody
 from zsretrieve.web.bodies import SearchBody
 
@@ -33,9 +33,6 @@ _log = logging.getLogger("zsretrieve")
 _CLIENT = (
     ClassMappingError, FilterError, PromptError, QueryError, RankError, ShapeError, SpaceMismatchError, UsageError,
 )  # fmt: skip
-# A quoted value, or an option of the command line, by which the library's messages name what requests have as a field.
-# A quote that does not end is quoted to the end, so that many of them do not take quadratic time.
-_OPTION = re.compile(r"""(?<!\w)(?P<quote>['"]).*?(?:(?P=quote)(?!\w)|\Z)|--(?P<name>[a-z][a-z-]*)""", re.DOTALL)
 _FIELDS = SearchBody.model_fields.keys() | ClassifyBody.model_fields.keys()
 
 
@@ -98,19 +95,14 @@ def as_http(error: Exception) -> HttpError:
     return HttpError(500, "the server cannot answer this", hint="Its operator finds why in its log.")
 
 
-def _field(found: re.Match[str]) -> str | None:
-    """The field of requests that an option is there; None for a quoted value, and for what requests do not have."""
-    field = (found["name"] or "").replace("-", "_")
-    return field if field in _FIELDS else None
-
-
 def _with_fields(text: str) -> str:
-    return _OPTION.sub(lambda found: _field(found) or found[0], text)
+    """A message of the library, whose parameters are the fields of requests."""
+    return with_parameters(text, str)
 
 
 def _hint(hint: str | None) -> str | None:
     """A hint of the library with the fields of requests; None if it is for the command line alone."""
-    if hint is None or "zsretrieve " in hint or any(one["name"] and not _field(one) for one in _OPTION.finditer(hint)):
+    if hint is None or "zsretrieve " in hint or not _FIELDS.issuperset(parameters(hint)):
         return None
     return _with_fields(hint)
 

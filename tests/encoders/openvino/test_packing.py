@@ -119,7 +119,7 @@ def test_a_pack_of_rounded_weights_claims_no_more_than_bf16(
     monkeypatch.setattr(device_trial, "check", lambda device: None)
     with pytest.raises(DeviceError, match="so it has no fp16") as refused:
         zs.Model(pack, zs.Compute("intel-gpu")).load()
-    assert refused.value.hint == "Use --device cpu, or a pack that was made without --half."
+    assert refused.value.hint == "Use `device` cpu, or a pack that was made without `half`."
     # Where the processor has no bf16, rounded weights are no more exact for being computed with in fp32.
     monkeypatch.setattr(openvino_encoder, "runs_bf16", lambda: False)
     for compute in (zs.Compute(), BF16):
@@ -329,9 +329,9 @@ def test_unpacking_that_was_killed_leaves_nothing_in_use(cache: Path, pack: Path
 
 def test_a_pack_runs_on_the_cpu_alone(pack: Path) -> None:
     for compute, option in [
-        (zs.Compute(device="cuda"), "--device cuda"),
-        (zs.Compute(engine="torch"), "--engine torch"),
-        (zs.Compute(device="cpu", compile=True), "--compile"),
+        (zs.Compute(device="cuda"), "`device` cuda"),
+        (zs.Compute(engine="torch"), "`engine` torch"),
+        (zs.Compute(device="cpu", compile=True), "`compile`"),
     ]:
         with pytest.raises(DeviceError, match=f"runs in OpenVINO on the CPU, not with {option}"):
             zs.Model(f"pack:{pack}", compute)

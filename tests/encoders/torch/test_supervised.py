@@ -144,7 +144,7 @@ def test_weights_that_are_not_available(tmp_path: object, monkeypatch: pytest.Mo
     assert not supervised.is_cached()
     with pytest.raises(WeightsUnavailableError, match="not in torch's cache, and HF_HUB_OFFLINE is set") as error:
         load_supervised(Compute())
-    assert "--no-baseline" in str(error.value.hint)
+    assert "`baseline=False`" in str(error.value.hint)
     with pytest.raises(ModelNameError):
         is_supervised("torchvision:resnet18")
 

@@ -68,7 +68,7 @@ def test_a_tokenizer_runs_its_code_only_if_that_is_allowed(with_code: Path, proo
     for compute in (TORCH, zs.Compute("cpu")):
         with pytest.raises(UntrustedCodeError, match="its configuration sets trust_remote_code") as caught:
             zs.Model(name, compute).load()
-    assert "--trust-remote-code" in str(caught.value.hint)
+    assert "`trust_remote_code`" in str(caught.value.hint)
     with pytest.raises(UntrustedCodeError):
         zs.export_model(name)
     run = run_cli("index", "prototypes", proof.parent / "out", "--classes", "a,b", "--model", name)

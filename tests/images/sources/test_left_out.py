@@ -61,7 +61,7 @@ def test_archives_and_lists_are_excluded_from_as_folders_are(tmp_path: Path) -> 
     assert listed(tmp_path / "x.zip") == ["x.zip!/a/1.png", "x.zip!/b/2.png"]
     source = zs.open_source([tmp_path / "x.zip"], exclude=["b"])
     assert ([file.path for file in source.files], counts(source)) == (["x.zip!/a/1.png"], {".png": 1})
-    with pytest.raises(SourceError, match="--exclude leaves no image"):
+    with pytest.raises(SourceError, match="`exclude` leaves no image"):
         zs.open_source([tmp_path / "x.zip"], exclude=["*.png"])
 
 

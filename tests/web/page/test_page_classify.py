@@ -59,7 +59,9 @@ def test_classes_are_typed_and_a_bar_shows_its_images(
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
     second = list(shown)[1]
     button = page.get_by_role("button", name=second)
-    expect(button).to_contain_text(f"{round(shown[second] / 2)} %")
+    shares = [int(bar.inner_text().removesuffix("%")) for bar in page.locator(".histogram .share").all()]
+    assert sum(shares) == 100
+    assert abs(shares[1] - shown[second] / 2) < 1
     if by == "mouse":
         button.click()
     else:
@@ -89,6 +91,19 @@ def test_classes_are_typed_and_a_bar_shows_its_images(
     assert bars(page) == shown
     page.go_back()
     expect(page.locator(".of-class")).to_be_hidden()
+
+
+def test_shares_add_up(open_window: Opener) -> None:
+    counts = [[1, 1, 1], [67, 67, 66], [29, 29, 29, 28, 28, 28, 29], [996, 4, 1], [99_999, 1], [200], [600, 399, 6]]
+    script = "async (all) => { const { percents } = await import('/js/format.js'); return all.map(percents); }"
+    thirds, *rest = open_window("?view=classify").page.evaluate(script, counts)
+    assert thirds == ["34 %", "33 %", "33 %"]
+    assert rest[2:4] == [["99 %", "0.3 %", "<0.1 %"], ["100 %", "<0.1 %"]]
+    for some, shares in zip(counts[1:], rest, strict=True):
+        values = [0.0 if share.startswith("<") else float(share.removesuffix(" %")) for share in shares]
+        assert 99 <= sum(values) <= 100
+        assert sum(values) == 100 or min(some) < sum(some) / 100
+        assert all(abs(value - 100 * n / sum(some)) < 1 for value, n in zip(values, some, strict=True))
 
 
 def test_prototypes_and_labels_are_classes(open_window: Opener, galleries: Galleries) -> None:

@@ -49,6 +49,8 @@ def test_images_are_labelled(open_studio: Opener, studio: Studio, by: str) -> No
     expect(page.locator(".cell a").nth(1)).to_have_attribute("aria-label", f"odd {by}, 1.png")
     assert labels(studio, 1, 2, 3, 30) == [f"odd {by}"] * 4
     assert labels(studio, 4, 29) == before
+    # The keyboard goes on with the image after them.
+    expect(page.locator(".cell a").nth(31)).to_be_focused()
     page.keyboard.press("f")
     expect(page.get_by_role("group", name="Label").last).to_contain_text(f"odd {by}")
     page.keyboard.press("Escape")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,10 @@ from zsretrieve.cli.views import hits as views
 from zsretrieve.cli.wanting import REFINING, Given
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.text_files import lines_of, read_text
-from zsretrieve.domain.wording import counted
+from zsretrieve.domain.wording import counted, shorten
+
+if TYPE_CHECKING:
+    from zsretrieve.api.hits import Hits
 
 _FILES, _SAVED = "What to do with the hits", "Saved searches"
 
@@ -165,6 +168,8 @@ def search(
     if missing := {hit.path for found in answers for hit in found if hit.missing}:
         output.note(f"{counted(len(missing), 'missing file')} among the hits. {_about_missing(folder)}")
     hits = [hit for found in answers for hit in found]
+    if zs.read_manifest(folder).space.model == "demo":
+        _note_unknown(titles, answers)
     if paths or null:
         views.write_paths(hits, "\0" if null else "\n")
     elif form is not OutputFormat.TABLE:
@@ -200,6 +205,22 @@ def search(
         best = [str(html)]
     for file in best if open_ else ():
         views.open_file(file)
+
+
+def _note_unknown(titles: Sequence[str], answers: Sequence[Hits]) -> None:
+    """Say that the bundled model knows no word of a query, since it ranks images all the same."""
+    from zsretrieve.demo import words
+
+    unknown = [
+        title
+        for title, found in zip(titles, answers, strict=True)
+        if found.query and words.unknown(str(term.value) for term in found.query.terms if term.is_text)
+    ]
+    if unknown:
+        output.note(
+            f"the model demo knows coloured shapes, such as 'a red star', and no word of {shorten(unknown, 3)}; "
+            "images encoded with another model can be searched for anything"
+        )
 
 
 def _about_missing(gallery: str | Path) -> str:

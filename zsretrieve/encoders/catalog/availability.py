@@ -67,7 +67,7 @@ def untrusted(name: ModelName, why: str) -> UntrustedCodeError:
     """The error for a model that would run code of its own."""
     return UntrustedCodeError(
         f"'{name.written}' would run Python code that comes with the model: {why}",
-        hint="Read that code first; if you trust it, run again with --trust-remote-code.",
+        hint="Read that code first; if you trust it, run again with `trust_remote_code`.",
     )
 
 
@@ -75,7 +75,7 @@ def unavailable(name: ModelName, reason: str) -> WeightsUnavailableError:
     """The error for a model whose weights are not here and cannot be fetched."""
     return WeightsUnavailableError(
         f"could not load the weights of '{name.written}': {reason}",
-        hint="Check the network and HF_HUB_OFFLINE, or use a model on disk: --model local-dir:PATH, or --model demo, "
+        hint="Check the network and HF_HUB_OFFLINE, or use a model on disk (local-dir:PATH), or the model demo, "
         "which only recognises coloured shapes.",
     )
 

@@ -192,6 +192,6 @@ def _pack(path: str) -> ModelName:
     if not path or not os.path.exists(place):
         raise ModelNameError(
             f"there is no model pack at '{path}'",
-            hint="If it was moved, give --model pack:FILE. To make one: zsretrieve models export MODEL --pack FILE",
+            hint="If it was moved, give the `model` pack:FILE. To make one: zsretrieve models export MODEL --pack FILE",
         )
     return ModelName(NameForm.PACK, None, str(place), f"{PACK}{place}")

@@ -208,7 +208,9 @@ class _Zip:
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         if file.read(4) != b"PK\x03\x04":
-            raise WeightsUnavailableError(f"'{path}' is not a model pack", hint="Give a file of models export --pack.")
+            raise WeightsUnavailableError(
+                f"'{path}' is not a model pack", hint="Give a file of: zsretrieve models export MODEL --pack FILE"
+            )
         file.seek(0)
         try:
             self._zip = zipfile.ZipFile(file)
@@ -261,7 +263,8 @@ def _manifest(path: Path, members: _Members) -> Pack:
             raw = file.read(_MOST_MANIFEST_BYTES + 1)
     except KeyError:
         raise WeightsUnavailableError(
-            f"'{path}' is not a model pack: it has no {MANIFEST}", hint="Give a file of models export --pack."
+            f"'{path}' is not a model pack: it has no {MANIFEST}",
+            hint="Give a file of: zsretrieve models export MODEL --pack FILE",
         ) from None
     if len(raw) > _MOST_MANIFEST_BYTES:
         raise damaged(path, f"its {MANIFEST} is too large")

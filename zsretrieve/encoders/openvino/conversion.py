@@ -104,5 +104,5 @@ def refuse_if_full(folder: Path, size: int) -> None:
     if free < needed:
         raise CacheError(
             f"the converted model needs {needed / 1e6:,.0f} MB, and '{folder.parent}' has {free / 1e6:,.0f} MB free",
-            hint="Free some space, empty the cache (zsretrieve models cache clear), or use --engine torch.",
+            hint="Free some space, empty the cache (zsretrieve models cache clear), or use `engine` torch.",
         )

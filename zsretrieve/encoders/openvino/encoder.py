@@ -79,8 +79,8 @@ class OpenVinoEncoder:
         if model.half and precision is not Precision.BF16:
             raise DeviceError(
                 f"the weights of {model.name} are stored in bf16, so it has no {precision}",
-                hint=f"Use {'--precision bf16' if device == 'cpu' else '--device cpu'}, "
-                "or a pack that was made without --half.",
+                hint=f"Use {'`precision` bf16' if device == 'cpu' else '`device` cpu'}, "
+                "or a pack that was made without `half`.",
             )
         if precision is Precision.BF16 and not runs_bf16():
             precision = Precision.FP32
@@ -215,7 +215,7 @@ def _read(path: Path, rows: int | None = None) -> Any:
 def _cannot_run(error: RuntimeError) -> DeviceError:
     return DeviceError(
         f"OpenVINO cannot run the model: {' '.join(str(error).split())[-200:]}",
-        hint="Use --device cpu or --engine torch, or clear the cache: zsretrieve models cache clear.",
+        hint="Use `device` cpu or `engine` torch, or clear the cache: zsretrieve models cache clear.",
     )
 
 

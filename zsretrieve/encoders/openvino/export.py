@@ -63,7 +63,7 @@ def _convert(name: ModelName, folder: Path) -> ConvertedModel:
         if isinstance(error, MemoryError) or _TEMPORARY.search(str(error)):
             raise CacheError(
                 f"'{name.written}' cannot be converted now: {' '.join(str(error).split())[:200] or 'out of memory'}",
-                hint="Free memory and disk space, or use --engine torch.",
+                hint="Free memory and disk space, or use `engine` torch.",
             ) from error
         shutil.rmtree(folder)
         folder.mkdir()

@@ -72,12 +72,12 @@ def calibrate(
         cosines = np.einsum("nd,nd->n", exact.astype(np.float64), small.astype(np.float64))
         mean, least = float(cosines.mean()), float(cosines.min())
         if not math.isfinite(mean):
-            raise ConversionError(f"'{model.name}' returns NaN in int8", hint="Use --precision bf16 or fp32.")
+            raise ConversionError(f"'{model.name}' returns NaN in int8", hint="Use `precision` bf16 or fp32.")
         if mean < LEAST_COSINE and not force:
             raise ConversionError(
                 f"int8 loses too much of '{model.name}': the mean cosine similarity of its vectors to those of fp32 is "
                 f"{mean:.4f}, below {LEAST_COSINE}",
-                hint="Use --precision bf16, calibrate on other images, or accept it: "
+                hint="Use `precision` bf16, calibrate on other images, or accept it: "
                 f"zsretrieve models export {model.name} --int8 FOLDER --force",
             )
         return replace(unmeasured, mean_cosine=mean, least_cosine=least)
@@ -105,7 +105,7 @@ def _quantise(tower: Path, images: Sequence[Pixels], out: Path) -> None:
         openvino.save_model(quantised, str(out / IMAGE), compress_to_fp16=False)
     except Exception as error:  # NNCF's errors share no base class
         raise ConversionError(
-            f"the model cannot be quantised: {' '.join(str(error).split())[:200]}", hint="Use --precision bf16."
+            f"the model cannot be quantised: {' '.join(str(error).split())[:200]}", hint="Use `precision` bf16."
         ) from error
 
 

@@ -133,7 +133,7 @@ def _make(name: ModelName, make: Callable[[Path], ConvertedModel]) -> ConvertedM
         if name.form is NameForm.HUB and "@" not in weights:
             raise CacheError(
                 f"the commit of '{name.rest}' in the hub's cache is unknown, so its conversion cannot be stored",
-                hint="Use --engine torch.",
+                hint="Use `engine` torch.",
             )
         final = _key(name, weights)
         if final != key and name.pack is not None:

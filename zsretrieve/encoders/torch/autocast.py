@@ -38,7 +38,7 @@ def numerics(device: torch.device, precision: Precision | None) -> Iterator[None
             yield
         except torch.OutOfMemoryError as error:
             raise DeviceError(
-                f"the device '{device}' is out of memory", hint="Use a smaller --batch-size, or --device cpu."
+                f"the device '{device}' is out of memory", hint="Use a smaller `batch_size`, or `device` cpu."
             ) from error
 
 

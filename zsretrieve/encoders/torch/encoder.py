@@ -165,10 +165,10 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"the device '{device}' is not supported", hint="Use auto, cpu, cuda, cuda:0 or mps.")
     if resolved.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"there is no device '{device}': torch sees no Apple GPU", hint="Use --device cpu.")
+        raise DeviceError(f"there is no device '{device}': torch sees no Apple GPU", hint="Use `device` cpu.")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
-            f"there is no device '{device}': torch sees {torch.cuda.device_count()} GPUs", hint="Use --device cpu."
+            f"there is no device '{device}': torch sees {torch.cuda.device_count()} GPUs", hint="Use `device` cpu."
         )
     return resolved
 

@@ -144,7 +144,7 @@ class SupervisedEncoder(FeatureEncoder):
             raise ClassMappingError(
                 f"the supervised baseline does not know {len(unknown)} of the {len(keys)} classes; "
                 f"the first has the synset id '{unknown[0]}'",
-                hint="It only has the classes of ImageNet-1k; leave it out with --no-baseline.",
+                hint="It only has the classes of ImageNet-1k; leave it out with `baseline=False`.",
             )
         return np.ascontiguousarray(self._classes[[self._class_ids[str(key)] for key in keys]])
 
@@ -240,7 +240,7 @@ def is_cached() -> bool:
 def _unavailable(reason: str) -> WeightsUnavailableError:
     return WeightsUnavailableError(
         f"could not load the weights of '{RESNET50}': {reason}",
-        hint="Check the network and HF_HUB_OFFLINE, or leave the baseline out with --no-baseline.",
+        hint="Check the network and HF_HUB_OFFLINE, or leave the baseline out with `baseline=False`.",
     )
 
 

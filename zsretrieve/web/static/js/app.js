@@ -29,6 +29,10 @@ export class App extends EventTarget {
     this.described = new Map();
     /** How many images the view shows, for the place in the history. */
     this.loaded = () => 0;
+    /** The image after some in what the view shows, or the last of them. @type {(ids: number[]) => number|undefined} */
+    this.following = () => undefined;
+    /** The image that gets the focus once the view shows it again, after a change. @type {number|undefined} */
+    this.resume = undefined;
   }
 
   async start() {
@@ -149,6 +153,7 @@ export class App extends EventTarget {
   #change(state, place) {
     const before = this.state;
     this.state = state;
+    this.resume = undefined;
     this.selection.set(state.sel);
     this.dispatchEvent(new CustomEvent("state", { detail: { before, place } }));
   }

@@ -58,6 +58,26 @@ export function percent(share) {
   return `${value > 0 && value < 1 ? value.toFixed(1) : Math.round(value)} %`;
 }
 
+/**
+ * Counts as percentages that never add up to more than 100: whole ones by the largest remainder; those below 1 % have a
+ * decimal and are rounded down.
+ *
+ * @param {number[]} counts
+ */
+export function percents(counts) {
+  const total = counts.reduce((sum, n) => sum + n, 0);
+  const whole = counts.map((n) => Math.floor((100 * n) / total));
+  const tenths = counts.map((n) => Math.floor((1000 * n) / total));
+  const large = [...counts.keys()].filter((i) => whole[i]);
+  const small = [...counts.keys()].filter((i) => !whole[i]);
+  const sum = (/** @type {number[]} */ of, /** @type {number[]} */ places) => places.reduce((sum, i) => sum + of[i], 0);
+  const room = Math.min(Math.round((100 * sum(counts, large)) / total), Math.floor(100 - sum(tenths, small) / 10));
+  const rest = (/** @type {number} */ i) => (100 * counts[i]) % total;
+  large.sort((i, j) => rest(j) - rest(i));
+  for (const i of large.slice(0, room - sum(whole, large))) whole[i] += 1;
+  return counts.map((n, i) => (whole[i] ? `${whole[i]} %` : percent(tenths[i] / 1000 || n / total)));
+}
+
 /** @param {number} share  of 1, with a decimal */
 export const precise = (share) => `${(share * 100).toFixed(1).replace("-", "−")} %`;
 

@@ -58,13 +58,15 @@ function download(text, name, type) {
 }
 
 /**
- * Show the galleries as a change has left them.
+ * Show the galleries as a change has left them. The focus goes on to the image after those that it was about.
  *
  * @param {App} app
+ * @param {number[]} ids
  * @param {string} said  about it
  */
-async function changed(app, said) {
+async function changed(app, ids, said) {
   forgetAll();
+  app.resume = app.following(ids);
   app.selection.said = said;
   await app.refresh();
 }
@@ -86,7 +88,7 @@ async function label(ids, app) {
     run: async (data, by) => {
       const label = by === "remove" ? null : String(data.get("label")).trim();
       const { changed: n } = await post(app, "labels", { ids, label });
-      await changed(app, label === null ? `Removed the labels of ${counted(n, "image")}.` : `Labelled ${counted(n, "image")} “${label}”.`);
+      await changed(app, ids, label === null ? `Removed the labels of ${counted(n, "image")}.` : `Labelled ${counted(n, "image")} “${label}”.`);
     },
   });
 }
@@ -100,7 +102,7 @@ async function subset(ids, app) {
     submit: "Make the gallery",
     run: async (data) => {
       const { name } = await post(app, "subset", { ids, name: data.get("name") });
-      await changed(app, `Made the gallery “${name}”.`);
+      await changed(app, ids, `Made the gallery “${name}”.`);
     },
   });
 }
@@ -138,7 +140,7 @@ async function prototypes(ids, app) {
       }
       const classes = data.get("by") === "one" ? { [only]: ids } : Object.fromEntries(labelled);
       const { name } = await post(app, "prototypes", { name: data.get("name"), classes });
-      await changed(app, `Made the prototypes “${name}” with ${counted(Object.keys(classes).length, "class", "classes")}.`);
+      await changed(app, ids, `Made the prototypes “${name}” with ${counted(Object.keys(classes).length, "class", "classes")}.`);
     },
   });
 }

@@ -1,7 +1,7 @@
 /** Classes as bars, the most frequent first. */
 
 import { announce, fill, h } from "../dom.js";
-import { count, counted, percent } from "../format.js";
+import { count, counted, percents } from "../format.js";
 
 const BARS = 100; // shown at first
 const NAMED = 60; // classes without images that are named
@@ -36,7 +36,8 @@ export class Histogram {
     const some = classes.filter((one) => one.n > 0);
     const none = classes.filter((one) => !one.n).map(({ class_name }) => class_name);
     this.heading.textContent = `${counted(n, "image")} in ${counted(some.length, "class", "classes")}`;
-    const bars = some.map((one) => this.#bar(one, some[0].share));
+    const shares = percents(some.map((one) => one.n));
+    const bars = some.map((one, i) => this.#bar(one, some[0].n, shares[i]));
     fill(this.list, ...bars.slice(0, BARS));
     this.more.hidden = bars.length <= BARS;
     this.more.textContent = `Show ${counted(bars.length - BARS, "more class", "more classes")}`;
@@ -63,11 +64,12 @@ export class Histogram {
 
   /**
    * @param {Bar} bar
-   * @param {number} most  the largest share
+   * @param {number} most  images of the largest class
+   * @param {string} share
    */
-  #bar({ class_name: name, n, share }, most) {
+  #bar({ class_name: name, n }, most, share) {
     const filled = h("span", { class: "fill" });
-    filled.style.width = `${(share / most) * 100}%`;
+    filled.style.width = `${(n / most) * 100}%`;
     return h(
       "li",
       {},
@@ -77,7 +79,7 @@ export class Histogram {
         h("span", { class: "name" }, name),
         h("span", { class: "track", "aria-hidden": "true" }, filled),
         h("span", { class: "number" }, count(n), h("span", { class: "hidden-text" }, n === 1 ? " image, " : " images, ")),
-        h("span", { class: "number share" }, percent(share)),
+        h("span", { class: "number share" }, share),
       ),
     );
   }

@@ -34,6 +34,7 @@ export class Pictures {
     on(this.viewer, "shut", () => app.leaveImage());
     on(this.viewer, "prototypes", (p) => app.go({ p }, { replace: true }));
     app.loaded = () => this.grids.reduce((n, grid) => n + grid.cells.length, 0);
+    app.following = (ids) => this.#following(ids);
   }
 
   /**
@@ -101,6 +102,7 @@ export class Pictures {
     this.clear();
     this.viewer.close();
     this.app.loaded = () => 0;
+    this.app.following = () => undefined;
   }
 
   /**
@@ -130,6 +132,16 @@ export class Pictures {
     return null;
   }
 
+  /** @param {number[]} ids */
+  #following(ids) {
+    for (const { results } of this.grids) {
+      const hits = results?.hits ?? [];
+      const last = hits.findLastIndex(({ id }) => ids.includes(id));
+      if (last >= 0) return (hits[last + 1] ?? hits[last]).id;
+    }
+    return undefined;
+  }
+
   /**
    * Open or close the large image as the state says.
    *
@@ -145,6 +157,10 @@ export class Pictures {
       viewer.close();
       found?.grid.focusAt(found.position);
     }
+    const resumed = app.resume === undefined || viewer.isOpen ? null : this.find(app.resume);
+    if (!resumed) return;
+    app.resume = undefined;
+    resumed.grid.focusAt(resumed.position);
   }
 
   /** @param {number} step */
