@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 
 import zsretrieve as zs
+from zsretrieve.domain import kind_costs
 from zsretrieve.domain.kind_names import parsed
+from zsretrieve.domain.kind_sizes import index_bytes
 from zsretrieve.domain.kinds import FLAT, Effort
 from zsretrieve.domain.vectors import Vectors
 
@@ -37,12 +40,11 @@ GALLERY, QUERIES, TRUTH = "gallery", "queries.npz", "truth.npz"
 def kinds_for(size: int, dim: int) -> list[str]:
     """The kinds to measure: above a million only those that two cores make in minutes."""
     lists = 2 ** round(math.log2(2 * math.sqrt(size)))
-    half, quarter = f"PQ{dim // 2}x4fsr", f"PQ{dim // 4}x4fsr"
+    half = f"PQ{dim // 2}x4fsr"
     if size > 1_000_000:
-        # The time of k-means grows with the square of the lists, so there are half as many, found by a graph.
-        few = f"IVF{lists // 2}_HNSW32"
-        return [f"{few},{half}", f"{few},SQ8"]
-    kinds = [f"IVF{lists},{code}" for code in ("SQ8", half, quarter)]
+        # The time of k-means grows with the square of the lists, so there are half as many.
+        return [f"IVF{lists // 2},{half}", f"IVF{lists // 2},SQ8"]
+    kinds = [f"IVF{lists},{code}" for code in ("SQ8", half, f"PQ{dim // 4}x4fsr", f"PQ{dim // 8}x4fsr")]
     return ["Flat", "SQfp16", "SQ8", *kinds, f"RR{dim},IVF{lists},RaBitQfs", "HNSW32"]
 
 
@@ -51,12 +53,42 @@ def efforts_for(kind: str, dim: int) -> list[Effort]:
     parts = parsed(kind, dim).parts
     if parts.links:
         return [Effort(near, ef=near) for near in (512, 256, 128, 64)]
-    short = {"RaBitQ": (2000, 1000, 400), "PQ": (400, 100) if 2 * parts.pq == dim else (1000, 400)}
-    depths = short.get(parts.code, (40,))
+    if parts.code == "PQ":
+        depths: tuple[int, ...] = {2: (400, 100), 4: (1000, 400)}.get(dim // parts.pq, (2000, 1000))
+    else:
+        depths = (2000, 1000, 400) if parts.code == "RaBitQ" else (40,)
     if parts.lists is None:
         return [Effort(depth) for depth in depths]
     probes = [min(parts.lists, round(times * math.sqrt(parts.lists))) for times in (8, 4, 2, 1)]
     return [Effort(depth, some) for some in dict.fromkeys(probes) for depth in depths]
+
+
+def measure_rates(place: Path, dim: int) -> dict[str, Any]:
+    """How fast this machine is at the parts of the work, as a plan takes it."""
+    return zs.measure_rates(dim, place).to_dict()
+
+
+def planned(kind: str, result: dict[str, Any], effort: dict[str, Any]) -> dict[str, float]:
+    """What a plan says of a kind with these rates: bytes, seconds to make it, and milliseconds of a query."""
+    rates, size, dim = zs.Rates(**result["rates"]), result["size"], result["dim"]
+    looked = Effort(effort.get("depth", 0), effort.get("probes"), effort.get("ef"))
+    return {
+        "bytes": index_bytes(kind, dim, size),
+        "make_s": 0.0 if kind == FLAT else kind_costs.making_seconds(kind, dim, size, rates),
+        "one_ms": 1e3 * kind_costs.query_seconds(kind, dim, size, looked, rates),
+    }
+
+
+def family(kind: str, dim: int) -> str:
+    """The family of a kind, as plans name it."""
+    parts = parsed(kind, dim).parts
+    named = re.sub(r"IVF\d+", "IVF*", kind).replace(f"RR{dim}", "RRD")
+    return named.replace(f"PQ{parts.pq}x", f"PQD/{dim // parts.pq}x") if parts.pq else named
+
+
+def roots(kind: str, probes: int) -> int:
+    """The lists that are searched in square roots of their number."""
+    return round(probes / math.sqrt(int(re.findall(r"IVF(\d+)", kind)[0])))
 
 
 def make_gallery(place: Path, size: int, dim: int, queries: int) -> dict[str, Any]:
@@ -79,9 +111,11 @@ def answer_exactly(place: Path) -> dict[str, Any]:
             np.random.default_rng(0).choice(len(gallery.live), min(SAMPLE, len(gallery.live)), replace=False)
         )
         sample = gallery.live.take(some)
-        found = {}
-        for name in ("images", "texts"):
-            found[name] = gallery.nearest(queries[name], K, exact=True)[0]
+        # All queries at once, since a pass over all vectors may have to read them from the disk.
+        names = ("images", "texts")
+        rows = gallery.nearest(np.vstack([queries[name] for name in names]), K, exact=True)[0]
+        found = dict(zip(names, np.split(rows, len(names)), strict=True))
+        for name in names:
             far = _distances(queries[name] @ sample.T).mean(axis=1)
             near = np.einsum("nd,nd->n", gallery.index.stored(found[name][:, -1]), queries[name])
             found[f"{name}_contrast"] = np.mean(far / _distances(near))

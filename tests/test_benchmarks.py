@@ -133,6 +133,26 @@ def test_bench_search(tmp_path: Path) -> None:
     assert {"FAISS, 64 queries", "zsretrieve, 64 queries", "zsretrieve, range, 64 queries"} < rows.keys()
 
 
+def test_bench_scale(tmp_path: Path) -> None:
+    words = ("--folder", tmp_path / "work", "--sizes", "3k", "--dim", "32", "--queries", "20", "--memory", "2GB")
+    kinds = ("Flat", "IVF64,PQ16x4fsr", "HNSW8")
+    plot = tmp_path / "scale.svg"
+    rows = report("bench_scale", tmp_path, *words, "--plot", plot, "--kinds", *kinds)
+    assert rows["3,000 IVF64,PQ16x4fsr: peak memory"]["met"] is True
+    assert rows["3,000 HNSW8: bytes, planned"]["median"] == pytest.approx(1, abs=0.02)
+    assert plot.read_text().startswith("<?xml")
+    results = json.loads((tmp_path / "report.json").read_text())["settings"]["results"]
+    assert [result["kind"] for result in results] == list(kinds)
+    assert results[0]["efforts"][0]["texts"] == 1
+    assert [len(result["efforts"]) for result in results] == [1, 8, 4]
+    # The most that was looked at finds nearly all.
+    assert all(result["efforts"][0]["texts"] > 0.95 for result in results)
+    command = [sys.executable, SCRIPTS / "bench_scale", "--rungs", "--table", tmp_path / "report.json"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| 3,000 | `IVF64,PQ16x4fsr` |" in shown
+    assert '"IVF*,PQD/2x4fsr": (\n        Rung(' in shown
+
+
 def test_bench_serve(work: Path, tmp_path: Path) -> None:
     words = ("--model", "demo", "--vectors", "50", "--seconds", "0.3", "--soak", "200", "--no-peer", "--work", work)
     rows = report("bench_serve", tmp_path, *words)

@@ -104,6 +104,7 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ('index remove gallery "red*" --dry-run', "index add, sync, remove and rebuild", None),
         ("index sources gallery", "index sources", None),
         ("index list", "index list", None),
+        ("index plan --gallery gallery --rate 50", "index plan", None),
         ("index info gallery", "index info", None),
         ("index info raw", "index info", None),
         ("index info means", "index info", None),

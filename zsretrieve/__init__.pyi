@@ -47,6 +47,9 @@ from .api.named import named_indexes as named_indexes
 from .api.origins import drop_source as drop_source
 from .api.origins import gallery_sources as gallery_sources
 from .api.origins import relocate as relocate
+from .api.planning import encoding_rate as encoding_rate
+from .api.planning import measure_rates as measure_rates
+from .api.planning import plan_index as plan_index
 from .api.prompt_lab import compare_templates as compare_templates
 from .api.prompt_lab import rank_templates as rank_templates
 from .api.prompt_lab import select_templates as select_templates
@@ -113,8 +116,11 @@ from .domain.found import Matching as Matching
 from .domain.found import TermScore as TermScore
 from .domain.maps import Caption as Caption
 from .domain.maps import Map as Map
+from .domain.plans import Plan as Plan
+from .domain.plans import PlannedKind as PlannedKind
 from .domain.queries import ItemId as ItemId
 from .domain.queries import Term as Term
+from .domain.rates import Rates as Rates
 from .domain.records import Changes as Changes
 from .domain.records import Classified as Classified
 from .domain.records import Hit as Hit

@@ -38,10 +38,9 @@ def test_they_are_those_of_real_files(kind: str, vectors: Vectors, tmp_path: Pat
 
 
 def test_they_are_those_of_real_files_with_a_trained_rotation(vectors: Vectors, tmp_path: Path) -> None:
-    for kind in ("OPQ8,IVF4,PQ8x4", "OPQ8_32,SQ8"):
-        file = tmp_path / "index"
-        faiss_kinds.make(kind, DIM, [vectors[:2000]], file)
-        assert index_bytes(kind, DIM, 2000) == pytest.approx(file.stat().st_size, rel=0.02)
+    kind, file = "OPQ8_32,IVF4,PQ8x4", tmp_path / "index"
+    faiss_kinds.make(kind, DIM, [vectors[:2000]], file)
+    assert index_bytes(kind, DIM, 2000) == pytest.approx(file.stat().st_size, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ class _Commands(Group):
         Later("sources", "origins:sources"),
         Later("relocate", "origins:relocate"),
         Later("kind", "kinds:kind"),
+        Later("plan", "plan:plan"),
         Later("compact", "gallery:compact"),
         Later("rebuild", "gallery:rebuild"),
         Later("duplicates", "duplicates:duplicates"),

@@ -1,0 +1,158 @@
+"""Measuring how fast this machine makes and searches indexes. Everything here imports FAISS.
+
+What is measured is small, so that it takes about a minute: the parts of the work, on as many vectors as do not fit in a
+processor's cache. ``domain.plans`` puts them together for any number of vectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from zsretrieve.backends import flat_file, products
+from zsretrieve.domain.ports import OnStage, one_step
+from zsretrieve.domain.ranking import best_of
+from zsretrieve.domain.rates import Rates
+from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
+
+_FAISS: Any = faiss
+# Together 128 MB of vectors of 512 dimensions.
+_ROWS, _LISTS = 1 << 16, 64
+_CENTROIDS, _ASSIGNED = 4096, 1 << 14
+_DEPTH, _EVERY = 400, 8
+# A graph of 32 MB of vectors of 512 dimensions.
+_LINKS, _IN_GRAPH, _EF = 32, 1 << 14, 256
+_FILE_BYTES = 1 << 28
+_REPEATS = 5
+
+
+def measure(dim: int, folder: Path, on_stage: OnStage | None = None) -> Rates:
+    """See ``api.planning.measure_rates``; ``folder`` is on the disk that is measured."""
+    rng = np.random.default_rng(0)
+    vectors = unit_rows(rng.standard_normal((_ROWS, dim), dtype=np.float32))
+    queries = vectors[rng.choice(_ROWS, _EVERY, replace=False)]
+    with one_step(on_stage, "measuring products"):
+        operations = _operations(vectors)
+    encoded: dict[str, float] = {}
+    with one_step(on_stage, "measuring Flat"):
+        scanned = _flat(vectors, queries)
+    for name, kind in _kinds(dim).items():
+        with one_step(on_stage, f"measuring {kind}"):
+            encoded[name], scanned[name] = _codes(kind, vectors, queries)
+    with one_step(on_stage, "measuring a graph"):
+        walked = _walked(vectors, queries)
+    with one_step(on_stage, "measuring the disk"):
+        written, read, compared = _disk(vectors, queries[0], folder, rng)
+    return Rates(
+        f"measured at {dim} dimensions", faiss.omp_get_max_threads(), operations, encoded, scanned, walked, compared,
+        read, written,
+    )  # fmt: skip
+
+
+def _kinds(dim: int) -> dict[str, str]:
+    """A kind for each family of codes, with so few lists that finding them takes no time."""
+    parts = dim // 2 if dim % 2 == 0 else dim
+    return {
+        "SQ16": f"IVF{_LISTS},SQfp16",
+        "SQ8": f"IVF{_LISTS},SQ8",
+        "PQ": f"IVF{_LISTS},PQ{parts}x4fsr",
+        "RaBitQ": f"RR{dim},IVF{_LISTS},RaBitQfs",
+    }
+
+
+def _operations(vectors: Vectors) -> float:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors[:_CENTROIDS])
+    some = vectors[:_ASSIGNED]
+    took = _least(lambda: index.search(some, 1))
+    return float(2 * len(some) * _CENTROIDS * vectors.shape[1] / took)
+
+
+def _flat(vectors: Vectors, queries: Vectors) -> dict[str, float]:
+    """Bytes that an exact search compares on all cores, and FAISS on one, of as many centroids as its cache holds."""
+    exact = _least_of_each(lambda query: products.best(query, [vectors], 10), queries)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors[:_CENTROIDS])
+    near = _least_of_each(lambda query: index.search(query, _LISTS), queries)
+    return {"Flat": vectors.nbytes / exact, "centroids": vectors[:_CENTROIDS].nbytes / near}
+
+
+def _codes(kind: str, vectors: Vectors, queries: Vectors) -> tuple[float, float]:
+    """Numbers encoded, and bytes of codes scanned."""
+    dim, half = vectors.shape[1], len(vectors) // 2
+    index = _FAISS.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
+    inner: Any = faiss.extract_index_ivf(index)
+    inner.cp.niter = 2
+    index.train(vectors[: 1 << 14])
+    took = min(_seconds(partial(index.add, part)) for part in (vectors[:half], vectors[half:]))
+    parameters = _FAISS.SearchParametersIVF(nprobe=_LISTS)
+    searched = _least_of_each(lambda query: index.search(query, _DEPTH, params=parameters), queries)
+    return half * dim / took, len(vectors) * int(inner.code_size) / searched
+
+
+def _walked(vectors: Vectors, queries: Vectors) -> float:
+    """Distances that a query computes in a graph, with all that a walk does beside."""
+    index: Any = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.add(vectors[:_IN_GRAPH])
+    parameters = _FAISS.SearchParametersHNSW(efSearch=_EF)
+    counted = _FAISS.cvar.hnsw_stats
+    counted.reset()
+    took = _least_of_each(lambda query: index.search(query, 10, params=parameters), queries)
+    return float(counted.ndis) / len(queries) / took
+
+
+def _disk(vectors: Vectors, query: Vectors, folder: Path, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Bytes written, and vectors compared exactly: from a file that the system has forgotten, and from its cache."""
+    dim = vectors.shape[1]
+    times = max(1, _FILE_BYTES // vectors.nbytes)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        path = Path(file.name)
+        size = times * vectors.nbytes
+        written = size / _seconds(lambda: _write(path, [vectors] * times, dim))
+        with open(path, "rb") as opened:
+            hashed = size / _seconds(lambda: hashlib.file_digest(opened, "sha256"))
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        flat = flat_file.FlatFile(path)
+
+        def compare() -> float:
+            rows = rng.choice(len(flat), _DEPTH, replace=False)  # always others, which no processor has in its cache
+            return _seconds(lambda: best_of(query[None], rows[None], 10, fetch=fetch))
+
+        def fetch(rows: Rows) -> Vectors:
+            return flat.take(rows.ravel()).reshape(*rows.shape, dim)
+
+        from_disk = _DEPTH / compare()
+        flat.mapped.sum()  # now all of it is in memory
+        from_cache = _DEPTH / min(compare() for _ in range(_REPEATS))
+    return 1 / (1 / written + 1 / hashed), from_disk, from_cache
+
+
+def _write(path: Path, parts: Sequence[Vectors], dim: int) -> None:
+    flat_file.write(path, parts, dim)
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _least_of_each(work: Callable[[Vectors], object], queries: Vectors) -> float:
+    return min(_seconds(partial(work, query[None])) for query in queries)
+
+
+def _least(work: Callable[[], object]) -> float:
+    """The seconds of the quickest of some repeats: another program may have slowed the others."""
+    return min(_seconds(work) for _ in range(_REPEATS))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,0 +1,74 @@
+"""A plan as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zsretrieve.cli import output
+from zsretrieve.domain.byte_sizes import shown_bytes
+
+if TYPE_CHECKING:
+    from zsretrieve.domain.plans import Plan, PlannedKind
+
+_HOUR, _DAY = 3600.0, 86400.0
+
+
+def show(plan: Plan) -> None:
+    """Print what each kind takes, and what to choose."""
+    numbers = ("bytes each", "memory", "machines", "vectors on each", "sample", "encode", "build", "ms", "ms from disk")
+    table = output.table("kind", "texts", "looks at", *numbers, right=numbers, whole=("kind",))
+    has_hours = any(kind.encode_hours is not None for kind in plan.kinds)
+    for kind in plan.kinds:
+        table.add_row(*(output.cell(text) for text in _cells(kind)))
+    output.show(table, f"{plan.vectors:,} vectors of {plan.dim:,} dimensions")
+    for line in _legend(plan, has_hours=has_hours):
+        output.out().print(line)
+    output.say(plan.answer)
+
+
+def _cells(kind: PlannedKind) -> tuple[str, ...]:
+    """A row; a latency in brackets is not to be expected, because the vectors do not fit beside the index."""
+    memory, disk = f"{kind.latency_ms:.3g}", f"{kind.disk_ms:.3g}"
+    return (
+        kind.kind,
+        f"{kind.texts:.3f}" if kind.reaches else f"reaches {kind.texts:.3f}",
+        _looks_at(kind),
+        f"{kind.bytes_per_vector:.0f}",
+        shown_bytes(kind.memory_bytes),
+        f"{kind.machines:,}",
+        f"{kind.shard_vectors:,}",
+        f"{kind.sample:,}" if kind.sample else "",
+        "" if kind.encode_hours is None else _time(kind.encode_hours),
+        _time(kind.build_hours) if kind.build_hours else "",
+        memory if kind.is_in_memory else f"({memory})",
+        f"({disk})" if kind.is_in_memory else disk,
+    )
+
+
+def _looks_at(kind: PlannedKind) -> str:
+    if kind.ef is not None:
+        return f"ef {kind.ef}"
+    lists = [] if kind.probes is None else [f"{kind.probes:,} lists"]
+    return ", ".join([*lists, *([f"{kind.depth:,}"] if kind.depth else ["all"])])
+
+
+def _time(hours: float) -> str:
+    seconds = hours * _HOUR
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / 60:.0f} min"
+    return f"{hours:.3g} h" if seconds < 3 * _DAY else f"{seconds / _DAY:,.3g} days"
+
+
+def _legend(plan: Plan, *, has_hours: bool) -> list[str]:
+    read = plan.rates.read
+    lines = [
+        "texts: share of the ten best that a search by text finds, as measured on up to a million vectors.",
+        "looks at: lists that are searched, and candidates whose vectors are compared exactly.",
+        "memory: of each machine, with what a gallery keeps of its images. build: of all machines at the same time.",
+        f"ms from disk: each candidate is a random read; this disk is taken to give {read:,.0f} per second.",
+        "In brackets: not to be expected, since the vectors fit beside the index or do not.",
+        f"Rates: {plan.rates.source}.",
+    ]
+    return lines if has_hours else [*lines, "No hours of encoding: give --rate, or --model and --measure."]
