@@ -15,6 +15,8 @@ ITERATIONS = 10
 _SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
 # The lists of a query are longer than the mean: it is where many vectors are.
 _LONGER = 1.1
+# What a query takes beside: checks, and calls from Python.
+_CALL_S = 7e-5
 # Distances of a walk through a graph of 32 links: a * ef^b * n^c.
 _STEPS, _BY_EF, _BY_COUNT, _LINKS = 13.8, 0.61, 0.16, 32
 # FAISS walks like that to place a vector, and to find the list of one. Choosing links takes more distances.
@@ -69,7 +71,7 @@ def query_seconds(kind: str, dim: int, count: int, effort: Effort, rates: Rates,
         Whether the candidates' vectors must be read.
     """
     parts = parsed(kind, dim).parts
-    exactly = effort.depth / (rates.read if from_disk else rates.compared)
+    exactly = _CALL_S + effort.depth / (rates.read if from_disk else rates.compared)
     if parts.links is not None:
         return _steps(effort.ef or effort.depth, count, parts.links) / rates.walked + exactly
     codes = float(count)
@@ -81,7 +83,7 @@ def query_seconds(kind: str, dim: int, count: int, effort: Effort, rates: Rates,
         else:
             finding = _steps(max(_EF_OF_LISTS, effort.probes), parts.lists, parts.over) / rates.walked
     scanning = codes * code_bytes(parts) / rates.scanned[family(parts)]
-    return finding + scanning + (0.0 if kind == "Flat" else exactly)
+    return finding + scanning + exactly
 
 
 def _products(parts: KindParts) -> float:

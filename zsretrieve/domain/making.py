@@ -11,9 +11,10 @@ from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kind_sizes import FLOAT, bytes_per_vector, index_bytes
 from zsretrieve.domain.kinds import Covered, Part
 
-# Rows are added in blocks of so many bytes; FAISS has two copies of one more, turned and as codes.
+# Rows are added in blocks of so many bytes.
 BLOCK_BYTES = 16 << 20
-_BLOCKS = 4
+# What FAISS and its matrix products take beside the rows and the index: copies of a block, scores, buffers of threads.
+_WORK_BYTES = 128 << 20
 # Training on more changes centroids little and takes long.
 _SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
 # FAISS computes with a part of the sample in another form, and turns all of it where a kind begins with that.
@@ -36,7 +37,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
     """How to make an index of ``count`` rows while the process takes at most ``memory`` bytes.
 
     At any time there is either the sample, with the copies that FAISS makes of it, or one part, which may have grown to
-    twice its size; and beside them what all parts share, and a few blocks of rows.
+    twice its size; and beside them what all parts share, and what FAISS works in.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
             f"the index {kind} of {count:,} images takes {shown_bytes(size)}, and the memory is {shown_bytes(memory)}",
             hint="Give more --memory, or a smaller kind: zsretrieve index kind GALLERY auto --memory SIZE chooses one.",
         )
-    room = memory - taken - _BLOCKS * BLOCK_BYTES - _GROWTH * shared
+    room = memory - taken - _WORK_BYTES - _GROWTH * shared
     sample = min(sample, room // row)
     part = int(room / (_GROWTH * bytes_per_vector(kind, dim)))
     least = min(count, name.least)

@@ -52,7 +52,7 @@ class PlannedKind(Result):
     kind : str
         Of each shard.
     texts, images : float
-        Recall among the ten best, as measured on ``kind_recall.MEASURED_ON`` vectors.
+        Recall among the ten best, as measured (``kind_recall``).
     reaches : bool
         Whether that of texts is as wanted.
     depth, probes, ef : int or None

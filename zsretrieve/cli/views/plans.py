@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from zsretrieve.cli import output
 from zsretrieve.domain.byte_sizes import shown_bytes
-from zsretrieve.domain.kind_recall import MEASURED_ON
 
 if TYPE_CHECKING:
     from zsretrieve.domain.plans import Plan, PlannedKind
@@ -65,10 +64,10 @@ def _time(hours: float) -> str:
 def _legend(plan: Plan, *, has_hours: bool) -> list[str]:
     read = plan.rates.read
     lines = [
-        f"texts: share of the ten best that a search by text finds, as measured on {MEASURED_ON:,} vectors.",
+        "texts: share of the ten best that a search by text finds, as measured on up to a million vectors.",
         "looks at: lists that are searched, and candidates whose vectors are compared exactly.",
         "memory: of each machine, with what a gallery keeps of its images. build: of all machines at the same time.",
-        f"from disk: each candidate is a random read; this disk is taken to give {read:,.0f} per second.",
+        f"ms from disk: each candidate is a random read; this disk is taken to give {read:,.0f} per second.",
         "In brackets: not to be expected, since the vectors fit beside the index or do not.",
         f"Rates: {plan.rates.source}.",
     ]
