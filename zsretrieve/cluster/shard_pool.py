@@ -283,6 +283,8 @@ class Pool:
         if replica.is_up:
             _log.warning(f"{self._name(replica.shard)} is lost: {reason}")
         replica.is_up, replica.held, replica.reason = False, frozenset(), reason
+        with self._changed:  # it may only have been slow
+            self._changed.notify_all()
 
     def _stop(self) -> None:
         with self._changed:
