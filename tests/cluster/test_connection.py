@@ -98,3 +98,9 @@ def test_without_ray_the_extra_is_named() -> None:
     code += "with connection.connected(Cluster()): pass"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without("ray"), check=False)
     assert "OptionalDependencyError: a cluster needs Ray" in done.stderr
+
+
+def test_a_token_that_is_missing_is_named(three_nodes: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_PROBE", "raise SystemExit('ray.exceptions.AuthenticationError: RPC error')")
+    with pytest.raises(ClusterError, match="wants its token"), connection.connected(three_nodes.cluster):
+        pass

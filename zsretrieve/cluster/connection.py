@@ -245,6 +245,11 @@ def _found(address: str) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise _unreachable(where, "what listens there does not answer as Ray does") from error
+    if "AuthenticationError" in probe.stderr:
+        raise ClusterError(
+            f"the cluster at '{where}' wants its token",
+            hint="Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on its head.",
+        )
     if probe.returncode:
         raise _unreachable(where, one_line(RuntimeError(probe.stderr.strip().rpartition("\n")[2])))
     return where
@@ -303,6 +308,14 @@ def failure(answer: Any) -> Exception | None:
         cause = getattr(error, "cause", None)
         return cause if isinstance(cause, ZsRetrieveError) else error
     return None
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether a call failed because its worker or node is gone, not by what the work raised or by lost arguments."""
+    import ray
+
+    blameless = ray.exceptions.RayTaskError | ray.exceptions.ObjectLostError
+    return isinstance(error, ray.exceptions.RayError) and not isinstance(error, blameless)
 
 
 def as_error(error: Exception, node: Node) -> ZsRetrieveError:
