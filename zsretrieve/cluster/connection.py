@@ -310,6 +310,14 @@ def failure(answer: Any) -> Exception | None:
     return None
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether a call failed because its worker or node is gone, not by what the work raised or by lost arguments."""
+    import ray
+
+    blameless = ray.exceptions.RayTaskError | ray.exceptions.ObjectLostError
+    return isinstance(error, ray.exceptions.RayError) and not isinstance(error, blameless)
+
+
 def as_error(error: Exception, node: Node) -> ZsRetrieveError:
     """The error for a user of what a call on a node failed with."""
     if isinstance(error, ZsRetrieveError):

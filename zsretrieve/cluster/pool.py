@@ -127,6 +127,10 @@ def started(wanted: Plan, job: Job, place: str, on_stage: OnStage | None = None)
     decoders = [_worker(Decoder, share, source, job.reading.workers or share.threads) for share in wanted.decoders]
     try:
         answers = _ready([*encoders, *decoders], on_stage)
+        _end([worker for worker in (*encoders, *decoders) if worker not in answers])
+        encoders, decoders = ([worker for worker in some if worker in answers] for some in (encoders, decoders))
+        if not (encoders and decoders):
+            raise ClusterError("all nodes that could encode were lost", hint="See what happened: ray status")
         return Pool(encoders, decoders, _common([(worker.node, answers[worker]) for worker in encoders]))
     except BaseException:
         _end([*encoders, *decoders])
@@ -148,16 +152,19 @@ def _worker(kind: type, share: Share, *args: object) -> Worker:
 
 
 def _ready(workers: Sequence[Worker], on_stage: OnStage | None) -> dict[Worker, Any]:
-    """What each worker answers."""
+    """What each worker answers that is not lost meanwhile."""
     import ray
 
     asked = {worker.handle.ready.remote(): worker for worker in workers}
+    answers: dict[Worker, Any] = {}
     waiting, spent = list(asked), 0.0
     while waiting and spent < _START_S:
         done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_TICK_S)
         for ref in done:
             error = connection.failure(ref)
-            if error is not None:
+            if error is None:
+                answers[asked[ref]] = ray.get(ref)
+            elif not connection.is_lost(error):
                 raise connection.as_error(error, asked[ref].node)
         spent += _TICK_S
         if on_stage is not None:
@@ -168,7 +175,7 @@ def _ready(workers: Sequence[Worker], on_stage: OnStage | None) -> dict[Worker, 
             f"{asked[waiting[0]].node.address}",
             hint="See what the cluster does: ray status",
         )
-    return {worker: ray.get(ref) for ref, worker in asked.items()}
+    return answers
 
 
 def _common(answers: Sequence[tuple[Node, Description]]) -> Description:

@@ -143,12 +143,8 @@ class Schedule:
                 worker.away = False
 
     def _failed(self, worker: Worker, call: _Call, error: Exception) -> None:
-        import ray
-
-        # Neither what the work itself raised nor pixels that were lost are the worker's fault. Ray starts a lost worker
-        # again, on the same node.
-        is_mine = isinstance(error, ray.exceptions.RayTaskError | ray.exceptions.ObjectLostError)
-        worker.away = worker.away or (isinstance(error, ray.exceptions.RayError) and not is_mine)
+        # Ray starts a lost worker again, on the same node.
+        worker.away = worker.away or connection.is_lost(error)
         if call is None:
             return
         self._tries[call.unit.name] += 1

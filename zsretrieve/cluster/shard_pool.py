@@ -246,7 +246,7 @@ class Pool:
                         raise error.cause from None
                     self._lose(replica, "it was restarted")
                 except ray.exceptions.RayError as error:
-                    self._lose(replica, one_line(error))
+                    self._lose(replica, _reason(error))
 
     @property
     def _all(self) -> Iterator[_Replica]:
@@ -283,6 +283,8 @@ class Pool:
         if replica.is_up:
             _log.warning(f"{self._name(replica.shard)} is lost: {reason}")
         replica.is_up, replica.held, replica.reason = False, frozenset(), reason
+        with self._changed:  # it may only have been slow
+            self._changed.notify_all()
 
     def _stop(self) -> None:
         with self._changed:
@@ -345,7 +347,7 @@ class Pool:
         try:
             problems = ray.get(call)
         except ray.exceptions.RayError as error:
-            self._lose(replica, one_line(error))
+            self._lose(replica, _reason(error))
             if isinstance(error, ray.exceptions.ActorDiedError):  # for good
                 replica.actor = self._started(replica)
         else:
@@ -356,3 +358,11 @@ class Pool:
             replica.problems, replica.held, replica.is_up = problems, replica.asked - problems.keys(), True
         with self._changed:
             self._changed.notify_all()
+
+
+def _reason(error: Exception) -> str:
+    """Why a call failed, in one line; what Ray says of a connection that broke is a paragraph."""
+    import ray
+
+    is_away = isinstance(error, ray.exceptions.ActorUnavailableError)
+    return "its process or node cannot be reached" if is_away else one_line(error)
