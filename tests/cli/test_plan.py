@@ -79,7 +79,7 @@ def test_this_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         ((), "the number of vectors is missing"),
         (("--vectors", "1M"), "the number of dimensions is missing"),
         (("--vectors", "lots", "--dim", "8"), "--vectors cannot be 'lots'"),
-        (("--vectors", "1M", "--dim", "8", "--memory", "8"), "no kind holds even one vector"),
+        (("--vectors", "1M", "--dim", "8", "--memory", "8"), "no kind that finds 0.95 holds even one vector"),
         (("--vectors", "1M", "--dim", "8", "--memory", "much"), "'much' is not an amount of memory"),
         (("--vectors", "1M", "--dim", "8", "--recall", "2"), "recall"),
     ],

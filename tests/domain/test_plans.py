@@ -83,9 +83,20 @@ def test_small_or_odd_vectors_have_fewer_kinds() -> None:
     assert [kind for kind in plan(Wish(10**6, 78), USUAL).kinds if "PQ39x4fsr" in kind.kind]
 
 
-def test_a_machine_that_holds_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="no kind holds even one vector of 512 dimensions"):
-        plan(Wish(10**6, 512, 0.95, 100), USUAL)
+@pytest.mark.parametrize(("recall", "memory"), [(0.95, 100), (1.0, 2000)])
+def test_a_machine_that_holds_nothing_is_refused(recall: float, memory: int) -> None:
+    with pytest.raises(UsageError, match=f"no kind that finds {recall:g} holds even one vector of 512 dimensions"):
+        plan(Wish(10**6, 512, recall, memory), USUAL)
+
+
+def test_from_the_disk_more_lists_are_cheaper_than_more_candidates() -> None:
+    wish = Wish(10**7, 512, 0.975)
+    in_memory, from_disk = (
+        next(kind for kind in plan(one, ROUND).kinds if kind.kind.endswith("PQ256x4fsr"))
+        for one in (wish, replace(wish, memory=5 * 10**9))
+    )
+    assert (in_memory.is_in_memory, in_memory.depth, in_memory.probes) == (True, 400, 182)
+    assert (from_disk.is_in_memory, from_disk.depth, from_disk.probes) == (False, 100, 363)
 
 
 def test_hours_of_encoding_are_shared_by_the_machines() -> None:

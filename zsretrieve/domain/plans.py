@@ -139,9 +139,10 @@ class Plan(Result):
 def plan(wish: Wish, rates: Rates) -> Plan:
     """What each kind would take. Raises UsageError if no kind fits into such machines."""
     kinds = [found for name, rungs in RECALL.items() if (found := _planned(name, rungs, wish, rates)) is not None]
-    if not kinds:
+    if not any(one.reaches for one in kinds):
         raise UsageError(
-            f"no kind holds even one vector of {wish.dim:,} dimensions in {shown_bytes(wish.memory or 0)}",
+            f"no kind that finds {wish.recall:g} holds even one vector of {wish.dim:,} dimensions in "
+            f"{shown_bytes(wish.memory or 0)}",
             hint="Give a machine with more memory.",
         )
     kinds.sort(key=lambda one: (not one.reaches, one.machines, one.expected_ms))
@@ -155,13 +156,15 @@ def _planned(name: str, rungs: tuple[Rung, ...], wish: Wish, rates: Rates) -> Pl
     machines, count, kind = shards
     lists = parsed(kind, wish.dim).parts.lists
 
-    def seconds(rung: Rung, *, from_disk: bool = False) -> float:
+    size, vectors = index_bytes(kind, wish.dim, count), FLOAT * wish.dim * count
+    memory = size + ITEM_BYTES * count
+    is_in_memory = kind == FLAT or wish.memory is None or memory + vectors <= wish.memory
+
+    def seconds(rung: Rung, *, from_disk: bool = not is_in_memory) -> float:
         return costs.query_seconds(kind, wish.dim, count, _effort(rung, lists), rates, from_disk=from_disk)
 
     enough = [rung for rung in rungs if rung.texts >= wish.recall]
     rung = min(enough, key=seconds) if enough else max(rungs, key=lambda one: one.texts)
-    size, vectors = index_bytes(kind, wish.dim, count), FLOAT * wish.dim * count
-    memory = size + ITEM_BYTES * count
     return PlannedKind(
         kind=kind,
         texts=rung.texts,
@@ -179,9 +182,9 @@ def _planned(name: str, rungs: tuple[Rung, ...], wish: Wish, rates: Rates) -> Pl
         sample=costs.sample_of(kind, wish.dim, count),
         encode_hours=None if wish.images is None else wish.vectors / wish.images / machines / _HOUR,
         build_hours=0.0 if kind == FLAT else costs.making_seconds(kind, wish.dim, count, rates) / _HOUR,
-        latency_ms=1e3 * seconds(rung),
+        latency_ms=1e3 * seconds(rung, from_disk=False),
         disk_ms=1e3 * seconds(rung, from_disk=True),
-        is_in_memory=kind == FLAT or wish.memory is None or memory + vectors <= wish.memory,
+        is_in_memory=is_in_memory,
     )
 
 
