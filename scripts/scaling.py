@@ -124,8 +124,11 @@ def answer_exactly(place: Path) -> dict[str, Any]:
     return {f"{name}_contrast": float(truth[f"{name}_contrast"]) for name in ("images", "texts")}
 
 
-def make(place: Path, kind: str) -> dict[str, Any]:
-    """Make the index of a gallery again: seconds of all and of the stages, bytes of the index and of memory."""
+def make(place: Path, kind: str, memory: int | None) -> dict[str, Any]:
+    """Make the index of a gallery again: seconds of all and of the stages, bytes of the index and of memory.
+
+    It is made within ``memory`` bytes, if these are given.
+    """
     began: dict[str, float] = {}
     ended: dict[str, float] = {}
 
@@ -135,7 +138,7 @@ def make(place: Path, kind: str) -> dict[str, Any]:
 
     with _peak() as peak:
         started = time.perf_counter()
-        manifest = zs.set_index_kind(place / GALLERY, kind, on_stage=on_stage)
+        manifest = zs.set_index_kind(place / GALLERY, kind, memory=None if kind == FLAT else memory, on_stage=on_stage)
         took = time.perf_counter() - started
     training = ended.get("training the index", 0) - began.get("training the index", 0)
     files = {name: entry.bytes for name, entry in manifest.files.items() if name.endswith(".faiss")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zsretrieve.backends import faiss_kinds
+from zsretrieve.backends import faiss_making
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kind_sizes import bytes_per_vector, index_bytes
 from zsretrieve.domain.vectors import Vectors, unit_rows
@@ -33,13 +33,13 @@ def vectors() -> Vectors:
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_are_those_of_real_files(kind: str, vectors: Vectors, tmp_path: Path) -> None:
     file = tmp_path / "index"
-    faiss_kinds.make(kind, DIM, [vectors], file)
+    faiss_making.trained(kind, DIM, [vectors], len(vectors)).write([vectors], file)
     assert index_bytes(kind, DIM, COUNT) == pytest.approx(file.stat().st_size, rel=0.02)
 
 
 def test_they_are_those_of_real_files_with_a_trained_rotation(vectors: Vectors, tmp_path: Path) -> None:
     kind, file = "OPQ8_32,IVF4,PQ8x4", tmp_path / "index"
-    faiss_kinds.make(kind, DIM, [vectors[:2000]], file)
+    faiss_making.trained(kind, DIM, [vectors[:2000]], 2000).write([vectors[:2000]], file)
     assert index_bytes(kind, DIM, 2000) == pytest.approx(file.stat().st_size, rel=0.02)
 
 

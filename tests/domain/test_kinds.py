@@ -24,10 +24,12 @@ def test_the_kind_follows_from_the_number_of_images(count: int, dim: int, kind: 
 @pytest.mark.parametrize(
     ("memory", "recall", "kind", "reason"),
     [
-        (None, 0.95, "IVF2048,PQ256x4fsr", "recall of texts about 0.98, wanted 0.95; 1"),
+        (None, 0.95, "IVF2048,PQ256x4fsr", "recall of texts about 0.991, wanted 0.95; 1"),
         (200_000_000, 0.95, "IVF2048,PQ256x4fsr", " MB of 200 MB"),
         (100_000_000, 0.95, "IVF2048,PQ128x4fsr", "recall of texts about 0.95"),
-        (2_000_000_000, 0.99, "SQ8", "recall of texts about 0.999, wanted 0.99; 512 MB of 2 GB"),
+        (2_000_000_000, 0.99, "IVF2048,PQ256x4fsr", "recall of texts about 0.991, wanted 0.99; 1"),
+        (2_000_000_000, 0.992, "IVF2048,SQ8", "recall of texts about 0.993, wanted 0.992; 524 MB of 2 GB"),
+        (2_000_000_000, 0.999, "SQ8", "recall of texts about 0.999, wanted 0.999; 512 MB of 2 GB"),
         (2_000_000_000, 0.9999, "Flat", "no approximate kind has a recall of texts of 0.9999"),
         (10, 1, "Flat", "a recall of 1 needs every image compared"),
     ],
@@ -40,7 +42,7 @@ def test_it_meets_what_is_demanded(memory: int | None, recall: float, kind: str,
 
 
 @pytest.mark.parametrize(
-    ("memory", "recall", "smallest"), [(50_000_000, 0.9, "IVF2048,PQ128x4fsr"), (10**8, 0.99, "SQ8")]
+    ("memory", "recall", "smallest"), [(50_000_000, 0.9, "IVF2048,PQ128x4fsr"), (10**8, 0.999, "SQ8")]
 )
 def test_too_little_memory_is_refused_with_the_least(memory: int, recall: float, smallest: str) -> None:
     with pytest.raises(UsageError, match=f"the smallest is {smallest} with ") as caught:

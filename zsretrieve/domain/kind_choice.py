@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 from zsretrieve.domain.byte_sizes import bytes_of, shown_bytes
 from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.kind_recall import RECALL as RECALLS
+from zsretrieve.domain.kind_recall import Rung
 from zsretrieve.domain.kind_sizes import index_bytes
 from zsretrieve.domain.kinds import AUTO, FLAT, FLAT_UP_TO
 
 # A GPU reads this many bytes of vectors in some hundredths of a second at most.
 _FLAT_BYTES_ON_GPU = 4_000_000_000
 RECALL = 0.95
+# What auto chooses from, the quickest first, and how much these look at by default.
+_FAMILIES = ("IVF*,PQD/2x4fsr", "IVF*,PQD/4x4fsr", "IVF*,SQ8", "SQ8")
+_DEPTH, _ROOTS = 400, 4
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,17 @@ def automatic(count: int, dim: int, demands: Demands = NO_DEMANDS, *, on_gpu: bo
 
 
 def _by_speed(count: int, dim: int) -> list[tuple[str, float]]:
-    """Kinds and the recall of texts that was measured of them, the one first that is quickest at its recall."""
+    """Kinds and the recall of texts that was measured of them, the quickest first; those without lists compare all."""
     lists = 2 ** round(math.log2(2 * math.sqrt(count)))
+    halves = dim // 2 if dim % 2 == 0 else dim
+    kinds = []
+    for family in _FAMILIES:
+        if "D/4" not in family or dim % 4 == 0:
+            kind = family.replace("*", str(lists)).replace("D/2", str(halves)).replace("D/4", str(dim // 4))
+            kinds.append((kind, max(rung.texts for rung in RECALLS[family] if _is_usual(rung))))
+    return kinds
 
-    def quantised(parts: int) -> str:
-        return f"IVF{lists},PQ{parts}x4fsr"
 
-    kinds = [(quantised(dim // 2 if dim % 2 == 0 else dim), 0.98)]
-    if dim % 4 == 0:
-        kinds.append((quantised(dim // 4), 0.95))
-    return [*kinds, ("SQ8", 0.999)]
+def _is_usual(rung: Rung) -> bool:
+    """Whether a search looks at as much by default."""
+    return rung.depth <= _DEPTH and (rung.roots or 0) <= _ROOTS

@@ -8,11 +8,11 @@ from __future__ import annotations
 from zsretrieve.domain.kind_names import KindParts, parsed
 from zsretrieve.domain.kind_sizes import FLOAT, code_bytes, index_bytes
 from zsretrieve.domain.kinds import Effort
+from zsretrieve.domain.making import sample_size
 from zsretrieve.domain.rates import Rates, family
 
 # k-means in FAISS passes so often over its sample.
 ITERATIONS = 10
-_SAMPLE, _SAMPLE_PER_LIST = 1 << 16, 100
 # The lists of a query are longer than the mean: it is where many vectors are.
 _LONGER = 1.1
 # What a query takes beside: checks, and calls from Python.
@@ -26,7 +26,7 @@ _EF_OF_PLACING, _EF_OF_LISTS, _LINKING = 40, 16, 1.4
 def sample_of(kind: str, dim: int, count: int) -> int:
     """How many vectors an index of a kind learns its lists from; 0 without lists."""
     lists = parsed(kind, dim).parts.lists
-    return 0 if lists is None else min(count, max(_SAMPLE, _SAMPLE_PER_LIST * lists))
+    return 0 if lists is None else sample_size(lists, count)
 
 
 def training_seconds(kind: str, dim: int, count: int, rates: Rates) -> float:

@@ -33,6 +33,11 @@ class Steps:
     part: int
 
 
+def sample_size(lists: int | None, count: int) -> int:
+    """How many of so many rows a kind with so many lists is trained on, where memory allows."""
+    return min(count, max(_SAMPLE, _SAMPLE_PER_LIST * (lists or 0)))
+
+
 def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int = 0) -> Steps:
     """How to make an index of ``count`` rows while the process takes at most ``memory`` bytes.
 
@@ -55,7 +60,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
         If the finished index, which a search loads, is larger than that, or it cannot be made within that.
     """
     name = parsed(kind, dim)
-    sample = min(count, max(_SAMPLE, _SAMPLE_PER_LIST * (name.parts.lists or 0)))
+    sample = sample_size(name.parts.lists, count)
     if memory is None:
         return Steps(sample, count)
     row = FLOAT * dim * (_SAMPLES if name.parts.front is None else _SAMPLES_IF_TURNED)
