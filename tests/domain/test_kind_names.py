@@ -6,7 +6,7 @@ import pytest
 
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kind_names import parsed
-from zsretrieve.domain.kinds import automatic
+from zsretrieve.domain.kind_choice import automatic
 
 DIM = 64
 
@@ -54,4 +54,4 @@ def test_what_does_not_fit_the_dimensions_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("dim", [512, 77])
 def test_what_auto_chooses_is_supported(dim: int) -> None:
-    assert parsed(automatic(1_000_000, dim), dim).least <= 1_000_000
+    assert parsed(automatic(1_000_000, dim).kind, dim).least <= 1_000_000
