@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from zsretrieve.domain.errors import UsageError
-from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kind_choice import automatic
+from zsretrieve.domain.kind_names import parsed
 
 DIM = 64
 
