@@ -142,6 +142,7 @@ def test_the_ladder_is_of_growing_cost_and_recall(lists: Path) -> None:
         for level, place in zip((0.8, 0.9, 0.95, 0.98, 0.99), places, strict=True):
             assert tuning.ladder[place].of(kind).reaches >= level
     assert len(tuning.ladder) > 3
+    assert min(one.effort.depth for one in tuning.ladder) >= 4 * 60, "a page of the web page asks the index"
 
 
 def test_a_search_takes_the_setting_for_its_kind_of_query(lists: Path, data: Calibrated) -> None:
@@ -330,7 +331,7 @@ def test_a_gallery_that_cannot_be_tuned_is_refused_before_any_work(flat: Path, t
     small = vector_gallery(tmp_path / "small", calibrated(700, 32, 5).images)
     zs.set_index_kind(small, "SQ8")
     with pytest.raises(
-        zs.UsageError, match="an index of 700 images is too small to tune for the 10 best: it takes 800"
+        zs.UsageError, match="an index of 700 images is too small to tune for the 10 best: it takes 1,024"
     ):
         zs.tune_index(small)
 
