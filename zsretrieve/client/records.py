@@ -133,7 +133,7 @@ def gallery_of(content: Mapping[str, Any]) -> GalleryRecord:
 
 def hits_of(content: Mapping[str, Any], query: Query) -> Hits:
     """A page of hits."""
-    matching, records, expected = content["matching"], content["hits"], content["expected"]
+    matching, records, expected = content["matching"], content["hits"], content.get("expected")
     terms = [[read(TermScore, term) for term in one["terms"]] for one in records if one.get("terms") is not None]
     found = Found(
         hits=tuple(read(Hit, one) for one in records),
