@@ -128,7 +128,7 @@ def test_fewer_rows_than_shards(written: Callable[..., Any]) -> None:
 def test_what_cannot_be_held_is_reported_and_the_rest_is(written: Callable[..., Any]) -> None:
     folder, segments, vectors = written(30)
     sound = Held.of(folder, segments, vectors, 0, 30, reads=True)
-    shard = Shard(1)
+    shard = Shard()
     elsewhere = Held(folder / "gone", segments, DIM, (0, 30))
     short = Held(folder, (Segment("s0", 31),), DIM, (0, 30))
     problems = shard.hold({"sound": sound, "elsewhere": elsewhere, "short": short})

@@ -34,7 +34,7 @@ class ShardsHere:
         self.partial = partial
         self.gone: set[int] = set()
         self.asked: list[set[int]] = []
-        self._shards = [Shard(1) for _ in range(count)]
+        self._shards = [Shard() for _ in range(count)]
         self._held: list[dict[str, Held | HeldParts]] = [{} for _ in range(count)]
 
     def hold(self, key: str, held: Sequence[Held | HeldParts]) -> Holders:

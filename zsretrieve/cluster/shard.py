@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from zsretrieve.backends.faiss_flat import FaissFlatIndex
 from zsretrieve.backends.loading import index_backend
@@ -128,16 +127,9 @@ def _check_there(folder: Path) -> None:
 
 
 class Shard:
-    """Holds rows of some galleries, by key, and searches them. Called by several threads at once.
+    """Holds rows of some galleries, by key, and searches them. Called by several threads at once."""
 
-    Parameters
-    ----------
-    threads : int
-        Processors that it may use.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self) -> None:
         self._indexes: dict[str, Any] = {}
         self._changing = threading.Lock()
 
@@ -153,8 +145,6 @@ class Shard:
                     problems[key] = error
                 except OSError as error:
                     problems[key] = IndexFolderError(f"on the node {platform.node()}: {one_line(error)}")
-            # Of libraries that are loaded by now; Ray sets one thread for a process with a share of a processor.
-            threadpool_limits(self._threads)
             self._indexes = kept
         return problems
 

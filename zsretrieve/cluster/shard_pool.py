@@ -209,8 +209,11 @@ class Pool:
 
     def ask(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         """See ``Holders.ask``."""
+        import ray
+
         with self._room:
-            return self._asked(method, key, wanted)
+            # Ray would start a cluster of its own if the program had shut down this one.
+            return self._asked(method, key, wanted) if ray.is_initialized() else {}
 
     def _asked(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         import ray
@@ -257,10 +260,12 @@ class Pool:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=replica.bundle)
+        # Ray sets one thread for a process with a share of a processor.
+        threads = {"env_vars": {"OMP_NUM_THREADS": str(replica.threads)}}
         actor = ray.remote(Shard).options(
-            num_cpus=CPUS, max_restarts=-1, max_concurrency=_AT_ONCE + 1, scheduling_strategy=where
+            num_cpus=CPUS, max_restarts=-1, max_concurrency=_AT_ONCE + 1, scheduling_strategy=where, runtime_env=threads
         )
-        return actor.remote(replica.threads)
+        return actor.remote()
 
     def _state(self, replicas: Sequence[_Replica], key: str) -> str | ZsRetrieveError:
         """How far a shard is with some rows."""
@@ -295,7 +300,7 @@ class Pool:
     def _watch(self) -> None:
         import ray
 
-        while not self._is_ending:
+        while not self._is_ending and ray.is_initialized():
             with contextlib.suppress(queue.Empty):
                 while True:
                     self._wanted.pop(self.unwanted.get_nowait(), None)
@@ -309,6 +314,8 @@ class Pool:
                 continue
             with self._changed:
                 self._changed.wait(_LOOK_S)
+        with _lock:
+            _pools.pop(self.settings, None)
 
     def _ended(self) -> bool:
         """End the pool, unless an index has just come."""
