@@ -103,7 +103,7 @@ def test_mistakes_are_told_in_two_lines(run_cli: Run, demo_gallery: Path, tmp_pa
     said = refused("import", vectors, back, "--model", "demo", "--paths", tmp_path / "paths")
     assert f"have 7 dimensions, those of 'demo' {dim}" in said[0]
     assert "holds 3 vectors" in refused("import", vectors, back, "-m", "demo", "--paths", tmp_path / "two")[0]
-    assert "--paths FILE" in refused("import", vectors, back, "-m", "demo")[1]
+    assert "one path per line as --paths." in refused("import", vectors, back, "-m", "demo")[1]
     assert "img_emb/" in refused("import", tmp_path, back, "-m", "demo")[1]
     assert "left alone" in refused("export", demo_gallery, tmp_path, "--as", "npy", "--force")[0]
     assert run_cli("index", "import", vectors, back).returncode == 2, "the model must be named"
