@@ -18,6 +18,7 @@ from zsretrieve.domain.vectors import Vectors
 from zsretrieve.gallery.ingest import GalleryBuilder
 from zsretrieve.store import indexes, rows
 from zsretrieve.store.folder import Writer, creating, now, writing
+from zsretrieve.store.index_files import write_index
 from zsretrieve.store.items import SCHEMA
 from zsretrieve.store.rows import LiveVectors
 
@@ -50,7 +51,7 @@ def streamed_gallery(out: Path, blocks: Iterable[Vectors], count: int, dim: int)
 def _commit(writer: Writer, segment: Segment, vectors: Vectors) -> None:
     count, dim = vectors.shape
     encoder = HashingEncoder(dim)
-    index = indexes.write_index(writer, indexes.index_of(LiveVectors.of(vectors), dim, BACKEND))
+    index = write_index(writer, indexes.index_of(LiveVectors.of(vectors), dim, BACKEND))
     writer.commit(
         Manifest(
             kind=IndexKind.GALLERY, space=encoder.space, head=encoder.head, encoding=encoder.encoding,

@@ -26,7 +26,8 @@ from zsretrieve.evaluation import report as _report
 from zsretrieve.evaluation.classify import Classification
 from zsretrieve.evaluation.labelled import class_ids
 from zsretrieve.images.sources import Source
-from zsretrieve.store.indexes import Gallery, Prototypes, keep_scale
+from zsretrieve.store.index_files import keep_scale
+from zsretrieve.store.indexes import Gallery, Prototypes
 from zsretrieve.system import atomic
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen, encode_batches
 from zsretrieve.encoding.elsewhere import Described, Elsewhere
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import indexes, making, rows
+from zsretrieve.store import index_files, indexes, making, rows
 from zsretrieve.store.folder import Writer
 from zsretrieve.store.rows import Live, LiveVectors, Part
 
@@ -232,7 +232,7 @@ class GalleryBuilder:
             segments[first:] = [_merged(self._writer, parts[first:], dim, oldest=first == 0)]
             parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
         live = rows.joined(parts, dim)
-        index = indexes.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
+        index = index_files.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
         if self.manifest.factory == AUTO:
             self.manifest = replace(self.manifest, factory=making.chosen(self.count, dim, demands))
         self._commit(tuple(segments), index)

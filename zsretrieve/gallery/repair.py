@@ -24,7 +24,7 @@ from zsretrieve.gallery.ingest import joined_encoding
 from zsretrieve.images import opening
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import Source, SourceFile
-from zsretrieve.store import files, indexes, making, maps, moving, prototype_files, rows
+from zsretrieve.store import files, index_files, indexes, making, maps, moving, prototype_files, rows
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, Writer, repairing
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -169,7 +169,7 @@ def repair(
                 f"{'was' if saved.n_damaged == 1 else 'were'} damaged; the rest is in a new segment"
             )
         if saved.n_damaged or index in bad or damaged - {manifests.NAME, manifests.COPY}:
-            index = indexes.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))
+            index = index_files.write_index(writer, indexes.index_of(live.vectors, manifest.space.dim, backend))
             done.append(_FAISS_REBUILT)
         later = writer.set_aside(manifest) if manifests.NAME in damaged else []
         writer.commit(
@@ -253,7 +253,7 @@ def _repair_prototypes(
         done.append(f"the {len(vectors)} prototypes are encoded again from their prompts")
     index = backend.create(manifest.dim)
     index.add(vectors)
-    indexes.write_prototypes(writer, manifest, prompts, np.array(vectors), index, drawn)
+    index_files.write_prototypes(writer, manifest, prompts, np.array(vectors), index, drawn)
     return [*done, _FAISS_REBUILT]
 
 

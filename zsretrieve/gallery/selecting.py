@@ -16,7 +16,8 @@ from zsretrieve.domain.vectors import Rows
 from zsretrieve.gallery.ingest import GalleryBuilder
 from zsretrieve.store import rows as row_files
 from zsretrieve.store.folder import creating, now, writing
-from zsretrieve.store.indexes import Gallery, gallery_rows, index_of, open_gallery, write_index
+from zsretrieve.store.index_files import write_index
+from zsretrieve.store.indexes import Gallery, gallery_rows, index_of, open_gallery
 from zsretrieve.store.rows import LiveVectors
 
 

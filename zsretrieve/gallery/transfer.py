@@ -23,7 +23,8 @@ from zsretrieve.gallery.build import BuiltGallery
 from zsretrieve.images import opening
 from zsretrieve.store import rows
 from zsretrieve.store.folder import UNITS, creating, now, staged
-from zsretrieve.store.indexes import Gallery, Prototypes, index_of, open_gallery, write_index
+from zsretrieve.store.index_files import write_index
+from zsretrieve.store.indexes import Gallery, Prototypes, index_of, open_gallery
 from zsretrieve.store.manifest import STAGING, shown
 from zsretrieve.store.rows import LiveVectors
 from zsretrieve.system.atomic import OutputKind, replacing

@@ -15,7 +15,8 @@ from zsretrieve.domain.vectors import Vectors
 from zsretrieve.domain.wording import counted, shorten
 from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.store.folder import Writer, creating, now
-from zsretrieve.store.indexes import Prototypes, write_prototypes
+from zsretrieve.store.index_files import write_prototypes
+from zsretrieve.store.indexes import Prototypes
 from zsretrieve.store.prototype_files import Digests
 from zsretrieve.system.version import tool_version
 

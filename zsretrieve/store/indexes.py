@@ -18,7 +18,7 @@ from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeErro
 from zsretrieve.domain.kinds import Approximate, Effort
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, SearchIndex, VectorIndex
 from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Segment, Space
+from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Space
 from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
 from zsretrieve.domain.wording import one_line
 from zsretrieve.images import opening
@@ -28,10 +28,8 @@ from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.approximate import ApproximateSearch, Flags
 from zsretrieve.store.folder import SEGMENTS, Writer
-from zsretrieve.store.prototype_files import DRAWN, PROMPTS, Digests, read_drawn, read_prompts, write_prompts
+from zsretrieve.store.prototype_files import PROMPTS, Digests, read_drawn, read_prompts
 from zsretrieve.store.rows import Live, LiveVectors
-
-FAISS = "index.faiss"
 
 _OPEN_ATTEMPTS = 20
 _AUGMENTED_AT_ONCE = 1 << 15
@@ -234,39 +232,6 @@ class Gallery:
         for row, item in enumerate(self.items):
             rows.setdefault(opening.canonical(self.path_of(item)), []).append(row)
         return rows
-
-
-def write_prototypes(
-    writer: Writer,
-    manifest: Manifest,
-    prompts: PromptSet,
-    vectors: Vectors,
-    index: VectorIndex,
-    drawn: Digests | None = None,
-) -> Manifest:
-    """Write a prototype index and commit it; ``drawn`` as in ``Prototypes``."""
-    with writer.new_segment() as segment:
-        np.save(segment / rows.VECTORS, vectors)
-        write_prompts(segment / PROMPTS, prompts)
-        if drawn is not None:
-            np.save(segment / DRAWN, drawn)
-    return writer.commit(
-        replace(manifest, segments=(Segment(segment.name, len(vectors)),), index=write_index(writer, index))
-    )
-
-
-def keep_scale(folder: Path, scale: float) -> None:
-    """Store the scale that probabilities of a prototype index use. Raises as ``zsretrieve.store.folder.writing``."""
-    with folders.writing(folder) as writer:
-        assert writer.manifest is not None
-        writer.commit(replace(writer.manifest, fitted_scale=scale))
-
-
-def write_index(writer: Writer, index: VectorIndex) -> str:
-    """Write the FAISS file of an index into a segment folder of its own; returns its path in the index folder."""
-    with writer.new_segment() as segment:
-        index.save(segment / FAISS)
-    return f"{SEGMENTS}/{segment.name}/{FAISS}"
 
 
 def index_of(vectors: LiveVectors, dim: int, backend: IndexBackend) -> VectorIndex:
