@@ -66,7 +66,7 @@ def test_parts_are_of_one_size() -> None:
 def test_what_does_not_fit_is_refused_with_the_numbers(kind: str, memory: int, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         steps(kind, DIM, COUNT, memory)
-    assert "--memory" in str(caught.value.hint)
+    assert "`memory`" in str(caught.value.hint)
 
 
 def test_the_least_that_is_named_is_enough() -> None:

@@ -243,7 +243,7 @@ def test_too_little_memory_is_refused_before_any_work(lists: Path) -> None:
     for kind, size in (("HNSW16", "100kB"), ("IVF16,SQ8", "50MB")):
         with pytest.raises(zs.UsageError, match=f"the index {kind} of 3,000 images") as caught:
             zs.set_index_kind(lists, kind, memory=size, on_stage=lambda *_: pytest.fail("work was begun"))
-        assert "--memory" in str(caught.value.hint)
+        assert "`memory`" in str(caught.value.hint)
     with pytest.raises(zs.UsageError, match="recall is for the kind auto"):
         zs.set_index_kind(lists, "SQ8", recall=0.9)
     assert (lists / "manifest.json").read_bytes() == before

@@ -6,8 +6,8 @@ from zsretrieve.domain.wording import with_parameters
 
 # Those that are not called as the parameters that they set.
 _OTHERS = {
-    "fast": "fast-decode", "form": "as", "max_pixels": "max-megapixels", "text_weight": "mix",
-    "wanted": "wanted-precision",
+    "fast": "fast-decode", "form": "as", "max_pixels": "max-megapixels", "storage": "ray-storage",
+    "text_weight": "mix", "wanted": "wanted-precision",
 }  # fmt: skip
 
 

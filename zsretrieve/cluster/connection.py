@@ -187,7 +187,7 @@ def check_shared(nodes: Nodes, place: str) -> None:
 def _not_shared(place: str, node: Node) -> ClusterError:
     return ClusterError(
         f"'{place}' is not the same storage on the node {node.address}",
-        hint="Give a folder that every node mounts under the same path, or a URL with --ray-storage.",
+        hint="Give a folder that every node mounts under the same path, or a URL as `storage`.",
     )
 
 
@@ -229,7 +229,7 @@ def _note(data: Mapping[str, Any], ignore_prefix: bool) -> None:  # noqa: ARG001
 def _found(address: str) -> str:
     """HOST:PORT of a cluster that answers."""
     if "://" in address:
-        raise ClusterError(f"'{address}' is the address of a Ray client", hint="Run on a node, and use --ray auto.")
+        raise ClusterError(f"'{address}' is the address of a Ray client", hint="Run on a node, with the address auto.")
     where = _of_this_machine() if address == "auto" else address
     host, _, port = where.rpartition(":")
     if not host or not port.isdecimal():
@@ -265,7 +265,7 @@ def _of_this_machine() -> str:
             return where
     raise ClusterError(
         "this machine does not belong to a cluster of Ray",
-        hint="Start one: ray start --head. Or give the address of one: --ray HOST:PORT; or use --ray local.",
+        hint="Start one: ray start --head. Or give the address of one, HOST:PORT, or local.",
     )
 
 

@@ -149,9 +149,9 @@ def check_model(model: Model) -> None:
     if model.is_given:
         what, hint = "an encoder that is loaded already", "Name the model; each node loads it."
     elif parse_model_name(model.name or DEFAULT_MODEL).form is NameForm.CLASSIFIER:
-        what, hint = f"the classifier '{model.name}'", "Use another model, or leave out --ray."
+        what, hint = f"the classifier '{model.name}'", "Use another model, or leave out `ray`."
     elif model.compute.precision is Precision.INT8:
-        what, hint = "int8, which is calibrated on one machine,", "Use --precision bf16 or fp32, or leave out --ray."
+        what, hint = "int8, which is calibrated on one machine,", "Use `precision` bf16 or fp32, or leave out `ray`."
     elif model.compute.device not in _DEVICES:
         what, hint = f"the device '{model.compute.device}'", f"Use one of {', '.join(_DEVICES)}; Ray chooses the GPUs."
     if what:

@@ -185,7 +185,7 @@ def _common(answers: Sequence[tuple[Node, Description]]) -> Description:
             ours, theirs = (f"{one.encoding.precision} in {one.encoding.engine}" for one in (description, other))
             raise ClusterError(
                 f"the node {node.address} encodes otherwise ({theirs}) than {first.address} ({ours})",
-                hint="Choose what all nodes have: --precision fp32, --engine openvino.",
+                hint="Choose what all nodes have: `precision` fp32, `engine` openvino.",
             )
     return description
 

@@ -42,7 +42,7 @@ NO_DEMANDS = Demands()
 def demands_of(kind: str, memory: int | str | None, recall: float | None = None) -> Demands:
     """What is demanded of a kind, from an amount of memory as people write it. Raises UsageError."""
     if memory is not None and kind == FLAT:
-        raise UsageError("the kind Flat needs no memory of its own", hint="Leave --memory out, or name another kind.")
+        raise UsageError("the kind Flat needs no memory of its own", hint="Leave `memory` out, or name another kind.")
     if recall is not None and kind != AUTO:
         raise UsageError("recall is for the kind auto, which chooses by it", hint="Leave it out, or use auto.")
     return Demands(None if memory is None else bytes_of(memory), RECALL if recall is None else recall)
@@ -94,7 +94,7 @@ def automatic(count: int, dim: int, demands: Demands = NO_DEMANDS, *, on_gpu: bo
     raise UsageError(
         f"no index kind with a recall of texts of {demands.recall:g} fits {shown_bytes(demands.memory or 0)}: the "
         f"smallest is {kind} with {shown_bytes(size)}",
-        hint="Give that much --memory, a lower --recall, or Flat, which needs none beside the vectors.",
+        hint="Give that much `memory`, a lower `recall`, or Flat, which needs none beside the vectors.",
     )
 
 

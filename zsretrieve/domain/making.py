@@ -68,7 +68,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
     if size > memory:
         raise UsageError(
             f"the index {kind} of {count:,} images takes {shown_bytes(size)}, and the memory is {shown_bytes(memory)}",
-            hint="Give more --memory, or a smaller kind: zsretrieve index kind GALLERY auto --memory SIZE chooses one.",
+            hint="Give more `memory`, or a smaller kind: zsretrieve index kind GALLERY auto --memory SIZE chooses one.",
         )
     room = memory - taken - _WORK_BYTES - _GROWTH * shared
     sample = min(sample, room // row)
@@ -79,7 +79,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
         raise UsageError(
             f"making the index {kind} of {count:,} images needs {shown_bytes(needed)} of memory, and there are "
             f"{shown_bytes(memory)}",
-            hint="Give more --memory, or a kind with fewer lists.",
+            hint="Give more `memory`, or a kind with fewer lists.",
         )
     return Steps(sample, -(-count // -(-count // part)))
 

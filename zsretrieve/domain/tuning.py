@@ -38,7 +38,7 @@ class Goal:
         if not 0 < self.recall < 1:
             raise UsageError(
                 f"the recall is {self.recall:g}, but must be between 0 and 1",
-                hint="Give one such as 0.95; to find all, use the index kind Flat, or search with --exact.",
+                hint="Give one such as 0.95; to find all, use the index kind Flat, or search with `exact`.",
             )
         if self.k < 1:
             raise RankError(f"k is {self.k}, but must be at least 1", hint="Give 1 or more.")

@@ -116,7 +116,7 @@ class Wanted:
                 f"the recall is {self.recall:g}, but must be above 0 and at most 1", hint="Give one such as 0.9."
             )
         if self.recall is not None and self.exact:
-            raise UsageError("--recall has no effect with --exact, which finds all", hint="Leave one of them out.")
+            raise UsageError("`recall` has no effect with `exact`, which finds all", hint="Leave one of them out.")
         if both := set(self.more) & set(self.less):
             raise UsageError(
                 f"the image {min(both)} is both among the liked and the disliked", hint="Leave it out of one of them."

@@ -329,8 +329,8 @@ def check_recall(gallery: Gallery, wanted: Wanted) -> None:
     index = gallery.approximate
     if wanted.recall is not None and not wanted.compares_all and index is not None and index.made.tuning is None:
         raise UsageError(
-            "--recall needs an index whose recall was measured, and this one was never tuned",
-            hint="Measure it once: zsretrieve index tune GALLERY; or compare every image with --exact.",
+            "`recall` needs an index whose recall was measured, and this one was never tuned",
+            hint="Measure it once: zsretrieve index tune GALLERY; or compare every image with `exact`.",
         )
 
 

@@ -147,7 +147,7 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
     if len(texts) < LEAST_QUERIES:
         raise UsageError(
             f"{len(texts)} distinct texts are too few to measure a recall",
-            hint=f"Give {LEAST_QUERIES} or more, or leave --texts out to use the bundled ones.",
+            hint=f"Give {LEAST_QUERIES} or more, or leave `texts` out to use the bundled ones.",
         )
     depths = _depths(index.covered, goal.k)
     lists = parsed(index.made.kind, gallery.manifest.dim).parts.lists
