@@ -25,8 +25,6 @@ ZsRetrieveError
 ├── ReportError             a report that cannot be written
 ├── ServerError             a server that cannot be reached, or does not answer as it should
 ├── MissingRowsError        rows of a gallery are on machines that do not answer
-
-
 ├── ClusterError            a cluster that cannot be reached, or does not suit the work
 ├── OptionalDependencyError an optional package is not installed
 └── IndexFolderError        an index folder that cannot be opened or written
