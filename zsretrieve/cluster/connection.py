@@ -30,8 +30,11 @@ _log = logging.getLogger("zsretrieve")
 NAMESPACE = "zsretrieve"
 FREED_S = 10.0
 _CONNECT_S, _PROBE_S, _ANSWER_S = 5.0, 30.0, 120.0
-# Vectors of two nodes have the same bits only if these are the same; a package that a node lacks counts as a version.
-_PACKAGES = ("ray", "zsretrieve", "numpy", "pillow", "openvino", "torch", "open-clip-torch", "transformers")
+# Which images can be read and the bits of vectors depend on these; a package that a node lacks counts as a version.
+_PACKAGES = (
+    "ray", "zsretrieve", "numpy", "pillow", "pillow-heif", "fsspec", "datasets", "openvino", "torch", "open-clip-torch",
+    "timm", "transformers",
+)  # fmt: skip
 # Ray's own client waits two minutes for an address that does not answer, and then ends the process.
 _PROBE = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
@@ -171,12 +174,11 @@ def check_shared(nodes: Nodes, place: str) -> None:
     This process writes a file that every node must read, and each writes one that this process must read.
     """
     name, token = f".zsretrieve-probe-{secrets.token_hex(6)}", secrets.token_hex(16)
-    written = [name]
+    written = [name, *(_answer_name(name, node.id) for node in nodes.all)]
     try:
         storage.write(place, name, token.encode())
-        for node, (seen, answered) in ask_all(nodes, _probe, place, name).items():
-            written.append(answered)
-            if seen != token or storage.read(place, answered) != node.id.encode():
+        for node, seen in ask_all(nodes, _probe, place, name).items():
+            if seen != token or storage.read(place, _answer_name(name, node.id)) != node.id.encode():
                 raise _not_shared(place, node)
     finally:
         for one in written:
@@ -191,15 +193,19 @@ def _not_shared(place: str, node: Node) -> ClusterError:
     )
 
 
-def _probe(place: str, name: str) -> tuple[str | None, str]:
-    """On a node: what the probe holds there, and the name of the answer that was written beside it."""
+def _answer_name(name: str, node: str) -> str:
+    return f"{name}-{node}"
+
+
+def _probe(place: str, name: str) -> str | None:
+    """On a node: what the probe holds there; an answer is written beside it."""
     import ray
 
     node = ray.get_runtime_context().get_node_id()
     seen = storage.read(place, name)
     if seen is not None:
-        storage.write(place, f"{name}-{node}", node.encode())
-    return None if seen is None else seen.decode(), f"{name}-{node}"
+        storage.write(place, _answer_name(name, node), node.encode())
+    return None if seen is None else seen.decode()
 
 
 def _connect(address: str) -> None:
