@@ -25,7 +25,7 @@ from kits.hashing_encoder import HashingEncoder
 from kits.without import without
 
 import zsretrieve as zs
-from zsretrieve.cluster import connection, encode
+from zsretrieve.cluster import connection, encode, schedule
 from zsretrieve.cluster.workers import Decoder
 from zsretrieve.demo import scenes
 from zsretrieve.domain.errors import ClusterError, SkippedInputError, UsageError
@@ -177,6 +177,59 @@ def test_a_killed_driver_is_continued_from_what_is_stored(
     assert any(found)
     assert_same(zs.build_gallery(photos, tmp_path / "other", demo()), local)
     assert UNITS not in os.listdir(tmp_path / "other")
+
+
+def test_a_worker_that_hangs_is_killed(
+    three_nodes: LocalCluster, photos: Path, local: zs.Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging: list[psutil.Process] = []
+
+    def on_stage(name: str, steps: int, total: int) -> None:
+        if name == "starting 6 workers" and steps == total and not hanging:
+            hanging.extend(stopped(three_nodes, three_nodes.nodes[0]))
+
+    monkeypatch.setattr(schedule, "_FIRST_S", 15.0)
+    monkeypatch.setattr(schedule, "_LEAST_S", 15.0)
+    gallery = zs.build_gallery(photos, tmp_path / "out", demo(), ray=three_nodes.cluster, on_stage=on_stage)
+    assert_same(gallery, local)
+
+
+@pytest.fixture
+def seen_by_some(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Images of which this process finds one below its home folder, where the usual nodes have none."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(photos / "0" / "0010.jpg", tmp_path / "one.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    between = ["local://~/broken.jpg", "local://~/one.jpg"]
+    return [str(photos / "0" / "0000.jpg"), *between, str(photos / "0" / "0020.jpg")]
+
+
+def test_images_that_a_node_does_not_see_are_encoded_on_another(
+    three_nodes: LocalCluster, seen_by_some: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = zs.build_gallery(seen_by_some, tmp_path / "local", demo())
+    assert (len(local.items), len(local.manifest.skipped)) == (3, 1)
+    seeing = three_nodes.add(HOME=str(tmp_path))
+    try:
+        gallery = zs.build_gallery(seen_by_some, tmp_path / "out", demo(), ray=three_nodes.cluster)
+        # Some nodes write an answer before another one is found to see another folder.
+        with pytest.raises(ClusterError, match="is not the same storage on the node"):
+            connection.check_shared(connection.living(), "local://~/units")
+    finally:
+        three_nodes.kill(seeing)
+    assert_same(gallery, local)
+    warned = [record.getMessage() for record in caplog.records if "leaves images to others" in record.getMessage()]
+    assert len(warned) <= 3
+    assert all("one.jpg' cannot be used (no such file), and this machine can use it" in one for one in warned)
+    assert not list((tmp_path / "units").iterdir())
+
+
+def test_images_that_no_node_sees_are_an_error(
+    three_nodes: LocalCluster, seen_by_some: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(ClusterError, match=r"0000\.jpg' to '.*0020\.jpg' failed 5 times, .* on the node .*one\.jpg"):
+        zs.build_gallery(seen_by_some, tmp_path / "out", demo(), ray=three_nodes.cluster)
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_begun_in_one_place_and_continued_in_the_other(

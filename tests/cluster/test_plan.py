@@ -45,6 +45,10 @@ def test_with_gpus_all_other_processors_decode() -> None:
     assert shares(nodes((8, 2), (4, 0)), "cpu")[0] == [("0", 4.0, 0.0), ("1", 2.0, 0.0)]
 
 
+def test_auto_leaves_parts_of_gpus_alone() -> None:
+    assert shares(nodes((2, 0.5), (2, 0.5)))[0] == [("0", 1.0, 0.0), ("1", 1.0, 0.0)]
+
+
 @pytest.mark.parametrize(
     ("has", "device", "said"),
     [

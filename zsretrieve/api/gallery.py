@@ -123,9 +123,7 @@ def build_gallery(
         _reporting_interruption(folder),
     ):
         how = replace(how, elsewhere=elsewhere)
-        built = _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
-        elsewhere.discard()
-        return built
+        return _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
 
 
 def add(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from zsretrieve.cluster.connection import Nodes
 from zsretrieve.cluster.job import Job
 from zsretrieve.cluster.pool import Pool
 from zsretrieve.cluster.schedule import Schedule
-from zsretrieve.cluster.unit_files import EncodedUnit, Recipe, Unit
+from zsretrieve.cluster.unit_files import EncodedUnit, Recipe, Skips, Unit
+from zsretrieve.cluster.workers import Decoder
 from zsretrieve.domain.errors import ClusterError, ImageError, UsageError
 from zsretrieve.domain.ports import Known, OnStage
 from zsretrieve.domain.records import Encoding, Head, Skipped, Space
@@ -22,11 +24,13 @@ from zsretrieve.domain.settings import Cluster, Precision, Reading
 from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, parse_model_name
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Batch, Seen, refusal
-from zsretrieve.encoding.prefetch import note_scaled
+from zsretrieve.encoding.prefetch import note_scaled, processors
 from zsretrieve.encoding.units import units_of
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store.folder import UNITS
+
+_log = logging.getLogger("zsretrieve")
 
 _DEVICES = ("auto", "cpu", "cuda")
 # A network file system may show a new file late.
@@ -76,8 +80,9 @@ class ClusterEncoder:
             encoded = self._read(unit) if unit.name in before else None
             return encoded is not None and _is_current(source, unit, encoded)
 
+        here = Decoder(source, reading.workers or processors())
         done, scaled = 0, list[str]()
-        for unit in Schedule(self._pool, units, is_stored).stored():
+        for unit in Schedule(self._pool, units, is_stored, lambda unit, skips: _only_there(here, unit, skips)).stored():
             encoded = self._written(unit)
             done += len(unit.files)
             scaled += encoded.scaled
@@ -90,13 +95,20 @@ class ClusterEncoder:
 
     def committed(self) -> None:
         """Delete the files of the units that were taken in."""
-        while self._taken:
-            storage.remove(self._place, self._taken.pop())
+        self._delete(lambda: self._taken)
+        self._taken = []
 
     def discard(self) -> None:
         """Delete all files of units."""
-        for name in storage.names(self._place):
-            storage.remove(self._place, name)
+        self._delete(lambda: storage.names(self._place))
+
+    def _delete(self, names: Callable[[], Iterable[str]]) -> None:
+        """Delete files of units; if the storage fails, only warn, since they are not needed any more."""
+        try:
+            for name in names():
+                storage.remove(self._place, name)
+        except ClusterError as error:
+            _log.warning(f"encoded units could not be deleted: {error.message}")
 
     def _read(self, unit: Unit) -> EncodedUnit | None:
         content = storage.read(self._place, unit.name)
@@ -184,8 +196,24 @@ def look(addresses: Sequence[str]) -> list[str]:
 
 
 def _is_current(source: Source, unit: Unit, encoded: EncodedUnit) -> bool:
-    """Whether the images of a unit are as they were when it was encoded."""
-    return all(opening.is_unchanged(source.address(unit.files[item.id]), item) for item in encoded.items)
+    """Whether the images of a unit are as they were when it was encoded; what was skipped may have been repaired."""
+    return not encoded.skipped and all(
+        opening.is_unchanged(source.address(unit.files[item.id]), item) for item in encoded.items
+    )
+
+
+def _only_there(here: Decoder, unit: Unit, skips: Skips) -> ClusterError | None:
+    """The error for an image that a node skipped and this process can use, None if there is none."""
+    if not skips:
+        return None
+    _, decoded = here.decode(replace(unit, files=tuple(unit.files[place] for place, _ in skips)))
+    if not decoded.items:
+        return None
+    _, skipped = skips[decoded.items[0].id]
+    return ClusterError(
+        f"'{skipped.path}' cannot be used ({skipped.reason}), and this machine can use it",
+        hint="Every node must find the images under the same path or URL. What was encoded is kept.",
+    )
 
 
 def _batch(unit: Unit, encoded: EncodedUnit, known: Callable[[str], Known | None], done: int, end: int) -> Batch:

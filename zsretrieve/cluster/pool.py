@@ -58,7 +58,7 @@ def plan(nodes: Nodes, free: Nodes, device: str) -> Plan:
     ClusterError
         If there is no room for one encoder and one decoder.
     """
-    on_gpus = device == "cuda" or (device == "auto" and free.gpus >= 1)
+    on_gpus = device == "cuda" or (device == "auto" and any(node.gpus >= 1 for node in free.all))
     encoders: list[Share] = []
     decoders: list[Share] = []
     for node in free.all:
@@ -86,16 +86,21 @@ def plan(nodes: Nodes, free: Nodes, device: str) -> Plan:
 
 @dataclass(eq=False)
 class Worker:
-    """An actor on a node; ``calls`` are running or wait there.
+    """An actor on a node; ``calls`` are running or wait there, and the longest so far took ``longest`` seconds.
 
-    It is ``away`` after a failure, until it answers; ``asked`` is the time when it was asked last.
+    After a failure it is away, since the time ``lost``, until it answers; ``asked`` is the time when it was asked last.
     """
 
     handle: Any
     node: Node
     calls: int = 0
-    away: bool = False
+    longest: float | None = None
+    lost: float | None = None
     asked: float = 0.0
+
+    @property
+    def is_away(self) -> bool:
+        return self.lost is not None
 
 
 @dataclass

@@ -28,6 +28,9 @@ SUFFIX = ".unit"
 _VECTORS = "vector"
 _DIGEST_BYTES = 32
 
+# What of a unit cannot be used, each with the place of its file in the unit.
+Skips = tuple[tuple[int, Skipped], ...]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -64,7 +67,7 @@ class EncodedUnit:
 
     items: Sequence[Item]
     vectors: Vectors
-    skipped: tuple[tuple[int, Skipped], ...]
+    skipped: Skips
     scaled: tuple[str, ...]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from zsretrieve.cluster import storage, unit_files
-from zsretrieve.cluster.unit_files import EncodedUnit, Unit
+from zsretrieve.cluster.unit_files import EncodedUnit, Skips, Unit
 from zsretrieve.domain.errors import ImageError
 from zsretrieve.domain.ports import Pixels
 from zsretrieve.domain.records import Encoding, Head, Item, Skipped, Space
@@ -41,7 +41,7 @@ class Decoded:
 
     items: tuple[Item, ...]
     pixels: list[Pixels]
-    skipped: tuple[tuple[int, Skipped], ...]
+    skipped: Skips
     scaled: tuple[str, ...]
 
 
@@ -76,8 +76,8 @@ class Decoder:
     def ready(self) -> None:
         """Return once the worker runs."""
 
-    def decode(self, unit: Unit) -> tuple[None, Decoded]:
-        """A unit ready for the model; what comes first only says that it was done."""
+    def decode(self, unit: Unit) -> tuple[Skips, Decoded]:
+        """What was skipped of a unit, and the unit ready for the model."""
         reading = replace(unit.recipe.reading, workers=self._threads)
         preparer = _Preparer(unit.recipe.space, unit.recipe.batch_size)
         prefetch = Prefetch(self._source, unit.files, reading, lambda _: None, preparer, lambda _: None)
@@ -91,7 +91,7 @@ class Decoder:
             else:
                 items.append(outcome.item)
                 pixels.setdefault(outcome.item.digest, _pixels(outcome))
-        return None, Decoded(tuple(items), list(pixels.values()), tuple(skipped), tuple(prefetch.scaled))
+        return tuple(skipped), Decoded(tuple(items), list(pixels.values()), tuple(skipped), tuple(prefetch.scaled))
 
 
 class Encoder:

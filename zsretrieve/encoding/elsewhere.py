@@ -37,3 +37,7 @@ class Elsewhere(Described, Protocol):
     def committed(self) -> None:
         """Called when everything that was yielded is on the disk."""
         ...
+
+    def discard(self) -> None:
+        """Called when the gallery is complete, while no other process may write it."""
+        ...

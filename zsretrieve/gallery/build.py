@@ -60,6 +60,8 @@ def build_gallery(
             raise nothing_readable(builder.skipped)
         builder.finish(compact=True, demands=demands, on_stage=how.on_stage)
         writer.adopt(stage)
+        if how.elsewhere is not None:
+            how.elsewhere.discard()
     return open_gallery(out, how.backend)
 
 
