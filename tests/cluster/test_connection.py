@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import importlib
 import os
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,7 +106,34 @@ def test_without_ray_the_extra_is_named() -> None:
     assert "OptionalDependencyError: a cluster needs Ray" in done.stderr
 
 
-def test_a_token_that_is_missing_is_named(three_nodes: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_PROBE", "raise SystemExit('ray.exceptions.AuthenticationError: RPC error')")
-    with pytest.raises(ClusterError, match="wants its token"), connection.connected(three_nodes.cluster):
+@pytest.fixture
+def head_with_a_token() -> Iterator[str]:
+    """The address of a head that wants a token. Its folder has a short path, for the sockets in it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = (
+        f"ray start --head --block --port {port} --num-cpus 0 --object-store-memory 80000000 --include-dashboard false"
+    )
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        head = subprocess.Popen(
+            [Path(sys.executable).with_name("ray"), *command.split()[1:], "--temp-dir", folder],
+            env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            until = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            yield f"127.0.0.1:{port}"
+        finally:
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
+
+
+def test_a_token_that_is_missing_is_named(head_with_a_token: str) -> None:
+    with pytest.raises(ClusterError, match="wants its token"), connection.connected(Cluster(head_with_a_token)):
         pass

@@ -191,7 +191,9 @@ def test_a_worker_that_hangs_is_killed(
     monkeypatch.setattr(schedule, "_FIRST_S", 15.0)
     monkeypatch.setattr(schedule, "_LEAST_S", 15.0)
     gallery = zs.build_gallery(photos, tmp_path / "out", demo(), ray=three_nodes.cluster, on_stage=on_stage)
+    assert len(hanging) == 2
     assert_same(gallery, local)
+    eventually(lambda: not any(worker.is_running() for worker in hanging))
 
 
 @pytest.fixture

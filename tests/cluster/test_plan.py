@@ -1,20 +1,25 @@
-"""Which workers a cluster gets, and the files of units: no cluster is needed for either."""
+"""Which workers a cluster gets, and units and their files: no cluster is needed for these."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from kits.pictures import pictures
 
-from zsretrieve.cluster import unit_files
+from zsretrieve.cluster import encode, unit_files
 from zsretrieve.cluster.connection import Node, Nodes
-from zsretrieve.cluster.pool import plan
+from zsretrieve.cluster.encode import ClusterEncoder
+from zsretrieve.cluster.pool import Pool, plan
 from zsretrieve.cluster.unit_files import EncodedUnit, Recipe, Unit
+from zsretrieve.cluster.workers import Decoder, Description
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.records import Item, Skipped
 from zsretrieve.domain.settings import Reading
+from zsretrieve.images import sources
 from zsretrieve.images.sources import SourceFile
 
 
@@ -103,3 +108,22 @@ def test_a_unit_comes_back_from_its_file_or_not_at_all(count: int) -> None:
     damaged[-9] ^= 1
     for torn in (b"", content[:20], content[:-1], bytes(damaged)):
         assert unit_files.from_bytes(torn) is None
+
+
+def test_a_stored_unit_with_skipped_images_is_not_current(unit: Unit, tmp_path: Path) -> None:
+    source = sources.folder(pictures(tmp_path, 2))
+    unit = replace(unit, files=source.files)
+    _, decoded = Decoder(source, 1).decode(unit)
+    whole = EncodedUnit(decoded.items, np.zeros((2, 8), np.float32), (), ())
+    assert encode._is_current(source, unit, whole)
+    skipped = ((1, Skipped(source.files[1].path, "permission denied")),)
+    assert not encode._is_current(source, unit, replace(whole, items=decoded.items[:1], skipped=skipped))
+
+
+def test_a_storage_that_fails_at_the_end_is_a_warning(
+    demo_encoder: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    description = Description(demo_encoder.space, demo_encoder.head, demo_encoder.encoding, 32)
+    ClusterEncoder(Pool([], [], description), str(tmp_path / "file")).discard()
+    assert "encoded units could not be deleted: the storage" in caplog.text
