@@ -221,7 +221,8 @@ def test_what_is_tuned_stays_while_the_kind_does(ivf: Path) -> None:
     put(ivf, unit_rows(np.random.default_rng(9).standard_normal((2300, 64))))
     manifest = zs.read_manifest(ivf)
     assert manifest.approximate.rows == N + 2300, "it was made again"
-    assert (manifest.approximate.tuning, manifest.approximate.effort) == (tuning, effort)
+    assert (manifest.approximate.tuning, manifest.approximate.effort) == (replace(tuning, changed=2300), effort)
+    tuning = tuning_of(ivf)
     assert tuning.has_outgrown(manifest.count)
     zs.set_index_kind(ivf, manifest.factory)
     assert tuning_of(ivf) == tuning
@@ -230,6 +231,43 @@ def test_what_is_tuned_stays_while_the_kind_does(ivf: Path) -> None:
     assert made.tuning is None
     assert made.effort != effort
     assert zs.verify(ivf) == []
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed and added"])
+def test_what_was_measured_of_other_images_is_not_stated(
+    ivf: Path, data: Calibrated, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The number of images is the same as before."""
+    others = calibrated(2300, 64, 5, seed=1).images
+    query = data.texts[-1]
+    assert zs.search(ivf, query, MODEL).expected is not None
+    if change == "replaced":
+        put(ivf, {number: others[number] for number in range(1500)})
+        assert zs.search(ivf, query, MODEL).expected is not None
+        put(ivf, {number: others[number] for number in range(1500, 2300)})
+    else:
+        zs.remove(ivf, where="id < 1200")
+        put(ivf, others[:1200])
+    manifest = zs.read_manifest(ivf)
+    assert manifest.count == N
+    assert tuning_of(ivf).has_outgrown(N)
+    hits = zs.search(ivf, query, MODEL)
+    assert (hits.is_exact, hits.expected) == (False, None)
+    assert not caplog.records
+    assert zs.search(ivf, query, MODEL, zs.Wanted(recall=0.9)).is_exact
+    assert "index tune" in caplog.text
+    zs.tune_index(ivf, 0.9, texts=data.texts[:QUERIES], n_queries=QUERIES)
+    assert not tuning_of(ivf).has_outgrown(N)
+    assert zs.search(ivf, query, MODEL, zs.Wanted(recall=0.9)).expected is not None
+
+
+def test_nothing_is_stated_of_searches_with_a_filter(lists: Path, data: Calibrated) -> None:
+    """A filter may leave images that are harder to find than others."""
+    gallery = zs.open_gallery(lists, device="cpu")
+    made = gallery.approximate.made
+    gallery.approximate.made = replace(made, effort=replace(made.effort, exact_below=0))
+    hits = zs.search(gallery, data.texts[-1], MODEL, zs.Wanted(where="label != '3'"))
+    assert (hits.is_exact, hits.expected) == (False, None)
 
 
 def test_manifests_from_before_and_damaged_ones(ivf: Path, flat: Path) -> None:

@@ -28,7 +28,7 @@ from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.metrics.intervals import bootstrap_mean
 from zsretrieve.store.approximate import PER_HIT, ApproximateSearch
 from zsretrieve.store.folder import now, writing
-from zsretrieve.store.indexes import Gallery, gallery_rows
+from zsretrieve.store.indexes import Gallery, gallery_vectors
 from zsretrieve.store.manifest import shown
 
 # What --recall may ask for, apart from what the index is tuned for.
@@ -190,13 +190,14 @@ def keep(out: Path, measured: Approximate, tuned: Tuned) -> None:
         If the gallery is not sound, or cannot be written.
     """
     with writing(out) as writer:
-        manifest, _ = gallery_rows(writer)
+        manifest, _ = gallery_vectors(writer)
         made = manifest.approximate
-        if made is None or replace(made, effort=measured.effort, tuning=measured.tuning) != measured:
+        if made is None or (made.kind, made.parts) != (measured.kind, measured.parts):
             raise IndexBusyError(
                 f"the index of '{shown(out)}' was replaced while it was measured", hint="Run the command again."
             )
-        writer.commit(replace(manifest, approximate=replace(made, effort=tuned.chosen, tuning=tuned.tuning)))
+        tuning = replace(tuned.tuning, changed=made.added - measured.added)
+        writer.commit(replace(manifest, approximate=replace(made, effort=tuned.chosen, tuning=tuning)))
 
 
 def _levels(goal: Goal) -> list[float]:
