@@ -19,11 +19,12 @@ from zsretrieve.domain.errors import IndexBusyError
 from zsretrieve.domain.kinds import QueryKind, Setting, Tuning
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 from zsretrieve.gallery.captions import captions
+from zsretrieve.gallery.tuning import _low
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.system import extras
 
-N, K, QUERIES = 20_000, 10, 600
+N, K, QUERIES = 20_000, 10, 1000
 COPIES = np.arange(19_000, 19_005)
 MODEL = HashingEncoder(64)
 
@@ -128,6 +129,38 @@ def test_it_is_stated_by_queries_that_nothing_was_chosen_by(tuned: tuple[Gallery
         answers = [gallery.nearest(images, K + 1, effort=setting.effort)[0], gallery.index.search(images, K + 1)[1]]
         without = [np.stack([row[row != one][:K] for row, one in zip(rows, own, strict=True)]) for rows in answers]
         assert setting.images.mean == pytest.approx(shares(*without).mean(), abs=0.003)
+
+
+def test_it_is_chosen_by_what_the_other_half_finds_at_least(tuned: tuple[Gallery, zs.Tuned], data: Calibrated) -> None:
+    """The mean of these, less 1.96 standard errors, reaches the recall."""
+    gallery, made = tuned
+    texts = data.texts[np.random.default_rng(0).permutation(QUERIES)][::2]
+    for setting in made.tuning.ladder:
+        found = fresh_recall(gallery, texts, setting)
+        low = found.mean() - 1.96 * found.std() / np.sqrt(len(found))
+        assert setting.texts.reaches <= low + 0.001
+        assert setting.effort != made.chosen or low >= 0.95
+        assert setting.texts.reaches <= 1 - 2.9 / len(found), "all may find everything, and others would not"
+        assert setting.texts.interval.low <= 1 - 2.9 / len(found)
+
+
+def test_the_bound_holds_where_few_queries_lose_something() -> None:
+    """One query in 500 finds nothing; half of the samples of 300 hold none of these."""
+    rng = np.random.default_rng(0)
+    bounds = [_low(np.where(rng.random(300) < 0.002, 0.0, 1.0)) for _ in range(1000)]
+    assert np.mean(np.array(bounds) > 0.998) < 0.025
+
+
+def test_copies_that_score_the_same_are_as_good(tmp_path: Path) -> None:
+    """Which of 300 copies are found does not matter: any ten of them are all of the best."""
+    made = calibrated(2000, 64, QUERIES)
+    made.images[::7] = made.images[0]
+    out = vector_gallery(tmp_path / "gallery", made.images)
+    zs.set_index_kind(out, "SQ8")
+    near = unit_rows(made.images[0] + 0.02 * np.random.default_rng(1).standard_normal((QUERIES, 64)))
+    tuned = zs.tune_index(out, 0.98, texts=near, n_queries=QUERIES)
+    assert tuned.chosen.depth == 256
+    assert tuned.tuning.setting(tuned.chosen).texts.mean == 1
 
 
 def test_the_ladder_is_of_growing_cost_and_recall(lists: Path) -> None:
@@ -294,8 +327,8 @@ def test_what_cannot_be_reached_changes_nothing(flat: Path, tmp_path: Path, data
     out = Path(shutil.copytree(flat, tmp_path / "gallery"))
     zs.set_index_kind(out, "IVF64,PQ2x4fsr")
     before = (out / manifests.NAME).read_bytes()
-    with pytest.raises(zs.UsageError, match=r"has a recall of 0\.9999 for texts; the best has 0") as error:
-        zs.tune_index(out, 0.9999, texts=data.texts[:QUERIES], n_queries=QUERIES)
+    with pytest.raises(zs.UsageError, match=r"has a recall of 0\.99 for texts; the best has 0") as error:
+        zs.tune_index(out, 0.99, texts=data.texts[:QUERIES], n_queries=QUERIES)
     assert "IVF64,PQ32x4fsr or IVF64,SQ8" in error.value.hint
     assert (out / manifests.NAME).read_bytes() == before
 
@@ -342,6 +375,7 @@ def test_prompts_of_prototypes_are_texts(ivf: Path, tmp_path: Path) -> None:
         ({"recall": 0}, zs.UsageError, "between 0 and 1"),
         ({"k": 0}, zs.RankError, "at least 1"),
         ({"n_queries": 100}, zs.UsageError, "too few to measure"),
+        ({"recall": 0.999}, zs.UsageError, "2000 queries are too few to measure a recall of 0.999"),
         ({"k": 2000}, zs.UsageError, "too small to tune for the 2000 best"),
         ({"texts": ["one", "two", "one"]}, zs.UsageError, "2 distinct texts are too few"),
         ({"texts": np.ones((300, 5), np.float32)}, zs.ShapeError, r"\(300, 5\)"),

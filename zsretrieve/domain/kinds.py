@@ -50,8 +50,8 @@ class Recall(Result):
     """The share of the true k best that searches find, by queries of one kind.
 
     ``mean`` is over ``n`` queries that nothing was chosen by, with its ``interval``; one query in twenty finds ``p5``
-    or less. ``reaches`` is the lower bound of the mean by the other queries, those that settings are chosen by, with a
-    confidence of 97.5 %.
+    or less. ``reaches`` is the lower bound of the mean by the other queries, those that settings are chosen by: 1.96
+    standard errors below, as if one more query had found nothing.
     """
 
     mean: float
