@@ -234,10 +234,11 @@ def test_a_gallery_that_is_too_small_by_now_is_searched_exactly(
     gallery: Path, vectors: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     zs.remove(gallery, where="id >= 500")
-    zs.compact(gallery)
-    assert "needs 624 or more images, and there are 500, so images are compared one by one" in caplog.text
+    assert not caplog.records
+    put(gallery, {number: vectors[1000 + number] for number in range(500)})
+    assert "needs 624 or more images, and there are 500, so the approximate index stays as it is" in caplog.text
     assert zs.verify(gallery) == []
-    rows, is_exact = zs.open_gallery(gallery, device="cpu").nearest(vectors[:9], 1)
+    rows, is_exact = zs.open_gallery(gallery, device="cpu").nearest(vectors[1000:1009], 1)
     assert rows[:, 0].tolist() == list(range(9))
     assert is_exact.all()
 

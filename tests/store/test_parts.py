@@ -176,6 +176,21 @@ def test_images_of_another_kind_are_found_after_any_change(tmp_path: Path, chang
     assert recall(rows, opened.index.search(later.texts, K)[1]) >= 0.8
 
 
+def test_what_trains_nothing_needs_no_least_number_of_images(
+    data: Calibrated, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = vector_gallery(tmp_path / "gallery", data.images[:1000])
+    zs.set_index_kind(out, "IVF24,Flat")  # which takes 936
+    zs.remove(out, where="id < 400")
+    put(out, data.images[1000:1080])
+    before = of(out)
+    assert [part.rows for part in before.parts] == [1000, 80]
+    assert not caplog.records
+    put(out, data.images[1080:1330])
+    assert of(out).parts == before.parts
+    assert "needs 936 or more images, and there are 930, so the approximate index stays as it is" in caplog.text
+
+
 def test_another_path_is_no_other_image(lists: Path, data: Calibrated) -> None:
     with writing(lists) as writer:
         builder = GalleryBuilder(writer, *gallery_rows(writer), FaissBackend("cpu"))

@@ -106,14 +106,15 @@ def renewed(
     if old is not None:
         tuned, memory = old, old.memory
     try:
-        backend.check_kind(kind, manifest.dim, manifest.count)
         if old is not None and not whole:
             extended = _extended(writer, manifest, vectors, backend, old, on_stage)
             if extended is not None:
                 return extended
+        backend.check_kind(kind, manifest.dim, manifest.count)
         return make(writer, manifest, vectors.parts, backend, on_stage, tuned=tuned, memory=memory)
     except (OptionalDependencyError, UsageError) as error:
-        _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
+        left = "images are compared one by one" if old is None else "the approximate index stays as it is"
+        _log.warning(f"{error.message}, so {left}. {error.hint}")
         return old
 
 
