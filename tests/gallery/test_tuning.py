@@ -20,6 +20,7 @@ from zsretrieve.domain.kinds import QueryKind, Setting, Tuning
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 from zsretrieve.gallery.captions import captions
 from zsretrieve.gallery.tuning import _low
+from zsretrieve.store import making
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.system import extras
@@ -323,6 +324,21 @@ def test_the_content_of_a_gallery_is_the_same_after_tuning(flat: Path, ivf: Path
     assert tuning_of(ivf).recall == 0.9
 
 
+def test_auto_keeps_only_what_was_tuned_for_as_much(ivf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "chosen", lambda *_: "IVF128,PQ32x4fsr")
+    before = zs.read_manifest(ivf).approximate
+    zs.set_index_kind(ivf, "auto")
+    assert zs.read_manifest(ivf).approximate.effort == before.effort
+    zs.set_index_kind(ivf, "auto", recall=0.98)
+    after = zs.read_manifest(ivf).approximate
+    assert (after.tuning, after.effort) == (before.tuning, before.tuning.reaching_all(0.98))
+    assert after.effort != before.effort
+    zs.set_index_kind(ivf, "auto", recall=0.9999)
+    after = zs.read_manifest(ivf).approximate
+    assert after.tuning is None
+    assert after.effort.depth == 400
+
+
 def test_what_cannot_be_reached_changes_nothing(flat: Path, tmp_path: Path, data: Calibrated) -> None:
     out = Path(shutil.copytree(flat, tmp_path / "gallery"))
     zs.set_index_kind(out, "IVF64,PQ2x4fsr")
@@ -378,8 +394,11 @@ def test_prompts_of_prototypes_are_texts(ivf: Path, tmp_path: Path) -> None:
         ({"recall": 0.999}, zs.UsageError, "2000 queries are too few to measure a recall of 0.999"),
         ({"k": 2000}, zs.UsageError, "too small to tune for the 2000 best"),
         ({"texts": ["one", "two", "one"]}, zs.UsageError, "2 distinct texts are too few"),
-        ({"texts": np.ones((300, 5), np.float32)}, zs.ShapeError, r"\(300, 5\)"),
-        ({"texts": np.zeros((300, 64), np.float32)}, zs.ShapeError, "zero"),
+        ({"texts": np.random.default_rng(0).standard_normal((300, 5))}, zs.ShapeError, r"\(300, 5\)"),
+        ({"texts": np.outer(np.arange(300.0), np.ones(64))}, zs.ShapeError, "zero"),
+        ({"texts": np.ones((300, 64), np.float32)}, zs.UsageError, "1 distinct texts"),
+        ({"texts": np.ones((300, 64), np.int8)}, zs.SourceError, "rows of floats"),
+        ({"texts": np.ones((300, 64), np.complex64)}, zs.SourceError, "rows of floats"),
         ({"texts": "nowhere.txt"}, zs.SourceError, "nowhere.txt"),
         ({"texts": "nowhere.npy"}, zs.SourceError, "nowhere.npy"),
     ],
@@ -394,7 +413,8 @@ def test_what_cannot_be_is_refused(ivf: Path, given: dict[str, object], error: t
 def test_files_that_are_not_vectors_are_refused(ivf: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.npy").write_bytes(b"junk")
     np.save(tmp_path / "numbers.npy", np.arange(9))
-    for name, said in (("junk", "as vectors"), ("numbers", "array of floats")):
+    np.save(tmp_path / "one.npy", np.float32(1))
+    for name, said in (("junk", "as vectors"), ("numbers", "rows of floats"), ("one", "rows of floats")):
         with pytest.raises(zs.SourceError, match=said):
             zs.tune_index(ivf, texts=tmp_path / f"{name}.npy")
 

@@ -108,6 +108,11 @@ class Tuning(Result):
         """The cheapest effort that reaches a recall for a kind of query; None if none does."""
         return next((one.effort for one in self.ladder if one.of(kind).reaches >= recall), None)
 
+    def reaching_all(self, recall: float) -> Effort | None:
+        """The cheapest effort that reaches a recall for queries of both kinds; None if none does."""
+        low = ((one.effort, min(one.of(kind).reaches for kind in QueryKind)) for one in self.ladder)
+        return next((effort for effort, reaches in low if reaches >= recall), None)
+
     def has_outgrown(self, count: int) -> bool:
         """Whether a gallery, of ``count`` images now, has changed by more than a tenth of its rows since, also by
         images that took the place of others, so that the recall may be another.
@@ -157,6 +162,17 @@ class Approximate:
     def is_stale(self, count: int) -> bool:
         """Whether more than a third of the ``count`` images of now are not of those that it was trained for."""
         return max(self.added, count - (self.trained or self.rows)) > _MOST_UNSEEN * count
+
+    def for_recall(self, recall: float, count: int) -> Approximate | None:
+        """The same with an effort that was measured to reach a recall among ``count`` images; None if there is none."""
+        tuning = self.tuning
+        if tuning is None or tuning.has_outgrown(count):
+            return None
+        own = tuning.setting(self.effort)
+        if own is not None and min(own.of(kind).reaches for kind in QueryKind) >= recall:
+            return self
+        effort = tuning.reaching_all(recall)
+        return None if effort is None else replace(self, effort=effort)
 
     def after(self, added: int, removed: int = 0) -> Approximate:
         """The same after images were added or replaced, and others removed."""
