@@ -257,11 +257,6 @@ class GalleryBuilder:
             self.manifest = replace(self.manifest, approximate=made)
             self._commit(self.manifest.segments, self.manifest.index)
 
-    def _is_there(self, id_: int, vector: Vectors) -> bool:
-        """Whether an image is in the live rows with this vector."""
-        row = self._row_of.get(id_)
-        return row is not None and np.array_equal(self._vector(row), vector)
-
     def _vector(self, row: int) -> Vectors:
         vector: Vectors = self._live.vectors.take(np.array([row]))[0]
         return vector
@@ -273,9 +268,9 @@ class GalleryBuilder:
         vectors = np.array([vector for _, vector in latest.values()], dtype=np.float32)
         segment = rows.write(self._writer, items, vectors.reshape(-1, self.manifest.space.dim), sorted(self._removed))
         if (made := self.manifest.approximate) is not None:
-            new = sum(not self._is_there(item.id, vector) for item, vector in latest.values())
-            made = made.after(new, len(self._removed))
-            self.manifest = replace(self.manifest, approximate=made)
+            places = ((self._row_of.get(id_), vector) for id_, (_, vector) in latest.items())
+            same = sum(row is not None and np.array_equal(self._vector(row), vector) for row, vector in places)
+            self.manifest = replace(self.manifest, approximate=made.after(len(latest) - same, len(self._removed)))
         self._waiting.clear()
         self._removed.clear()
         # From now on these vectors are read from the file, not held in memory.
