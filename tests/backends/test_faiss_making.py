@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 from kits.calibrated import Calibrated, calibrated
@@ -15,6 +14,7 @@ from kits.vector_gallery import recall
 from zsretrieve.backends import devices, faiss_making
 from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.domain.candidates import CandidateParts, cut
+from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.ports import CandidateIndex
 from zsretrieve.domain.vectors import Vectors
@@ -86,14 +86,11 @@ def test_centroids_are_found_on_a_gpu_where_faiss_sees_one(
     data: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flat index on the CPU stands in for the one on the GPU."""
-    asked: list[int] = []
-
-    class Assigning(faiss.IndexFlatIP):
-        pass
+    asked: list[Any] = []
 
     def to_gpus(index: Any) -> Any:
-        asked.append(index.d)
-        return Assigning(index.d)
+        asked.append(index)
+        return index
 
     monkeypatch.setattr(devices, "usable", lambda *_: "cuda")
     monkeypatch.setattr(faiss_making._FAISS, "index_cpu_to_all_gpus", to_gpus, raising=False)
@@ -101,11 +98,44 @@ def test_centroids_are_found_on_a_gpu_where_faiss_sees_one(
     for kind, dims in (("PCA24,IVF64,SQ8", [24]), ("SQ8", [])):
         asked.clear()
         backend.train_candidates(kind, DIM, [data.images], 6000).write([data.images], tmp_path / "with")
-        assert asked == dims
+        assert [one.d for one in asked] == dims
+        assert [one.ntotal for one in asked] == [64] * len(dims), "k-means leaves its centroids in what it assigned by"
     backend.train_candidates("IVF64,SQ8", DIM, [data.images], 6000).write([data.images], tmp_path / "with")
     monkeypatch.setattr(devices, "usable", lambda *_: "cpu")
     backend.train_candidates("IVF64,SQ8", DIM, [data.images], 6000).write([data.images], tmp_path / "without")
     assert (tmp_path / "with").read_bytes() == (tmp_path / "without").read_bytes()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "HNSW16"])
+def test_nothing_is_found_where_nothing_is_selected(kind: str, data: Calibrated, tmp_path: Path) -> None:
+    for index in parts_and_whole(kind, data.images, tmp_path):
+        scores, rows = index.candidates(data.texts[:3], 20, Effort(20), np.zeros(N, np.bool_))
+        assert (scores.dtype, rows.dtype, scores.shape, rows.shape) == (np.float32, np.int64, (3, 20), (3, 20))
+        assert (rows == -1).all()
+        assert (scores == -np.inf).all()
+
+
+def test_few_rows_for_a_centroid_are_no_reason_for_warnings(
+    data: Calibrated, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("OPQ8_16,IVF8,PQ8x4fsr", "IVF64,PQ8"):
+        FaissBackend("cpu").train_candidates(kind, DIM, [data.images[:4000]], 2000).write([data.images], tmp_path / "x")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("step", ["deserialize_index", "IndexIVFFlat.add"])
+@pytest.mark.parametrize("error", [MemoryError("std::bad_alloc"), RuntimeError("no memory")])
+def test_too_little_memory_for_a_part_is_said(
+    data: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    maker = FaissBackend("cpu").train_candidates("IVF64,Flat", DIM, [data.images], 6000)
+    monkeypatch.setattr(f"faiss.{step}", fail)
+    with pytest.raises(UsageError, match=f"'IVF64,Flat' cannot be made of 12,000 images: {error}") as caught:
+        maker.write([data.images], tmp_path / "x")
+    assert "`memory`" in str(caught.value.hint)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what is in memory now")

@@ -19,11 +19,13 @@ from zsretrieve.domain.errors import IndexBusyError
 from zsretrieve.domain.kinds import QueryKind, Setting, Tuning
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 from zsretrieve.gallery.captions import captions
+from zsretrieve.gallery.tuning import _low
+from zsretrieve.store import making
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.system import extras
 
-N, K, QUERIES = 20_000, 10, 600
+N, K, QUERIES = 20_000, 10, 1000
 COPIES = np.arange(19_000, 19_005)
 MODEL = HashingEncoder(64)
 
@@ -130,6 +132,38 @@ def test_it_is_stated_by_queries_that_nothing_was_chosen_by(tuned: tuple[Gallery
         assert setting.images.mean == pytest.approx(shares(*without).mean(), abs=0.003)
 
 
+def test_it_is_chosen_by_what_the_other_half_finds_at_least(tuned: tuple[Gallery, zs.Tuned], data: Calibrated) -> None:
+    """The mean of these, less 1.96 standard errors, reaches the recall."""
+    gallery, made = tuned
+    texts = data.texts[np.random.default_rng(0).permutation(QUERIES)][::2]
+    for setting in made.tuning.ladder:
+        found = fresh_recall(gallery, texts, setting)
+        low = found.mean() - 1.96 * found.std() / np.sqrt(len(found))
+        assert setting.texts.reaches <= low + 0.001
+        assert setting.effort != made.chosen or low >= 0.95
+        assert setting.texts.reaches <= 1 - 2.9 / len(found), "all may find everything, and others would not"
+        assert setting.texts.interval.low <= 1 - 2.9 / len(found)
+
+
+def test_the_bound_holds_where_few_queries_lose_something() -> None:
+    """One query in 500 finds nothing; half of the samples of 300 hold none of these."""
+    rng = np.random.default_rng(0)
+    bounds = [_low(np.where(rng.random(300) < 0.002, 0.0, 1.0)) for _ in range(1000)]
+    assert np.mean(np.array(bounds) > 0.998) < 0.025
+
+
+def test_copies_that_score_the_same_are_as_good(tmp_path: Path) -> None:
+    """Which of 300 copies are found does not matter: any ten of them are all of the best."""
+    made = calibrated(2000, 64, QUERIES)
+    made.images[::7] = made.images[0]
+    out = vector_gallery(tmp_path / "gallery", made.images)
+    zs.set_index_kind(out, "SQ8")
+    near = unit_rows(made.images[0] + 0.02 * np.random.default_rng(1).standard_normal((QUERIES, 64)))
+    tuned = zs.tune_index(out, 0.98, texts=near, n_queries=QUERIES)
+    assert tuned.chosen.depth == 256
+    assert tuned.tuning.setting(tuned.chosen).texts.mean == 1
+
+
 def test_the_ladder_is_of_growing_cost_and_recall(lists: Path) -> None:
     tuning = tuning_of(lists)
     assert (tuning.recall, tuning.k, tuning.rows, tuning.source) == (0.95, K, N, "vectors")
@@ -221,7 +255,8 @@ def test_what_is_tuned_stays_while_the_kind_does(ivf: Path) -> None:
     put(ivf, unit_rows(np.random.default_rng(9).standard_normal((2300, 64))))
     manifest = zs.read_manifest(ivf)
     assert manifest.approximate.rows == N + 2300, "it was made again"
-    assert (manifest.approximate.tuning, manifest.approximate.effort) == (tuning, effort)
+    assert (manifest.approximate.tuning, manifest.approximate.effort) == (replace(tuning, changed=2300), effort)
+    tuning = tuning_of(ivf)
     assert tuning.has_outgrown(manifest.count)
     zs.set_index_kind(ivf, manifest.factory)
     assert tuning_of(ivf) == tuning
@@ -230,6 +265,43 @@ def test_what_is_tuned_stays_while_the_kind_does(ivf: Path) -> None:
     assert made.tuning is None
     assert made.effort != effort
     assert zs.verify(ivf) == []
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed and added"])
+def test_what_was_measured_of_other_images_is_not_stated(
+    ivf: Path, data: Calibrated, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The number of images is the same as before."""
+    others = calibrated(2300, 64, 5, seed=1).images
+    query = data.texts[-1]
+    assert zs.search(ivf, query, MODEL).expected is not None
+    if change == "replaced":
+        put(ivf, {number: others[number] for number in range(1500)})
+        assert zs.search(ivf, query, MODEL).expected is not None
+        put(ivf, {number: others[number] for number in range(1500, 2300)})
+    else:
+        zs.remove(ivf, where="id < 1200")
+        put(ivf, others[:1200])
+    manifest = zs.read_manifest(ivf)
+    assert manifest.count == N
+    assert tuning_of(ivf).has_outgrown(N)
+    hits = zs.search(ivf, query, MODEL)
+    assert (hits.is_exact, hits.expected) == (False, None)
+    assert not caplog.records
+    assert zs.search(ivf, query, MODEL, zs.Wanted(recall=0.9)).is_exact
+    assert "index tune" in caplog.text
+    zs.tune_index(ivf, 0.9, texts=data.texts[:QUERIES], n_queries=QUERIES)
+    assert not tuning_of(ivf).has_outgrown(N)
+    assert zs.search(ivf, query, MODEL, zs.Wanted(recall=0.9)).expected is not None
+
+
+def test_nothing_is_stated_of_searches_with_a_filter(lists: Path, data: Calibrated) -> None:
+    """A filter may leave images that are harder to find than others."""
+    gallery = zs.open_gallery(lists, device="cpu")
+    made = gallery.approximate.made
+    gallery.approximate.made = replace(made, effort=replace(made.effort, exact_below=0))
+    hits = zs.search(gallery, data.texts[-1], MODEL, zs.Wanted(where="label != '3'"))
+    assert (hits.is_exact, hits.expected) == (False, None)
 
 
 def test_manifests_from_before_and_damaged_ones(ivf: Path, flat: Path) -> None:
@@ -252,12 +324,27 @@ def test_the_content_of_a_gallery_is_the_same_after_tuning(flat: Path, ivf: Path
     assert tuning_of(ivf).recall == 0.9
 
 
+def test_auto_keeps_only_what_was_tuned_for_as_much(ivf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "chosen", lambda *_: "IVF128,PQ32x4fsr")
+    before = zs.read_manifest(ivf).approximate
+    zs.set_index_kind(ivf, "auto")
+    assert zs.read_manifest(ivf).approximate.effort == before.effort
+    zs.set_index_kind(ivf, "auto", recall=0.98)
+    after = zs.read_manifest(ivf).approximate
+    assert (after.tuning, after.effort) == (before.tuning, before.tuning.reaching_all(0.98))
+    assert after.effort != before.effort
+    zs.set_index_kind(ivf, "auto", recall=0.9999)
+    after = zs.read_manifest(ivf).approximate
+    assert after.tuning is None
+    assert after.effort.depth == 400
+
+
 def test_what_cannot_be_reached_changes_nothing(flat: Path, tmp_path: Path, data: Calibrated) -> None:
     out = Path(shutil.copytree(flat, tmp_path / "gallery"))
     zs.set_index_kind(out, "IVF64,PQ2x4fsr")
     before = (out / manifests.NAME).read_bytes()
-    with pytest.raises(zs.UsageError, match=r"has a recall of 0\.9999 for texts; the best has 0") as error:
-        zs.tune_index(out, 0.9999, texts=data.texts[:QUERIES], n_queries=QUERIES)
+    with pytest.raises(zs.UsageError, match=r"has a recall of 0\.99 for texts; the best has 0") as error:
+        zs.tune_index(out, 0.99, texts=data.texts[:QUERIES], n_queries=QUERIES)
     assert "IVF64,PQ32x4fsr or IVF64,SQ8" in error.value.hint
     assert (out / manifests.NAME).read_bytes() == before
 
@@ -304,10 +391,14 @@ def test_prompts_of_prototypes_are_texts(ivf: Path, tmp_path: Path) -> None:
         ({"recall": 0}, zs.UsageError, "between 0 and 1"),
         ({"k": 0}, zs.RankError, "at least 1"),
         ({"n_queries": 100}, zs.UsageError, "too few to measure"),
+        ({"recall": 0.999}, zs.UsageError, "2000 queries are too few to measure a recall of 0.999"),
         ({"k": 2000}, zs.UsageError, "too small to tune for the 2000 best"),
         ({"texts": ["one", "two", "one"]}, zs.UsageError, "2 distinct texts are too few"),
-        ({"texts": np.ones((300, 5), np.float32)}, zs.ShapeError, r"\(300, 5\)"),
-        ({"texts": np.zeros((300, 64), np.float32)}, zs.ShapeError, "zero"),
+        ({"texts": np.random.default_rng(0).standard_normal((300, 5))}, zs.ShapeError, r"\(300, 5\)"),
+        ({"texts": np.outer(np.arange(300.0), np.ones(64))}, zs.ShapeError, "zero"),
+        ({"texts": np.ones((300, 64), np.float32)}, zs.UsageError, "1 distinct texts"),
+        ({"texts": np.ones((300, 64), np.int8)}, zs.SourceError, "rows of floats"),
+        ({"texts": np.ones((300, 64), np.complex64)}, zs.SourceError, "rows of floats"),
         ({"texts": "nowhere.txt"}, zs.SourceError, "nowhere.txt"),
         ({"texts": "nowhere.npy"}, zs.SourceError, "nowhere.npy"),
     ],
@@ -322,7 +413,8 @@ def test_what_cannot_be_is_refused(ivf: Path, given: dict[str, object], error: t
 def test_files_that_are_not_vectors_are_refused(ivf: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.npy").write_bytes(b"junk")
     np.save(tmp_path / "numbers.npy", np.arange(9))
-    for name, said in (("junk", "as vectors"), ("numbers", "array of floats")):
+    np.save(tmp_path / "one.npy", np.float32(1))
+    for name, said in (("junk", "as vectors"), ("numbers", "rows of floats"), ("one", "rows of floats")):
         with pytest.raises(zs.SourceError, match=said):
             zs.tune_index(ivf, texts=tmp_path / f"{name}.npy")
 

@@ -56,11 +56,11 @@ def file_of(gallery: Path) -> Path:
     return gallery / file
 
 
-def test_an_index_with_one_is_of_version_3_and_any_other_of_version_2(gallery: Path) -> None:
+def test_an_index_with_one_is_of_version_4_and_any_other_of_version_2(gallery: Path) -> None:
     content = json.loads((gallery / manifests.NAME).read_bytes())
-    assert (content["format_version"], content["factory"]) == (3, KIND)
+    assert (content["format_version"], content["factory"]) == (4, KIND)
     assert content["approximate"] == {
-        "kind": KIND, "trained": N, "memory": None,
+        "kind": KIND, "trained": N, "added": 0, "memory": None,
         "effort": {"depth": 400, "probes": 16, "ef": None, "exact_below": 20_000},
         "parts": [
             {
@@ -77,10 +77,22 @@ def test_an_index_with_one_is_of_version_3_and_any_other_of_version_2(gallery: P
     assert zs.verify(gallery) == []
 
 
-@pytest.mark.parametrize("version", [2, 4])
+def test_a_manifest_of_version_3_is_read_and_written_as_4(gallery: Path) -> None:
+    """It has no counts of what changed since."""
+    made = zs.read_manifest(gallery)
+    content = manifests.to_dict(made) | {"format_version": 3}
+    del content["approximate"]["added"]
+    write(gallery, content)
+    assert zs.read_manifest(gallery) == made
+    assert json.loads(manifests.to_bytes(zs.read_manifest(gallery)))["format_version"] == 4
+    zs.remove(gallery, where="id < 5")
+    assert json.loads((gallery / manifests.NAME).read_bytes())["format_version"] == 4
+
+
+@pytest.mark.parametrize("version", [2, 5])
 def test_a_manifest_of_another_version_is_refused(gallery: Path, version: int) -> None:
     write(gallery, manifests.to_dict(zs.read_manifest(gallery)) | {"format_version": version})
-    with pytest.raises(IndexVersionError if version == 4 else zs.IndexFormatError, match="format version"):
+    with pytest.raises(IndexVersionError if version == 5 else zs.IndexFormatError, match="format version"):
         zs.read_manifest(gallery)
 
 
@@ -222,10 +234,11 @@ def test_a_gallery_that_is_too_small_by_now_is_searched_exactly(
     gallery: Path, vectors: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
     zs.remove(gallery, where="id >= 500")
-    zs.compact(gallery)
-    assert "needs 624 or more images, and there are 500, so images are compared one by one" in caplog.text
+    assert not caplog.records
+    put(gallery, {number: vectors[1000 + number] for number in range(500)})
+    assert "needs 624 or more images, and there are 500, so the approximate index stays as it is" in caplog.text
     assert zs.verify(gallery) == []
-    rows, is_exact = zs.open_gallery(gallery, device="cpu").nearest(vectors[:9], 1)
+    rows, is_exact = zs.open_gallery(gallery, device="cpu").nearest(vectors[1000:1009], 1)
     assert rows[:, 0].tolist() == list(range(9))
     assert is_exact.all()
 
@@ -407,7 +420,7 @@ def test_without_faiss_it_is_searched_exactly_and_kept(
     assert len(caplog.messages) == 1
     assert "needs FAISS, so images are compared one by one" in caplog.messages[0]
     put(gallery, vectors[:400])
-    assert zs.read_manifest(gallery).approximate == before
+    assert zs.read_manifest(gallery).approximate == replace(before, added=400)
     assert len(caplog.messages) == 2
     assert zs.verify(gallery) == []
     assert len(caplog.messages) == 2, "a verification compares no images"

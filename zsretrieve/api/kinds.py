@@ -151,7 +151,7 @@ def _texts(given: PathLike | Sequence[str] | Vectors | None) -> tuple[Sequence[s
     if given is None:
         return captions(), _BUNDLED
     if isinstance(given, np.ndarray):
-        return given, "vectors"
+        return _distinct(given, "the array"), "vectors"
     if not isinstance(given, str | os.PathLike):
         check_texts(given)
         return tuple(dict.fromkeys(given)), "texts"
@@ -168,9 +168,14 @@ def _texts(given: PathLike | Sequence[str] | Vectors | None) -> tuple[Sequence[s
         raise SourceError(
             f"'{path}' cannot be read as vectors: {one_line(error)}", hint="Give an array that numpy.save wrote."
         ) from error
-    if not isinstance(vectors, np.ndarray) or not np.issubdtype(vectors.dtype, np.floating):
-        raise SourceError(f"'{path}' does not hold an array of floats", hint="Give vectors of texts, one row each.")
-    return vectors, _name(path)
+    return _distinct(vectors, f"'{path}'"), _name(path)
+
+
+def _distinct(vectors: object, name: str) -> Vectors:
+    """The distinct rows of what should be vectors, in their order. Raises SourceError."""
+    if not isinstance(vectors, np.ndarray) or not np.issubdtype(vectors.dtype, np.floating) or vectors.ndim != 2:
+        raise SourceError(f"{name} does not hold rows of floats", hint="Give vectors of texts, one row each.")
+    return vectors[np.sort(np.unique(vectors, axis=0, return_index=True)[1])]
 
 
 def _name(path: PathLike) -> str:

@@ -86,9 +86,11 @@ class FaissCandidates:
         self, queries: Vectors, depth: int, effort: Effort, among: NDArray[np.bool_] | None = None
     ) -> tuple[Scores, Rows]:
         """See ``CandidateIndex.candidates``."""
-        parameters = _parameters(self._index, depth, effort, among)
         scores: Scores
         rows: Rows
+        if among is not None and not among.any():
+            return np.full((len(queries), depth), -np.inf, np.float32), np.full((len(queries), depth), -1, np.int64)
+        parameters = _parameters(self._index, depth, effort, among)
         try:
             scores, rows = self._index.search(queries, depth, params=parameters)
         except RuntimeError as error:

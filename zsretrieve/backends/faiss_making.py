@@ -21,9 +21,12 @@ from zsretrieve.domain.kind_names import SUPPORTED, parsed
 from zsretrieve.domain.making import BLOCK_BYTES
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.vectors import Vectors
+from zsretrieve.domain.wording import one_line
 from zsretrieve.system import memory
 
 _SEED = 0
+# As OPQ trains by itself.
+_OPQ_BITS = 8
 _log = logging.getLogger("zsretrieve")
 # FAISS's own stubs lack what its GPU builds add.
 _FAISS: Any = faiss
@@ -40,14 +43,21 @@ class FaissPartMaker:
 
     def write(self, vectors: Sequence[Vectors], path: Path, on_progress: Callable[[int], None] | None = None) -> None:
         """See ``PartMaker.write``."""
-        index = faiss.deserialize_index(self._trained)
-        for part in vectors:
-            step = _rows(index.d)
-            for start in range(0, len(part), step):
-                index.add(part[start : start + step])
-                memory.release(part)
-                if on_progress is not None:
-                    on_progress(index.ntotal)
+        try:
+            index = faiss.deserialize_index(self._trained)
+            for part in vectors:
+                step = _rows(index.d)
+                for start in range(0, len(part), step):
+                    index.add(part[start : start + step])
+                    memory.release(part)
+                    if on_progress is not None:
+                        on_progress(index.ntotal)
+        except (MemoryError, RuntimeError) as error:
+            why = one_line(error) if isinstance(error, MemoryError) else reason(error)
+            raise UsageError(
+                f"the index kind '{self._kind}' cannot be made of {sum(map(len, vectors)):,} images: {why}",
+                hint="If the memory was too little, give the amount there is as `memory`, so that parts fit.",
+            ) from error
         queries = next(part for part in vectors if len(part))[:TRIALS]
         try_selector(index, self._kind, queries, self.effort)
         try:
@@ -67,6 +77,7 @@ def trained(
     """See ``IndexBackend.train_candidates``; ``cache`` as in ``FaissBackend``."""
     index = empty(kind, dim)
     if not index.is_trained:
+        kept = _quiet(index)
         with one_step(on_stage, "training the index"):
             sample = _sample(vectors, dim, size)
             assigning = _on_gpus(inner(index), cache)
@@ -79,7 +90,28 @@ def trained(
                 ) from error
             if assigning is not None:
                 inner(index).clustering_index = None
+            del kept
     return FaissPartMaker(kind, dim, index)
+
+
+def _quiet(index: Any) -> list[Any]:
+    """Let k-means be quiet about few rows for a centroid: the least number of images is checked before.
+
+    Returns what OPQ trains with, which the index does not own, so it must live until that is done.
+    """
+    within, kept = inner(index), []
+    clusterings = [within.cp] if isinstance(within, faiss.IndexIVF) else []
+    clusterings += [within.pq.cp] if hasattr(within, "pq") else []
+    if isinstance(index, faiss.IndexPreTransform):
+        chain: Any = index.chain
+        turns = (faiss.downcast_VectorTransform(chain.at(number)) for number in range(chain.size()))
+        for turn in (one for one in turns if isinstance(one, faiss.OPQMatrix)):
+            kept.append(faiss.ProductQuantizer(turn.d_out, turn.M, _OPQ_BITS))
+            turn.pq = kept[-1]
+            clusterings.append(kept[-1].cp)
+    for one in clusterings:
+        one.min_points_per_centroid = 1
+    return kept
 
 
 def _on_gpus(index: Any, cache: Callable[[], Path] | None) -> Any:

@@ -61,10 +61,13 @@ class CandidateParts:
         self, queries: Vectors, depth: int, effort: Effort, among: NDArray[np.bool_] | None = None
     ) -> tuple[Scores, Rows]:
         """See ``CandidateIndex.candidates``."""
-        found = []
+        found = [(np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64))]
         for start, part in zip(self._starts, self._parts, strict=False):
             some = None if among is None else among[start : start + len(part)]
             if some is None or some.any():
                 scores, rows = part.candidates(queries, depth, effort, some)
                 found.append((scores, np.where(rows >= 0, rows + start, -1)))
-        return cut(found, depth)
+        scores, rows = cut(found, depth)
+        # Parts that hold nothing selected leave places empty.
+        room = ((0, 0), (0, depth - rows.shape[1]))
+        return np.pad(scores, room, constant_values=-np.inf), np.pad(rows, room, constant_values=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from zsretrieve.domain.intervals import Interval
@@ -11,8 +11,11 @@ from zsretrieve.domain.plain import Result
 FLAT, AUTO = "Flat", "auto"
 # Comparing so many images takes a few hundredths of a second on two cores, which nobody notices.
 FLAT_UP_TO = 200_000
-# Of images that came later, an approximate index leaves this share to an exact search; beyond, it is made again.
+# Of images that came later, an approximate index leaves this share to an exact search; beyond, they get a part.
 MOST_UNCOVERED = 0.1
+# Beyond this share of images that it was not trained for, an approximate index is trained again: codebooks say little
+# of images that are not like those they are of.
+_MOST_UNSEEN = 1 / 3
 
 
 def spelt(kind: str) -> str:
@@ -47,8 +50,8 @@ class Recall(Result):
     """The share of the true k best that searches find, by queries of one kind.
 
     ``mean`` is over ``n`` queries that nothing was chosen by, with its ``interval``; one query in twenty finds ``p5``
-    or less. ``reaches`` is the lower bound of the mean by the other queries, those that settings are chosen by, with a
-    confidence of 97.5 %.
+    or less. ``reaches`` is the lower bound of the mean by the other queries, those that settings are chosen by: 1.96
+    standard errors below, as if one more query had found nothing.
     """
 
     mean: float
@@ -86,6 +89,7 @@ class Tuning(Result):
     """What ``index tune`` has measured: the recall among the ``k`` best of ``rows`` images, in ``measured`` UTC.
 
     It was tuned for a ``recall`` of texts, those of ``source``. ``ladder`` are settings of growing cost and recall.
+    Since then ``changed`` images were added, replaced or removed.
     """
 
     recall: float
@@ -94,6 +98,7 @@ class Tuning(Result):
     source: str
     measured: str
     ladder: tuple[Setting, ...]
+    changed: int = 0
 
     def setting(self, effort: Effort) -> Setting | None:
         """What was measured of an effort, if anything was."""
@@ -103,9 +108,16 @@ class Tuning(Result):
         """The cheapest effort that reaches a recall for a kind of query; None if none does."""
         return next((one.effort for one in self.ladder if one.of(kind).reaches >= recall), None)
 
+    def reaching_all(self, recall: float) -> Effort | None:
+        """The cheapest effort that reaches a recall for queries of both kinds; None if none does."""
+        low = ((one.effort, min(one.of(kind).reaches for kind in QueryKind)) for one in self.ladder)
+        return next((effort for effort, reaches in low if reaches >= recall), None)
+
     def has_outgrown(self, count: int) -> bool:
-        """Whether a gallery has changed by more than a tenth of its rows since, so that the recall may be another."""
-        return abs(count - self.rows) > MOST_UNCOVERED * self.rows
+        """Whether a gallery, of ``count`` images now, has changed by more than a tenth of its rows since, also by
+        images that took the place of others, so that the recall may be another.
+        """
+        return max(self.changed, abs(count - self.rows)) > MOST_UNCOVERED * self.rows
 
 
 @dataclass(frozen=True)
@@ -135,8 +147,8 @@ class Approximate:
     """An approximate index in a manifest.
 
     ``kind`` is the FAISS factory string. Its rows, also those that are not live, are numbered through its parts, which
-    share what was trained when the gallery had ``trained`` images (0: unknown). It was made within ``memory`` bytes.
-    ``tuning`` is None until its recall is measured.
+    share what was trained when the gallery had ``trained`` images (0: unknown); ``added`` were added or replaced since.
+    It was made within ``memory`` bytes. ``tuning`` is None until its recall is measured.
     """
 
     kind: str
@@ -145,11 +157,29 @@ class Approximate:
     trained: int = 0
     memory: int | None = None
     tuning: Tuning | None = None
+    added: int = 0
 
-    @property
-    def outgrown_at(self) -> int:
-        """The number of images from which on it is trained again: twice as many as it was trained for."""
-        return 2 * (self.trained or self.rows)
+    def is_stale(self, count: int) -> bool:
+        """Whether more than a third of the ``count`` images of now are not of those that it was trained for."""
+        return max(self.added, count - (self.trained or self.rows)) > _MOST_UNSEEN * count
+
+    def for_recall(self, recall: float, count: int) -> Approximate | None:
+        """The same with an effort that was measured to reach a recall among ``count`` images; None if there is none."""
+        tuning = self.tuning
+        if tuning is None or tuning.has_outgrown(count):
+            return None
+        own = tuning.setting(self.effort)
+        if own is not None and min(own.of(kind).reaches for kind in QueryKind) >= recall:
+            return self
+        effort = tuning.reaching_all(recall)
+        return None if effort is None else replace(self, effort=effort)
+
+    def after(self, added: int, removed: int = 0) -> Approximate:
+        """The same after images were added or replaced, and others removed."""
+        tuning = self.tuning
+        if tuning is not None:
+            tuning = replace(tuning, changed=tuning.changed + added + removed)
+        return replace(self, added=self.added + added, tuning=tuning)
 
     @property
     def rows(self) -> int:
@@ -169,9 +199,9 @@ class Approximate:
             held[one.name] = held.get(one.name, 0) + one.rows
         return held
 
-    def expected(self, effort: Effort, queries: QueryKind) -> Expected | None:
-        """What a search by an effort finds, if that was measured."""
+    def expected(self, effort: Effort, queries: QueryKind, count: int) -> Expected | None:
+        """What a search by an effort finds among all ``count`` images, if that was measured of such a gallery."""
         setting = None if self.tuning is None else self.tuning.setting(effort)
-        if self.tuning is None or setting is None:
+        if self.tuning is None or setting is None or self.tuning.has_outgrown(count):
             return None
         return Expected(queries, self.tuning.k, setting.of(queries))

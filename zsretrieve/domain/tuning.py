@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from zsretrieve.domain.arguments import check_fields
@@ -15,6 +16,9 @@ RECALL = 0.95
 QUERIES = 2000
 # Fewer say little: among 100, a mean of 0.95 has an error of 0.012.
 LEAST_QUERIES = 200
+# If all of n queries find everything, the mean is 1 - 3 / n or more, with a confidence of 95 % (the rule of three:
+# Hanley and Lippman-Hand 1983, JAMA 249, 1743-1745).
+_RULE = 3
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Goal:
     RankError
         If k is below 1.
     UsageError
-        If the recall is not between 0 and 1, there are fewer than 200 queries, or a value has another type.
+        If the recall is not between 0 and 1, there are too few queries for it, or a value has another type.
     """
 
     recall: float = RECALL
@@ -42,11 +46,16 @@ class Goal:
             )
         if self.k < 1:
             raise RankError(f"k is {self.k}, but must be at least 1", hint="Give 1 or more.")
-        if self.n_queries < LEAST_QUERIES:
+        if self.n_queries < self.least_queries:
             raise UsageError(
-                f"{self.n_queries} queries are too few to measure a recall",
-                hint=f"Use {LEAST_QUERIES} or more; {QUERIES} are usual.",
+                f"{self.n_queries} queries are too few to measure a recall of {self.recall:g}",
+                hint=f"Use {self.least_queries:,} or more; {QUERIES} are usual.",
             )
+
+    @property
+    def least_queries(self) -> int:
+        """The least number of queries of a kind, half of which can show such a recall."""
+        return max(LEAST_QUERIES, 2 * math.ceil(_RULE / (1 - self.recall)))
 
 
 @dataclass(frozen=True)

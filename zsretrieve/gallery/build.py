@@ -82,8 +82,9 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         builder, unchanged, encoded = _encode_all(stage, manifest, source, how, same_listing=False)
         kept = builder.ids
         lost = [item for item in before.items if item.id not in kept]
-        # What was measured of other vectors says nothing of these.
-        tuned = old.approximate if old.space == wanted.space else None
+        # What was measured of other vectors says nothing of these, and only in the same space is it a good beginning.
+        known = old.approximate if old.space == wanted.space else None
+        tuned = None if known is None else known.after(len(kept))
         memory = None if old.approximate is None else old.approximate.memory
         builder.finish(compact=True, tuned=tuned, demands=Demands(memory), on_stage=how.on_stage)
         if lost:

@@ -267,6 +267,10 @@ class GalleryBuilder:
         items = [item for item, _ in latest.values()]
         vectors = np.array([vector for _, vector in latest.values()], dtype=np.float32)
         segment = rows.write(self._writer, items, vectors.reshape(-1, self.manifest.space.dim), sorted(self._removed))
+        if (made := self.manifest.approximate) is not None:
+            places = ((self._row_of.get(id_), vector) for id_, (_, vector) in latest.items())
+            same = sum(row is not None and np.array_equal(self._vector(row), vector) for row, vector in places)
+            self.manifest = replace(self.manifest, approximate=made.after(len(latest) - same, len(self._removed)))
         self._waiting.clear()
         self._removed.clear()
         # From now on these vectors are read from the file, not held in memory.

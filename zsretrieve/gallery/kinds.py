@@ -20,12 +20,14 @@ def set_kind(
     """See ``api.kinds.set_index_kind``."""
     with writing(out) as writer:
         manifest, vectors = gallery_vectors(writer)
+        old, made = manifest.approximate, None
         if kind == AUTO:
             kind = making.chosen(manifest.count, manifest.dim, demands)
-        made = None
+            # What was tuned for less recall than this would find less; the kind's own effort was chosen for it.
+            old = None if old is None else old.for_recall(demands.recall, manifest.count)
         if kind != FLAT:
             backend.check_kind(kind, manifest.dim, manifest.count)
-            manifest, old = replace(manifest, factory=kind), manifest.approximate
+            manifest = replace(manifest, factory=kind)
             made = making.make(
                 writer, manifest, vectors, backend, on_stage, tuned=old, memory=demands.memory, alone=True
             )

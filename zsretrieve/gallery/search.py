@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from zsretrieve.gallery.query_vectors import Aim, QueryVectors
 from zsretrieve.images import opening
 from zsretrieve.store.indexes import Gallery
 
+_log = logging.getLogger("zsretrieve")
 _BLOCK = 256
 _HITS_AT_ONCE = 1 << 24
 # Rows whose scores are recomputed at once: at 512 dimensions these are 16 MB in float64.
@@ -170,11 +172,16 @@ class _Searched:
             return None
         if recall is None or index.made.tuning is None:
             return index.made.effort
+        if index.made.tuning.has_outgrown(len(self.gallery.items)):
+            return None
         return index.made.tuning.reaching(recall, kind)
 
     def _expected(self, kind: QueryKind) -> Expected | None:
+        """What was measured of such a search; nothing was with a filter, which may leave what is harder to find."""
         index, effort = self.gallery.approximate, self._effort(kind)
-        return None if index is None or effort is None else index.made.expected(effort, kind)
+        if index is None or effort is None or self.among is not None:
+            return None
+        return index.made.expected(effort, kind, len(self.gallery.items))
 
     def found(self, query: Query, aim: Aim, rows: Rows, is_exact: bool) -> Found:
         """The page of one query, from the beginning of its ranking."""
@@ -325,9 +332,16 @@ def _products(one: Vectors, other: Vectors) -> Scores:
 
 
 def check_recall(gallery: Gallery, wanted: Wanted) -> None:
-    """Raise UsageError if a recall is wanted that was never measured."""
+    """Raise UsageError if a recall is wanted that was never measured; log if it was of what the gallery was before."""
     index = gallery.approximate
-    if wanted.recall is not None and not wanted.compares_all and index is not None and index.made.tuning is None:
+    if wanted.recall is None or wanted.compares_all or index is None:
+        return
+    if index.made.tuning is not None and index.made.tuning.has_outgrown(len(gallery.items)):
+        _log.warning(
+            "the gallery has changed by more than a tenth since its recall was measured, so all images are compared. "
+            "Measure it again: zsretrieve index tune GALLERY"
+        )
+    if index.made.tuning is None:
         raise UsageError(
             "`recall` needs an index whose recall was measured, and this one was never tuned",
             hint="Measure it once: zsretrieve index tune GALLERY; or compare every image with `exact`.",

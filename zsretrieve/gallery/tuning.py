@@ -23,12 +23,12 @@ from zsretrieve.domain.intervals import Interval
 from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kinds import Approximate, Effort, QueryKind, Recall, Setting, Tuning
 from zsretrieve.domain.ports import OnStage
-from zsretrieve.domain.tuning import LEAST_QUERIES, Goal, Tried, Tuned
+from zsretrieve.domain.tuning import Goal, Tried, Tuned
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.metrics.intervals import bootstrap_mean
 from zsretrieve.store.approximate import PER_HIT, ApproximateSearch
 from zsretrieve.store.folder import now, writing
-from zsretrieve.store.indexes import Gallery, gallery_rows
+from zsretrieve.store.indexes import Gallery, gallery_vectors
 from zsretrieve.store.manifest import shown
 
 # What --recall may ask for, apart from what the index is tuned for.
@@ -44,6 +44,9 @@ _AT_ONCE = 256
 _ROUNDS = 11
 # One-sided, 97.5 %.
 _Z = 1.96
+# So many rows that score just as the last of the k best are as good as that, such as copies of an image.
+_TIES = 100
+_NO_ROW = -2
 # In a manifest; bounds are rounded down.
 _DIGITS, _STEPS = 4, 10_000
 
@@ -57,20 +60,37 @@ _WANTED = (*((kind,) for kind in QueryKind), _BOTH)
 class _Queries:
     """Queries of one kind and their exact neighbours, in an order of chance.
 
-    ``vectors`` are float32 of shape (n, dim), ``best`` the rows of the k best, int64 of shape (n, k), and ``own`` the
-    rows that the queries are themselves, int64 of shape (n,); -1 for none.
+    ``vectors`` are float32 of shape (n, dim), ``best`` the rows of the k best and others that score just as the last of
+    these, int64 of shape (n, k + ties), -2 where there is none; ``sure`` of these score higher, int64 of shape (n,).
+    ``own`` are the rows that the queries are themselves, int64 of shape (n,); -1 for none.
     """
 
     vectors: Vectors
     best: Rows
+    sure: Rows
     own: Rows
+
+    def places(self, index: ApproximateSearch, k: int, effort: Effort) -> Rows:
+        """The places of k of the best rows, int64 of shape (n, k), see ``ApproximateSearch.places``; among those that
+        score the same, of the ones that are found first.
+        """
+        places = np.empty((len(self.vectors), k), np.int64)
+        is_tied = self.best[:, k] != _NO_ROW
+        for some, width in ((np.flatnonzero(~is_tied), k), (np.flatnonzero(is_tied), self.best.shape[1])):
+            for start in range(0, len(some), _AT_ONCE):
+                part = some[start : start + _AT_ONCE]
+                of = index.places(self.vectors[part], self.best[part, :width], self.own[part], effort)
+                for row, sure in zip(of, self.sure[part], strict=True):
+                    row[sure:].sort()
+                places[part] = of[:, :k]
+        return places
 
 
 @dataclass(frozen=True)
 class _Look:
     """What an index finds by an effort of great depth, and by the same with any smaller depth.
 
-    ``places`` are those of the k best of each query, int64 of shape (n, k), as ``ApproximateSearch.places`` has them.
+    ``places`` are those of the k best of each query, int64 of shape (n, k), as ``_Queries.places`` has them.
     """
 
     effort: Effort
@@ -82,9 +102,8 @@ class _Look:
         return found
 
     def reaches(self, depth: int, *kinds: QueryKind) -> float:
-        """The lower bound of the mean over queries of each kind, by the half that chooses; normal approximation."""
-        halves = [self.found(depth, kind, 0) for kind in kinds]
-        low = min(float(found.mean() - _Z * found.std(ddof=1) / math.sqrt(len(found))) for found in halves)
+        """The lower bound of the mean over queries of each kind, by the half that chooses."""
+        low = min(_low(self.found(depth, kind, 0)) for kind in kinds)
         return math.floor(max(low, 0.0) * _STEPS) / _STEPS
 
     def recall(self, depth: int, kind: QueryKind) -> Recall:
@@ -93,7 +112,9 @@ class _Look:
         interval = bootstrap_mean(found)
         return Recall(
             mean=_rounded(found.mean()),
-            interval=Interval(_rounded(interval.low), _rounded(interval.high), interval.level),
+            interval=Interval(
+                _rounded(min(interval.low, max(_low(found), 0.0))), _rounded(interval.high), interval.level
+            ),
             p5=_rounded(np.quantile(found, 0.05, method="inverted_cdf")),
             n=len(found),
             reaches=self.reaches(depth, kind),
@@ -124,6 +145,15 @@ class _Option:
         return self.look.reaches(self.depth, *kinds)
 
 
+def _low(found: OfQueries) -> float:
+    """The lower bound of a mean, in the normal approximation, as if one more query had found nothing.
+
+    Without that query, some hundreds that all find everything would have no error, whatever rare ones lose.
+    """
+    one_more = np.append(found, 0.0)
+    return float(one_more.mean() - _Z * one_more.std(ddof=1) / math.sqrt(len(one_more)))
+
+
 def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: OnStage | None = None) -> Tuned:
     """What ``api.kinds.tune_index`` finds; nothing is written.
 
@@ -144,10 +174,10 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
         If a writer has replaced the index meanwhile.
     """
     index = check(gallery, goal)
-    if len(texts) < LEAST_QUERIES:
+    if len(texts) < goal.least_queries:
         raise UsageError(
-            f"{len(texts)} distinct texts are too few to measure a recall",
-            hint=f"Give {LEAST_QUERIES} or more, or leave `texts` out to use the bundled ones.",
+            f"{len(texts)} distinct texts are too few to measure a recall of {goal.recall:g}",
+            hint=f"Give {goal.least_queries:,} or more, or leave `texts` out to use the bundled ones.",
         )
     depths = _depths(index.covered, goal.k)
     lists = parsed(index.made.kind, gallery.manifest.dim).parts.lists
@@ -190,13 +220,14 @@ def keep(out: Path, measured: Approximate, tuned: Tuned) -> None:
         If the gallery is not sound, or cannot be written.
     """
     with writing(out) as writer:
-        manifest, _ = gallery_rows(writer)
+        manifest, _ = gallery_vectors(writer)
         made = manifest.approximate
-        if made is None or replace(made, effort=measured.effort, tuning=measured.tuning) != measured:
+        if made is None or (made.kind, made.parts) != (measured.kind, measured.parts):
             raise IndexBusyError(
                 f"the index of '{shown(out)}' was replaced while it was measured", hint="Run the command again."
             )
-        writer.commit(replace(manifest, approximate=replace(made, effort=tuned.chosen, tuning=tuned.tuning)))
+        tuning = replace(tuned.tuning, changed=made.added - measured.added)
+        writer.commit(replace(manifest, approximate=replace(made, effort=tuned.chosen, tuning=tuning)))
 
 
 def _levels(goal: Goal) -> list[float]:
@@ -238,18 +269,22 @@ def _queries(gallery: Gallery, texts: Vectors, goal: Goal, on_stage: OnStage | N
     total, done = len(some) + len(rows), 0
     queries = {}
     for kind in QueryKind:
-        best = np.empty((len(vectors[kind]), goal.k), np.int64)
+        best = np.empty((len(vectors[kind]), goal.k + _TIES), np.int64)
+        sure = np.empty(len(best), np.int64)
         for start in range(0, len(best), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            found = gallery.index.search(vectors[kind][part], goal.k + 1)[1]
+            scores, found = gallery.index.search(vectors[kind][part], best.shape[1] + 1)
             # Among many copies of an image it need not be in front; then one of them is left out for it.
             is_own = found == own[kind][part, None]
             is_own[~is_own.any(axis=1), -1] = True
-            best[part] = found[~is_own].reshape(-1, goal.k)
+            scores, rows_found = (of[~is_own].reshape(-1, best.shape[1]) for of in (scores, found))
+            last = scores[:, goal.k - 1, None]
+            best[part] = np.where(scores >= last, rows_found, _NO_ROW)
+            sure[part] = np.count_nonzero(scores > last, axis=1)
             done += len(found)
             if on_stage is not None:
                 on_stage("finding exact neighbours", done, total)
-        queries[kind] = _Queries(vectors[kind], best, own[kind])
+        queries[kind] = _Queries(vectors[kind], best, sure, own[kind])
     return queries
 
 
@@ -265,16 +300,7 @@ def _looks(
     for number, effort in enumerate(efforts):
         if on_stage is not None:
             on_stage("measuring recall", number, len(efforts))
-        places = {
-            kind: np.concatenate(
-                [
-                    index.places(of.vectors[start : start + _AT_ONCE], of.best[start : start + _AT_ONCE],
-                                 of.own[start : start + _AT_ONCE], effort)
-                    for start in range(0, len(of.vectors), _AT_ONCE)
-                ]
-            )
-            for kind, of in queries.items()
-        }  # fmt: skip
+        places = {kind: of.places(index, goal.k, effort) for kind, of in queries.items()}
         looks.append(_Look(effort, places))
         if looks[-1].reaches(effort.depth, *_BOTH) >= _levels(goal)[-1]:
             break

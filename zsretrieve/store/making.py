@@ -57,7 +57,9 @@ def is_due(manifest: Manifest) -> bool:
     if manifest.factory == FLAT or not manifest.count:
         return manifest.approximate is not None
     old = manifest.approximate
-    return old is None or old.kind != manifest.factory or uncovered(manifest) > MOST_UNCOVERED * manifest.count
+    if old is None or old.kind != manifest.factory or old.is_stale(manifest.count):
+        return True
+    return uncovered(manifest) > MOST_UNCOVERED * manifest.count
 
 
 def renewed(
@@ -91,7 +93,7 @@ def renewed(
         As for ``make``, where there is no old one.
     whole : bool
         Make all of it again. Otherwise what is not covered gets parts of its own, with what was trained before, until
-        the gallery has twice as many images as then.
+        more than a third of the images were added or replaced since.
     """
     old = manifest.approximate
     if not is_due(manifest):
@@ -104,14 +106,15 @@ def renewed(
     if old is not None:
         tuned, memory = old, old.memory
     try:
-        backend.check_kind(kind, manifest.dim, manifest.count)
         if old is not None and not whole:
             extended = _extended(writer, manifest, vectors, backend, old, on_stage)
             if extended is not None:
                 return extended
+        backend.check_kind(kind, manifest.dim, manifest.count)
         return make(writer, manifest, vectors.parts, backend, on_stage, tuned=tuned, memory=memory)
     except (OptionalDependencyError, UsageError) as error:
-        _log.warning(f"{error.message}, so images are compared one by one. {error.hint}")
+        left = "images are compared one by one" if old is None else "the approximate index stays as it is"
+        _log.warning(f"{error.message}, so {left}. {error.hint}")
         return old
 
 
@@ -169,10 +172,10 @@ def _extended(
 ) -> Approximate | None:
     """An index with more parts for what it does not cover, and without parts of which most is not live.
 
-    None if it must be made again, because it was trained for far fewer images, or what was trained is damaged.
+    None if it must be made again, because it was trained for too few of the images, or what was trained is damaged.
     """
-    if manifest.count > old.outgrown_at:
-        _log.info(f"{manifest.count:,} images are more than twice those that the index was trained for")
+    if old.is_stale(manifest.count):
+        _log.info(f"the index was trained for less than two thirds of the {manifest.count:,} images")
         return None
     try:
         smallest = min(old.parts, key=lambda part: part.rows)

@@ -27,9 +27,11 @@ STAGING = ".building"
 MAP = "map.parquet"
 SEARCHES = "searches.json"
 FORMAT = "zsretrieve-index"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # Versions of zsretrieve before approximate indexes read version 2, so all other indexes are written as that.
 _WITHOUT_APPROXIMATE = 2
+# Before counts of what changed since training and tuning; written with parts, and before that without.
+_WITHOUT_COUNTS = 3
 REBUILD = "Restore the folder from a copy, or build the index again."
 
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
@@ -179,7 +181,7 @@ def from_bytes(raw: bytes, path: Path) -> Manifest:
         del content["format"], content["format_version"]
         _in_parts(content)
         manifest = rebuilt(Manifest, content, strict=True)
-        if version != _version(manifest):
+        if version != _version(manifest) and (manifest.approximate is None or version != _WITHOUT_COUNTS):
             raise ValueError("its content is of another format version")
         check(manifest)
     except (TypeError, ValueError, KeyError) as error:
@@ -204,7 +206,12 @@ def check(manifest: Manifest) -> None:
         numbers += [one.exact_below for one in efforts]
         if min(n for one in efforts for n in (one.depth, one.probes, one.ef) if n is not None) < 1:
             raise ValueError("an approximate index that looks at nothing")
-        numbers += [approximate.trained, approximate.memory or 0]
+        numbers += [
+            approximate.trained,
+            approximate.added,
+            approximate.memory or 0,
+            0 if tuning is None else tuning.changed,
+        ]
         _check_parts(approximate, {segment.name: segment.rows for segment in manifest.segments})
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")

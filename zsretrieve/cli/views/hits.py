@@ -64,7 +64,7 @@ def approximate(hits: Hits) -> str | None:
     if hits.expected is None:
         return (
             "approximate: the index may have missed a few images; --exact compares them all, and zsretrieve index tune "
-            "measures how many are found"
+            "measures how many are found without a filter"
         )
     expected = hits.expected
     return (
