@@ -82,6 +82,7 @@ def test_this_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--vectors", "1M", "--dim", "8", "--memory", "8"), "no kind that finds 0.95 holds even one vector"),
         (("--vectors", "1M", "--dim", "8", "--memory", "much"), "'much' is not an amount of memory"),
         (("--vectors", "1M", "--dim", "8", "--recall", "2"), "recall"),
+        (("--vectors", "1e14", "--dim", "8"), "vectors must be a whole number from 1 to 10,000,000,000,000"),
     ],
 )
 def test_what_is_wrong(words: tuple[str, ...], message: str) -> None:
@@ -89,3 +90,9 @@ def test_what_is_wrong(words: tuple[str, ...], message: str) -> None:
     assert done.exit_code != 0
     assert isinstance(done.exception, zs.UsageError)
     assert message in done.exception.message
+
+
+def test_a_rate_that_is_none_names_the_option() -> None:
+    done = CliRunner().invoke(app, ["index", "plan", "--vectors", "1M", "--dim", "8", "--rate", "0"])
+    assert done.exit_code == 2
+    assert "--rate: 0 is less than 0.001" in " ".join(done.output.split())

@@ -15,8 +15,11 @@ from kits.hashing_encoder import HashingEncoder
 from kits.vector_gallery import put, recall, vector_gallery
 
 import zsretrieve as zs
+from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.domain import kind_choice
+from zsretrieve.domain.kind_choice import Demands
 from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.store import making
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import Gallery
 
@@ -244,6 +247,20 @@ def test_auto_takes_lists_for_many(flat: Path, tmp_path: Path, monkeypatch: pyte
     out = Path(shutil.copytree(flat, tmp_path / "gallery"))
     assert zs.set_index_kind(out, "auto").factory == "IVF256,PQ32x4fsr"
     assert zs.open_gallery(out, device="cpu").approximate is not None
+
+
+def test_auto_that_cannot_be_made_within_the_memory_is_refused_before_any_work(
+    flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index would be small enough, but making it takes more."""
+    monkeypatch.setattr(kind_choice, "FLAT_UP_TO", 1999)
+    with pytest.raises(
+        zs.UsageError, match=r"no index kind with a recall of 0\.95 can be made of 20,000 images within"
+    ):
+        zs.set_index_kind(flat, "auto", memory="100MB")
+    for kind, message in (("auto", "the one that takes least is"), ("IVF8,SQ8", "making the index IVF8,SQ8")):
+        with pytest.raises(zs.UsageError, match=message):
+            making.check(kind, 64, 2000, Demands(140_000_000), FaissBackend("cpu"))
 
 
 def test_with_little_effort_texts_lose_far_more_than_images(ivf: Path, data: Calibrated) -> None:

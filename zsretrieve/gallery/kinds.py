@@ -21,7 +21,7 @@ def set_kind(
     with writing(out) as writer:
         manifest, vectors = gallery_vectors(writer)
         if kind == AUTO:
-            kind = making.chosen(manifest.count, manifest.dim, demands)
+            kind = making.chosen(manifest.count, manifest.dim, demands, alone=True)
         made = None
         if kind != FLAT:
             backend.check_kind(kind, manifest.dim, manifest.count)
