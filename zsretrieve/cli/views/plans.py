@@ -17,9 +17,7 @@ _HOUR, _DAY = 3600.0, 86400.0
 def show(plan: Plan) -> None:
     """Print what each kind takes, and what to choose."""
     numbers = ("bytes each", "memory", "machines", "vectors on each", "sample", "encode", "build", "ms", "ms from disk")
-    table = output.table(
-        "kind", "texts", "images", "looks at", *numbers, right=numbers, whole=("kind", "texts", "images")
-    )
+    table = output.table("kind", "texts", "images", "looks at", *numbers, right=numbers, whole=("kind",))
     has_hours = any(kind.encode_hours is not None for kind in plan.kinds)
     for kind in plan.kinds:
         table.add_row(*(output.cell(text) for text in _cells(kind, plan.recall)))
@@ -31,7 +29,7 @@ def show(plan: Plan) -> None:
 
 def _cells(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
     """A row; a latency in brackets is not to be expected, because the vectors do not fit beside the index."""
-    memory, disk = f"{kind.latency_ms:.3g}", f"{kind.disk_ms:.3g}"
+    memory, disk = (f"{ms:.3g}" if ms < 1000 else f"{ms:,.0f}" for ms in (kind.latency_ms, kind.disk_ms))
     return (
         kind.kind,
         *(f"{found:.3f}" if reaches(found, wanted) else f"reaches {found:.3f}" for found in (kind.texts, kind.images)),
@@ -39,8 +37,8 @@ def _cells(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
         f"{kind.bytes_per_vector:.0f}",
         shown_bytes(kind.memory_bytes),
         f"{kind.machines:,}",
-        f"{kind.shard_vectors:,}",
-        f"{kind.sample:,}" if kind.sample else "",
+        _count(kind.shard_vectors),
+        _count(kind.sample) if kind.sample else "",
         "" if kind.encode_hours is None else _time(kind.encode_hours),
         _time(kind.build_hours) if kind.build_hours else "",
         memory if kind.is_in_memory else f"({memory})",
@@ -60,6 +58,14 @@ def _looks_at(kind: PlannedKind) -> str:
         return f"ef {kind.ef}"
     lists = [] if kind.probes is None else [f"{kind.probes:,} lists"]
     return ", ".join([*lists, *([f"{kind.depth:,}"] if kind.depth else ["all"])])
+
+
+def _count(count: int) -> str:
+    """Large numbers with three digits, so that a row fits the terminal."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:,}"
 
 
 def _time(hours: float) -> str:
