@@ -21,6 +21,8 @@ def set_kind(
     with writing(out) as writer:
         manifest, vectors = gallery_vectors(writer)
         if kind == AUTO:
+            if demands.memory is not None:
+                backend.check_kind("SQ8", manifest.dim, manifest.count)  # loads FAISS, which counts as taken
             kind = making.chosen(manifest.count, manifest.dim, demands, alone=True)
         made = None
         if kind != FLAT:
