@@ -46,13 +46,6 @@ def _cells(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
     )
 
 
-def _measured(plan: Plan) -> str:
-    """On how many vectors recall was measured."""
-    sizes = sorted({kind.measured_on for kind in plan.kinds}, reverse=True)
-    most, others = sizes[0], [kind for kind in plan.kinds if kind.measured_on != sizes[0]]
-    return f"{most:,}" + "".join(f" ({kind.kind}: {kind.measured_on:,})" for kind in others)
-
-
 def _looks_at(kind: PlannedKind) -> str:
     if kind.ef is not None:
         return f"ef {kind.ef}"
@@ -78,9 +71,9 @@ def _time(hours: float) -> str:
 
 
 def _legend(plan: Plan, *, has_hours: bool) -> list[str]:
-    read = plan.rates.read
+    read, least = plan.rates.read, min(kind.measured_on for kind in plan.kinds)
     lines = [
-        f"texts, images: share of the ten best that a search finds, as measured on {_measured(plan)} vectors. To reach "
+        f"texts, images: share of the ten best that a search finds, as measured on {least:,} vectors. To reach "
         f"what is wanted, {MARGIN} more must have been measured.",
         "looks at: lists that are searched, and candidates whose vectors are compared exactly.",
         "memory: of each machine, with what a gallery keeps of its images. build: of all machines at the same time.",
