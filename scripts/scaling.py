@@ -18,7 +18,7 @@ import numpy as np
 
 import zsretrieve as zs
 from zsretrieve.domain import kind_costs
-from zsretrieve.domain.kind_names import parsed
+from zsretrieve.domain.kind_names import parsed, usual_lists
 from zsretrieve.domain.kind_sizes import index_bytes
 from zsretrieve.domain.kinds import FLAT, Effort
 from zsretrieve.domain.vectors import Vectors
@@ -39,7 +39,7 @@ GALLERY, QUERIES, TRUTH = "gallery", "queries.npz", "truth.npz"
 
 def kinds_for(size: int, dim: int) -> list[str]:
     """The kinds to measure: above a million only those that two cores make in minutes."""
-    lists = 2 ** round(math.log2(2 * math.sqrt(size)))
+    lists = usual_lists(size)
     half = f"PQ{dim // 2}x4fsr"
     if size > 1_000_000:
         # The time of k-means grows with the square of the lists, so there are half as many.

@@ -151,7 +151,7 @@ def test_bench_scale(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPTS / "bench_scale", "--rungs", "--table", tmp_path / "report.json"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| 3,000 | `IVF64,PQ16x4fsr` |" in shown
-    assert '"IVF*,PQD/2x4fsr": (\n        Rung(' in shown
+    assert '"IVF*,PQD/2x4fsr": Family(\n        3_000,\n        (\n            Rung(' in shown
 
 
 def test_bench_serve(work: Path, tmp_path: Path) -> None:

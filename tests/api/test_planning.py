@@ -13,6 +13,26 @@ import zsretrieve as zs
 from zsretrieve.domain.vectors import unit_rows
 
 
+def test_a_gallery_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((5, 24)))
+    gallery = vector_gallery(tmp_path / "gallery", vectors)
+    zs.remove(gallery, where="true")
+    with pytest.raises(zs.UsageError, match="gallery' is empty"):
+        zs.plan_index(gallery=gallery)
+    assert zs.plan_index(1000, gallery=gallery).dim == 24
+    prototypes = tmp_path / "prototypes"
+    zs.build_prototypes(prototypes, ["a cat", "a dog"], "demo")
+    for vectors_wanted in (None, 1000):
+        with pytest.raises(zs.IndexFormatError, match="prototypes' is not a gallery"):
+            zs.plan_index(vectors_wanted, gallery=prototypes)
+
+
+def test_the_largest_plan_has_kinds_with_lists() -> None:
+    found = zs.plan_index(10**13, 65536)
+    assert [kind for kind in found.kinds if kind.kind.startswith("IVF8388608_HNSW32,") and kind.reaches]
+    assert zs.plan_index(10**13, 65536, memory=10**9).kinds[0].machines > 10**6
+
+
 def test_what_is_planned_may_come_from_a_gallery_or_a_model(tmp_path: Path) -> None:
     vectors = unit_rows(np.random.default_rng(0).standard_normal((50, 24)))
     gallery = vector_gallery(tmp_path / "gallery", vectors)
@@ -32,7 +52,18 @@ def test_what_is_missing_is_named(given: dict[str, object], missing: str) -> Non
         zs.plan_index(**given)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("given", [{"vectors": 0}, {"dim": 0}, {"recall": 0}, {"recall": 1.1}, {"memory": 0}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"vectors": 0},
+        {"vectors": 10**13 + 1},
+        {"dim": 0},
+        {"dim": 65537},
+        {"recall": 0},
+        {"recall": 1.1},
+        {"memory": 0},
+    ],
+)
 def test_numbers_out_of_bounds_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(zs.ArgumentError):
         zs.plan_index(**{"vectors": 1000, "dim": 64, **given})  # type: ignore[arg-type]

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import ray
 from kits.calibrated import Calibrated, calibrated
+from kits.candidates import index_in_parts
 from kits.cluster import LocalCluster
 from kits.index_kit import check_index
-from kits.parts import index_in_parts
 from kits.shards import ShardedBackend
 from kits.vector_gallery import put, vector_gallery
 from kits.web import running
@@ -119,7 +119,7 @@ def test_an_approximate_index_in_parts_finds_what_it_finds_in_one_process(
     three_nodes: LocalCluster, spread: Gallery, data: Calibrated, tmp_path: Path
 ) -> None:
     out = vector_gallery(tmp_path / "gallery", data.images)
-    index_in_parts(out, "IVF32,PQ16x4fsr", data.images, (700, 1500, 1600, 3000, COUNT), Effort(100, 6, exact_below=0))
+    index_in_parts(out, "IVF32,PQ16x4fsr", 900, Effort(100, 6, exact_below=0))
     put(out, [unit_rows(np.random.default_rng(1).standard_normal((1, DIM)))[0]])
     zs.remove(out, where="label = '7'")
     plain, spread = zs.open_gallery(out, device="cpu"), zs.open_gallery(out, ray=settings(three_nodes))

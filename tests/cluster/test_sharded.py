@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from kits.calibrated import Calibrated, calibrated
+from kits.candidates import index_in_parts
 from kits.index_kit import check_index, full_sort
-from kits.parts import index_in_parts
 from kits.shards import ShardedBackend, ShardsHere, sharded_here
 from kits.vector_gallery import put, vector_gallery
 
@@ -161,7 +161,7 @@ def in_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Calibrated
     data = calibrated(4000, 32, 200)
     out = vector_gallery(tmp_path_factory.mktemp("parts") / "gallery", data.images)
     effort = Effort(100, probes=6, exact_below=0)
-    index_in_parts(out, "IVF32,SQ8", data.images, (700, 1500, 1600, 3000, 4000), effort)
+    index_in_parts(out, "IVF32,SQ8", 900, effort)
     put(out, [unit_rows(np.random.default_rng(1).standard_normal((1, 32)))[0] for _ in range(3)])
     zs.remove(out, where="label = '7'")
     return out, data
@@ -188,7 +188,7 @@ def test_parts_of_a_lost_shard_are_missing(in_parts: tuple[Path, Calibrated]) ->
     gallery, shards = sharded_here(out, 5)
     shards.gone = {2}
     hits = zs.search(gallery, data.texts[0], wanted=zs.Wanted(k=10))
-    lost = gallery.ids[(gallery.ids >= 1500) & (gallery.ids < 1600)]
+    lost = gallery.ids[(gallery.ids >= 1800) & (gallery.ids < 2700)]
     assert hits.n_missing == len(lost)
     assert not {hit.id for hit in hits} & set(lost.tolist())
     everything = zs.search(gallery, data.texts[0], wanted=zs.Wanted(k=10, exact=True))

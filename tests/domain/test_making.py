@@ -6,9 +6,10 @@ import pytest
 
 from zsretrieve.domain.byte_sizes import bytes_of, shown_bytes
 from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kind_sizes import bytes_per_vector, index_bytes
 from zsretrieve.domain.kinds import Covered, Part
-from zsretrieve.domain.making import gaps, split, steps
+from zsretrieve.domain.making import gaps, least_memory, most_taken, split, steps
 
 KIND, DIM, COUNT = "IVF2048,PQ256x4fsr", 512, 1_000_000
 
@@ -75,6 +76,19 @@ def test_the_least_that_is_named_is_enough() -> None:
         steps(kind, DIM, COUNT, 1_000_000_000)
     named = caught.value.message.split("needs ")[1].split(" of memory")[0]
     assert steps(kind, DIM, COUNT, int(bytes_of(named) * 1.01)).sample >= 16384 * 39
+
+
+@pytest.mark.parametrize("kind", [KIND, "SQ8", "RR512,IVF1024,RaBitQfs", "HNSW32"])
+@pytest.mark.parametrize("count", [1, 63, 300_000, COUNT])
+def test_the_least_memory_is_the_least(kind: str, count: int) -> None:
+    count = max(count, parsed(kind, DIM).least)
+    for taken in (None, 10**8):
+        least = least_memory(kind, DIM, count, taken)
+        made = steps(kind, DIM, count, least, most_taken(least) if taken is None else taken)
+        assert made.sample >= parsed(kind, DIM).least
+        assert 0 < made.part <= count <= 64 * made.part
+        with pytest.raises(UsageError):
+            steps(kind, DIM, count, least - 3, most_taken(least - 3) if taken is None else taken)
 
 
 def test_segments_are_split_over_parts() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +17,11 @@ from kits.hashing_encoder import HashingEncoder
 from kits.vector_gallery import put, recall, vector_gallery
 
 import zsretrieve as zs
+from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.domain import kind_choice
+from zsretrieve.domain.kind_choice import Demands
 from zsretrieve.domain.vectors import Vectors, unit_rows
+from zsretrieve.store import making
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import Gallery
 
@@ -244,6 +249,33 @@ def test_auto_takes_lists_for_many(flat: Path, tmp_path: Path, monkeypatch: pyte
     out = Path(shutil.copytree(flat, tmp_path / "gallery"))
     assert zs.set_index_kind(out, "auto").factory == "IVF256,PQ32x4fsr"
     assert zs.open_gallery(out, device="cpu").approximate is not None
+
+
+def test_auto_that_cannot_be_made_within_the_memory_is_refused_before_any_work(
+    flat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index would be small enough, but making it takes more."""
+    monkeypatch.setattr(kind_choice, "FLAT_UP_TO", 1999)
+    with pytest.raises(
+        zs.UsageError, match=r"no index kind with a recall of 0\.95 can be made of 20,000 images within"
+    ):
+        zs.set_index_kind(flat, "auto", memory="100MB")
+    for kind, message in (("auto", "the one that takes least is"), ("IVF8,SQ8", "making the index IVF8,SQ8")):
+        with pytest.raises(zs.UsageError, match=message):
+            making.check(kind, 64, 2000, Demands(140_000_000), FaissBackend("cpu"))
+
+
+def test_auto_counts_what_is_loaded_to_make_an_index(flat: Path, tmp_path: Path) -> None:
+    """In a process of its own, which has not loaded FAISS before: the least memory that is named is enough."""
+    out = shutil.copytree(flat, tmp_path / "gallery")
+    script = (
+        "import sys, zsretrieve as zs; from zsretrieve.domain import kind_choice; kind_choice.FLAT_UP_TO = 1999\n"
+        "try: zs.set_index_kind(sys.argv[1], 'auto', memory='10MB')\n"
+        "except zs.UsageError as error: named = error.message.split('which needs ')[1]\n"
+        "zs.set_index_kind(sys.argv[1], 'auto', memory=sys.argv[2] or named)\n"
+    )
+    for memory in ("", "4GB"):
+        subprocess.run([sys.executable, "-c", script, str(out), memory], check=True)
 
 
 def test_with_little_effort_texts_lose_far_more_than_images(ivf: Path, data: Calibrated) -> None:

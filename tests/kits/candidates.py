@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import zsretrieve as zs
+from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.making import Steps
 from zsretrieve.domain.ranking import exact_scores
 from zsretrieve.store import making
+from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import Gallery
 
 
@@ -49,3 +51,14 @@ def in_parts(rows: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(making, "steps", lambda kind, dim, count, *_: Steps(min(count, 1 << 16), rows))
         yield
+
+
+def index_in_parts(out: Path, kind: str, rows: int, effort: Effort) -> None:
+    """Give a gallery an approximate index in parts of so many rows, which is searched by an effort."""
+    with in_parts(rows):
+        zs.set_index_kind(out, kind)
+    with writing(out) as writer:
+        manifest = writer.manifest
+        assert manifest is not None
+        assert manifest.approximate is not None
+        writer.commit(replace(manifest, approximate=replace(manifest.approximate, effort=effort)))

@@ -56,7 +56,8 @@ def set_index_kind(
         Bytes, or a text such as ``8GB``: the index is made within that, perhaps in several parts, and is not larger.
         Later parts keep to it.
     recall : float, optional
-        With ``auto``: the share of the ten best images for a text that searches should find, 0.95 by default.
+        With ``auto``: the share of the ten best images that searches should find, for texts and for images, 0.95 by
+        default.
     on_stage : callable, optional
         Called with (name of the stage, steps done, steps in all).
 

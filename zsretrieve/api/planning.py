@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from zsretrieve.api.indexes import read_manifest
 from zsretrieve.api.models import describe_model
 from zsretrieve.domain import plans
 from zsretrieve.domain.arguments import Between
-from zsretrieve.domain.errors import ModelNameError, UsageError
+from zsretrieve.domain.errors import IndexFormatError, ModelNameError, UsageError
 from zsretrieve.domain.plans import Plan, Wish
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.rates import USUAL, Rates
-from zsretrieve.domain.records import PathLike
+from zsretrieve.domain.records import IndexKind, PathLike
 from zsretrieve.domain.settings import Compute
 from zsretrieve.store.named import folder_of
 from zsretrieve.system import extras
 
 _SECONDS = 3.0
-Number = Annotated[int, Between(1, 10**15)]
+# Beyond, nobody has vectors, and there would be more lists than kinds can name.
+Count = Annotated[int, Between(1, 10**13)]
+Dimensions = Annotated[int, Between(1, 1 << 16)]
+Memory = Annotated[int, Between(1, 10**18)]
 
 
 def plan_index(
-    vectors: Number | None = None,
-    dim: Number | None = None,
+    vectors: Count | None = None,
+    dim: Dimensions | None = None,
     *,
     gallery: PathLike | None = None,
     model: str | None = None,
     recall: Annotated[float, Between(0.01, 1)] = 0.95,
-    memory: Number | None = None,
+    memory: Memory | None = None,
     images_per_second: Annotated[float, Between(1e-3, 1e9)] | None = None,
     rates: Rates | None = None,
 ) -> Plan:
@@ -45,7 +49,7 @@ def plan_index(
     model : str, optional
         A model whose vectors they will be.
     recall : float
-        Wanted among the ten best for texts.
+        Wanted among the ten best for texts and for images.
     memory : int, optional
         Bytes of one machine; by default as much as it takes.
     images_per_second : float, optional
@@ -57,7 +61,7 @@ def plan_index(
     Raises
     ------
     UsageError
-        If the number of vectors or dimensions is not known, or no kind fits.
+        If the number of vectors or dimensions is not known, the gallery is empty, or no kind fits.
     ModelNameError
         If there is no such model.
     IndexFormatError
@@ -65,6 +69,14 @@ def plan_index(
     """
     if gallery is not None:
         manifest = read_manifest(gallery)
+        if manifest.kind is not IndexKind.GALLERY:
+            raise IndexFormatError(
+                f"'{os.fspath(gallery)}' is not a gallery", hint="Prototypes are always compared exactly."
+            )
+        if not (vectors or manifest.count):
+            raise UsageError(
+                f"the gallery '{os.fspath(gallery)}' is empty", hint="Give the number of `vectors` that it will have."
+            )
         vectors, dim = vectors or manifest.count, dim or manifest.dim
     if dim is None and model is not None:
         dim = _dim_of(describe_model(model), model)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from zsretrieve.domain.byte_sizes import bytes_of, shown_bytes
 from zsretrieve.domain.errors import UsageError
-from zsretrieve.domain.kind_recall import RECALL as RECALLS
-from zsretrieve.domain.kind_recall import Rung
+from zsretrieve.domain.kind_names import usual_lists
+from zsretrieve.domain.kind_recall import FAMILIES, Rung
 from zsretrieve.domain.kind_sizes import index_bytes
 from zsretrieve.domain.kinds import AUTO, FLAT, FLAT_UP_TO
+from zsretrieve.domain.making import least_memory
 
 # A GPU reads this many bytes of vectors in some hundredths of a second at most.
 _FLAT_BYTES_ON_GPU = 4_000_000_000
@@ -18,12 +18,14 @@ RECALL = 0.95
 # What auto chooses from, the quickest first, and how much these look at by default.
 _FAMILIES = ("IVF*,PQD/2x4fsr", "IVF*,PQD/4x4fsr", "IVF*,SQ8", "SQ8")
 _DEPTH, _ROOTS = 400, 4
+# An amount of memory that is shown with three digits is enough then.
+_ROUNDED_UP = 1.005
 
 
 @dataclass(frozen=True)
 class Demands:
     """What is demanded of an index: that it is made and searched within ``memory`` bytes (None: any), and the share of
-    the ten best images for a text that it finds, ``recall``.
+    the ten best images that it finds for texts and for images, ``recall``.
     """
 
     memory: int | None = None
@@ -56,11 +58,13 @@ class Choice:
     reason: str
 
 
-def automatic(count: int, dim: int, demands: Demands = NO_DEMANDS, *, on_gpu: bool = False) -> Choice:
+def automatic(
+    count: int, dim: int, demands: Demands = NO_DEMANDS, *, on_gpu: bool = False, taken: int | None = None
+) -> Choice:
     """The kind for so many images: exact as long as that is quick, else the quickest that meets the demands.
 
-    The recall of a kind is that for texts, measured with its own effort (docs/index-kinds.md). Codes of one bit
-    (RaBitQ) look good for image queries and lose the neighbours of texts, so they are not among these.
+    The recall of a kind is that for texts and for images, measured with its own effort (docs/index-kinds.md). Codes of
+    one bit (RaBitQ) look good for image queries and lose the neighbours of texts, so they are not among these.
 
     Parameters
     ----------
@@ -68,11 +72,13 @@ def automatic(count: int, dim: int, demands: Demands = NO_DEMANDS, *, on_gpu: bo
     demands : Demands
     on_gpu : bool
         Whether exact searches run on a GPU.
+    taken : int, optional
+        What the process that makes it takes before, as for ``least_memory``.
 
     Raises
     ------
     UsageError
-        If no kind that finds as much fits the memory.
+        If no kind that finds as much can be made and searched within the memory.
     """
     if count <= FLAT_UP_TO:
         return Choice(FLAT, f"up to {FLAT_UP_TO:,} are compared one by one")
@@ -80,33 +86,34 @@ def automatic(count: int, dim: int, demands: Demands = NO_DEMANDS, *, on_gpu: bo
         return Choice(FLAT, f"a GPU compares {shown_bytes(4 * count * dim)} of vectors one by one")
     if demands.recall == 1:
         return Choice(FLAT, "a recall of 1 needs every image compared")
-    found = _by_speed(count, dim)
-    enough = [(kind, recall) for kind, recall in found if recall >= demands.recall]
-    for kind, recall in enough:
-        size = index_bytes(kind, dim, count)
-        if demands.memory is None or size <= demands.memory:
-            within = "" if demands.memory is None else f" of {shown_bytes(demands.memory)}"
-            found_and_wanted = f"recall of texts about {recall}, wanted {demands.recall:g}"
-            return Choice(kind, f"{found_and_wanted}; {shown_bytes(size)}{within}")
+    enough = [(kind, rung) for kind, rung in _by_speed(count, dim) if rung.reaches(demands.recall)]
     if not enough:
-        return Choice(FLAT, f"no approximate kind has a recall of texts of {demands.recall:g}")
-    size, kind = min((index_bytes(kind, dim, count), kind) for kind, _ in enough)
+        return Choice(FLAT, f"no approximate kind was measured to find {demands.recall:g} for texts and for images")
+    needed = {kind: least_memory(kind, dim, count, taken) for kind, _ in enough}
+    for kind, rung in enough:
+        if demands.memory is None or needed[kind] <= demands.memory:
+            within = "" if demands.memory is None else f" of {shown_bytes(demands.memory)}"
+            recall = f"recall about {rung.texts} for texts and {rung.images} for images, wanted {demands.recall:g}"
+            return Choice(kind, f"{recall}; {shown_bytes(index_bytes(kind, dim, count))}{within}")
+    kind = min(needed, key=lambda one: needed[one])
     raise UsageError(
-        f"no index kind with a recall of texts of {demands.recall:g} fits {shown_bytes(demands.memory or 0)}: the "
-        f"smallest is {kind} with {shown_bytes(size)}",
+        f"no index kind with a recall of {demands.recall:g} can be made of {count:,} images within "
+        f"{shown_bytes(demands.memory or 0)}: the one that takes least is {kind}, which needs "
+        f"{shown_bytes(_ROUNDED_UP * needed[kind])}",
         hint="Give that much `memory`, a lower `recall`, or Flat, which needs none beside the vectors.",
     )
 
 
-def _by_speed(count: int, dim: int) -> list[tuple[str, float]]:
-    """Kinds and the recall of texts that was measured of them, the quickest first; those without lists compare all."""
-    lists = 2 ** round(math.log2(2 * math.sqrt(count)))
+def _by_speed(count: int, dim: int) -> list[tuple[str, Rung]]:
+    """Kinds, and what was measured of them with their usual effort; the quickest first, those that compare all last."""
+    lists = usual_lists(count)
     halves = dim // 2 if dim % 2 == 0 else dim
     kinds = []
     for family in _FAMILIES:
         if "D/4" not in family or dim % 4 == 0:
             kind = family.replace("*", str(lists)).replace("D/2", str(halves)).replace("D/4", str(dim // 4))
-            kinds.append((kind, max(rung.texts for rung in RECALLS[family] if _is_usual(rung))))
+            usual = [rung for rung in FAMILIES[family].rungs if _is_usual(rung)]
+            kinds.append((kind, max(usual, key=lambda rung: min(rung.texts, rung.images))))
     return kinds
 
 

@@ -6,6 +6,7 @@ before FAISS sees it.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -65,6 +66,11 @@ class KindName:
     least: int
     is_coarse: bool
     parts: KindParts
+
+
+def usual_lists(count: int) -> int:
+    """About twice the square root of so many vectors: a power of two."""
+    return int(2 ** round(math.log2(2 * math.sqrt(count))))
 
 
 def parsed(kind: str, dim: int) -> KindName:

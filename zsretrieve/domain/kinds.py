@@ -11,7 +11,7 @@ from zsretrieve.domain.plain import Result
 FLAT, AUTO = "Flat", "auto"
 # Comparing so many images takes a few hundredths of a second on two cores, which nobody notices.
 FLAT_UP_TO = 200_000
-# Of images that came later, an approximate index leaves this share to an exact search; beyond, they get a part.
+# Of images that came later, an approximate index leaves this share to an exact search; more get parts of their own.
 MOST_UNCOVERED = 0.1
 # Beyond this share of images that it was not trained for, an approximate index is trained again: codebooks say little
 # of images that are not like those they are of.

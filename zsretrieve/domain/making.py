@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ _SAMPLES, _SAMPLES_IF_TURNED = 2, 3
 _GROWTH = 2
 # Every part costs each search a little.
 _MOST_PARTS = 64
+# A process may hold a model: at most one part in so many of the memory is counted for what it takes before.
+_TAKEN = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Steps:
 def sample_size(lists: int | None, count: int) -> int:
     """How many of so many rows a kind with so many lists is trained on, where memory allows."""
     return min(count, max(_SAMPLE, _SAMPLE_PER_LIST * (lists or 0)))
+
+
+def most_taken(memory: int) -> int:
+    """What is counted at most, of so much memory, for what a process takes before that may hold a model."""
+    return memory // _TAKEN
+
+
+def least_memory(kind: str, dim: int, count: int, taken: int | None = None) -> int:
+    """The memory in bytes from which on ``steps`` makes and searches an index of ``count`` rows.
+
+    ``taken`` is what the process takes before; by default ``most_taken`` of the memory.
+    """
+    beside = _least_beside(kind, dim, count)
+    making = -(-beside * _TAKEN // (_TAKEN - 1)) if taken is None else taken + beside
+    return max(making, index_bytes(kind, dim, count))
 
 
 def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int = 0) -> Steps:
@@ -59,29 +77,41 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
     UsageError
         If the finished index, which a search loads, is larger than that, or it cannot be made within that.
     """
-    name = parsed(kind, dim)
-    sample = sample_size(name.parts.lists, count)
+    sample = sample_size(parsed(kind, dim).parts.lists, count)
     if memory is None:
         return Steps(sample, count)
-    row = FLOAT * dim * (_SAMPLES if name.parts.front is None else _SAMPLES_IF_TURNED)
-    size, shared = index_bytes(kind, dim, count), index_bytes(kind, dim, 0)
+    size = index_bytes(kind, dim, count)
     if size > memory:
         raise UsageError(
             f"the index {kind} of {count:,} images takes {shown_bytes(size)}, and the memory is {shown_bytes(memory)}",
             hint="Give more `memory`, or a smaller kind: zsretrieve index kind GALLERY auto --memory SIZE chooses one.",
         )
-    room = memory - taken - _WORK_BYTES - _GROWTH * shared
-    sample = min(sample, room // row)
-    part = int(room / (_GROWTH * bytes_per_vector(kind, dim)))
-    least = min(count, name.least)
-    if sample < least or part * _MOST_PARTS < count:
-        needed = memory - room + max(row * least, size * _GROWTH // _MOST_PARTS)
+    needed = taken + _least_beside(kind, dim, count)
+    if memory < needed:
         raise UsageError(
             f"making the index {kind} of {count:,} images needs {shown_bytes(needed)} of memory, and there are "
             f"{shown_bytes(memory)}",
             hint="Give more `memory`, or a kind with fewer lists.",
         )
-    return Steps(sample, -(-count // -(-count // part)))
+    room = memory - taken - _shared(kind, dim)
+    part = int(room / (_GROWTH * bytes_per_vector(kind, dim)))
+    return Steps(min(sample, room // _sample_row(kind, dim)), -(-count // -(-count // part)))
+
+
+def _least_beside(kind: str, dim: int, count: int) -> int:
+    """The memory that making an index takes at least, beside what the process takes before."""
+    sample = _sample_row(kind, dim) * min(count, parsed(kind, dim).least)
+    part = _GROWTH * bytes_per_vector(kind, dim) * (1 + count // _MOST_PARTS)
+    return _shared(kind, dim) + max(sample, math.ceil(part))
+
+
+def _shared(kind: str, dim: int) -> int:
+    return _WORK_BYTES + _GROWTH * index_bytes(kind, dim, 0)
+
+
+def _sample_row(kind: str, dim: int) -> int:
+    """Bytes of a row to train on, with its copies."""
+    return FLOAT * dim * (_SAMPLES if parsed(kind, dim).parts.front is None else _SAMPLES_IF_TURNED)
 
 
 def split(covers: Sequence[Covered], most: int) -> list[tuple[Covered, ...]]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from zsretrieve.domain import kind_costs as costs
 from zsretrieve.domain.byte_sizes import shown_bytes
 from zsretrieve.domain.errors import UsageError
-from zsretrieve.domain.kind_names import parsed
-from zsretrieve.domain.kind_recall import RECALL, Rung
+from zsretrieve.domain.kind_names import parsed, usual_lists
+from zsretrieve.domain.kind_recall import FAMILIES, Family, Rung
 from zsretrieve.domain.kind_sizes import FLOAT, bytes_per_vector, index_bytes
 from zsretrieve.domain.kinds import FLAT, Effort
 from zsretrieve.domain.plain import Result
@@ -53,8 +53,10 @@ class PlannedKind(Result):
         Of each shard.
     texts, images : float
         Recall among the ten best, as measured (``kind_recall``).
+    measured_on : int
+        Vectors that it was measured on.
     reaches : bool
-        Whether that of texts is as wanted.
+        Whether both were measured to be as wanted, with a margin.
     depth, probes, ef : int or None
         The effort that this takes: candidates, lists, and the list of a walk through a graph.
     bytes_per_vector : float
@@ -86,6 +88,7 @@ class PlannedKind(Result):
     kind: str
     texts: float
     images: float
+    measured_on: int
     reaches: bool
     depth: int
     probes: int | None
@@ -117,7 +120,7 @@ class Plan(Result):
     ----------
     vectors, dim : int
     recall : float
-        Wanted for texts, among the ten best.
+        Wanted for texts and for images, among the ten best.
     memory : int or None
         Bytes of one machine.
     kinds : tuple of PlannedKind
@@ -138,7 +141,7 @@ class Plan(Result):
 
 def plan(wish: Wish, rates: Rates) -> Plan:
     """What each kind would take. Raises UsageError if no kind fits into such machines."""
-    kinds = [found for name, rungs in RECALL.items() if (found := _planned(name, rungs, wish, rates)) is not None]
+    kinds = [found for name, family in FAMILIES.items() if (found := _planned(name, family, wish, rates)) is not None]
     if not any(one.reaches for one in kinds):
         raise UsageError(
             f"no kind that finds {wish.recall:g} holds even one vector of {wish.dim:,} dimensions in "
@@ -149,7 +152,7 @@ def plan(wish: Wish, rates: Rates) -> Plan:
     return Plan(wish.vectors, wish.dim, wish.recall, wish.memory, tuple(kinds), _answer(wish, kinds), rates)
 
 
-def _planned(name: str, rungs: tuple[Rung, ...], wish: Wish, rates: Rates) -> PlannedKind | None:
+def _planned(name: str, family: Family, wish: Wish, rates: Rates) -> PlannedKind | None:
     shards = _shards(name, wish)
     if shards is None:
         return None
@@ -163,12 +166,13 @@ def _planned(name: str, rungs: tuple[Rung, ...], wish: Wish, rates: Rates) -> Pl
     def seconds(rung: Rung, *, from_disk: bool = not is_in_memory) -> float:
         return costs.query_seconds(kind, wish.dim, count, _effort(rung, lists), rates, from_disk=from_disk)
 
-    enough = [rung for rung in rungs if rung.texts >= wish.recall]
-    rung = min(enough, key=seconds) if enough else max(rungs, key=lambda one: one.texts)
+    enough = [rung for rung in family.rungs if rung.reaches(wish.recall)]
+    rung = min(enough, key=seconds) if enough else max(family.rungs, key=lambda one: min(one.texts, one.images))
     return PlannedKind(
         kind=kind,
         texts=rung.texts,
         images=rung.images,
+        measured_on=family.vectors,
         reaches=bool(enough),
         depth=rung.depth,
         probes=_effort(rung, lists).probes,
@@ -213,7 +217,7 @@ def _kind(name: str, dim: int, count: int) -> str | None:
 
     None if it has parts that do not divide the dimensions, or there are too few vectors.
     """
-    lists = 2 ** round(math.log2(2 * math.sqrt(count)))
+    lists = usual_lists(count)
     many = f"{lists}_HNSW32" if lists > _MOST_LISTS else str(lists)
     named = re.sub(r"D/(\d+)", lambda found: f"{dim / int(found[1]):g}", name)
     kind = named.replace("*", many).replace("D", str(dim))
@@ -231,18 +235,20 @@ def _answer(wish: Wish, kinds: Sequence[PlannedKind]) -> str:
     if first.machines == 1:
         return (
             f"Take {first.kind}: one machine holds {asked} in {shown_bytes(first.memory_bytes)} of memory, and a "
-            f"search by text finds {first.texts:.3f} of the ten best in {first.expected_ms:.3g} ms."
+            f"search finds {first.texts:.3f} of the ten best for texts and {first.images:.3f} for images, in "
+            f"{first.expected_ms:.3g} ms."
         )
     memory = wish.memory or 0
     small = min(enough, key=lambda kind: kind.memory_bytes * kind.machines)
     text = (
         f"Not on one machine: {shown_bytes(memory)} are {memory / wish.vectors:.0f} bytes for each of {asked}, and no "
-        f"kind that finds {wish.recall:g} of the ten best for texts takes less than "
+        f"kind that finds {wish.recall:g} of the ten best for texts and images takes less than "
         f"{small.memory_bytes / small.shard_vectors:.0f}, of which {ITEM_BYTES} are for paths and the like. "
         f"{first.machines:,} machines with {first.kind} would do; its index alone would fill "
         f"{-(-first.index_bytes // memory):,}."
     )
     fitting = [kind for kind in kinds if kind.machines == 1]
     if fitting:
-        text += f" One machine holds {fitting[0].kind}, which finds {fitting[0].texts:.3f}."
+        one = fitting[0]
+        text += f" One machine holds {one.kind}, which finds {one.texts:.3f} for texts and {one.images:.3f} for images."
     return text

@@ -22,7 +22,9 @@ def set_kind(
         manifest, vectors = gallery_vectors(writer)
         old, made = manifest.approximate, None
         if kind == AUTO:
-            kind = making.chosen(manifest.count, manifest.dim, demands)
+            if demands.memory is not None:
+                backend.check_kind("SQ8", manifest.dim, manifest.count)  # loads FAISS, which counts as taken
+            kind = making.chosen(manifest.count, manifest.dim, demands, alone=True)
             # What was tuned for less recall than this would find less; the kind's own effort was chosen for it.
             old = None if old is None else old.for_recall(demands.recall, manifest.count)
         if kind != FLAT:

@@ -12,7 +12,7 @@ from zsretrieve.backends.loading import automatic_index_device
 from zsretrieve.domain.errors import IntegrityError, OptionalDependencyError, UsageError
 from zsretrieve.domain.kind_choice import Demands, automatic
 from zsretrieve.domain.kinds import AUTO, FLAT, MOST_UNCOVERED, Approximate, Covered, Part
-from zsretrieve.domain.making import Steps, gaps, split, steps
+from zsretrieve.domain.making import Steps, gaps, most_taken, split, steps
 from zsretrieve.domain.ports import IndexBackend, OnStage, PartMaker
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.vectors import Vectors
@@ -22,6 +22,8 @@ from zsretrieve.store.rows import LiveVectors
 from zsretrieve.system.memory import release, resident_bytes
 
 _log = logging.getLogger("zsretrieve")
+# What a process takes more between the choice of a kind and making it; 1 MB was measured.
+_LOADED_LATER = 8 << 20
 
 
 def uncovered(manifest: Manifest) -> int:
@@ -42,12 +44,17 @@ def check(kind: str, dim: int, count: int, demands: Demands, backend: IndexBacke
         automatic(count, dim, demands, on_gpu=automatic_index_device() != "cpu")
     elif kind != FLAT:
         backend.check_kind(kind, dim, count)
-        steps(kind, dim, count, demands.memory)
+        memory = demands.memory
+        steps(kind, dim, count, memory, 0 if memory is None else most_taken(memory))
 
 
-def chosen(count: int, dim: int, demands: Demands) -> str:
-    """The kind that ``auto`` means for a gallery; the reason is logged. Raises UsageError if none fits the memory."""
-    choice = automatic(count, dim, demands, on_gpu=automatic_index_device() != "cpu")
+def chosen(count: int, dim: int, demands: Demands, *, alone: bool = False) -> str:
+    """The kind that ``auto`` means for a gallery; the reason is logged.
+
+    ``alone`` is as for ``make``. Raises UsageError if none can be made within the memory.
+    """
+    on_gpu = automatic_index_device() != "cpu"
+    choice = automatic(count, dim, demands, on_gpu=on_gpu, taken=resident_bytes() + _LOADED_LATER if alone else None)
     _log.info(f"the index kind for {count:,} images is {choice.kind}: {choice.reason}")
     return choice.kind
 
@@ -196,7 +203,7 @@ def _steps(manifest: Manifest, vectors: Sequence[Vectors], memory: int | None, *
         release(part)
     taken = resident_bytes()
     if memory is not None and not alone:
-        taken = min(taken, memory // 4)
+        taken = min(taken, most_taken(memory))
     rows = sum(segment.rows for segment in manifest.segments)
     return steps(manifest.factory, manifest.dim, rows, memory, taken)
 

@@ -33,7 +33,7 @@ def kind(
         typer.Option(
             "--recall",
             metavar="SHARE",
-            help="With auto: the share of the ten best images for a text to find (default: 0.95).",
+            help="With auto: the share of the ten best images to find, for texts and for images (default: 0.95).",
         ),
     ] = None,
 ) -> None:

@@ -26,13 +26,14 @@ def plan(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="MODEL", help="The model of the vectors.")] = None,
     recall: Annotated[
-        float, typer.Option("--recall", metavar="R", help="Wanted among the ten best of a search by text.")
+        float, typer.Option("--recall", metavar="R", help="Wanted among the ten best, for texts and for images.")
     ] = 0.95,
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="SIZE", help="Memory of one machine: 64GB (default: any).")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", metavar="R", help="Images that one machine encodes per second.")
+        float | None,
+        typer.Option("--rate", min=0.001, max=1e9, metavar="R", help="Images that one machine encodes per second."),
     ] = None,
     measure: Annotated[
         bool,

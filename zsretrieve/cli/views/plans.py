@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from zsretrieve.cli import output
 from zsretrieve.domain.byte_sizes import shown_bytes
+from zsretrieve.domain.kind_recall import MARGIN, reaches
 
 if TYPE_CHECKING:
     from zsretrieve.domain.plans import Plan, PlannedKind
@@ -16,28 +17,28 @@ _HOUR, _DAY = 3600.0, 86400.0
 def show(plan: Plan) -> None:
     """Print what each kind takes, and what to choose."""
     numbers = ("bytes each", "memory", "machines", "vectors on each", "sample", "encode", "build", "ms", "ms from disk")
-    table = output.table("kind", "texts", "looks at", *numbers, right=numbers, whole=("kind",))
+    table = output.table("kind", "texts", "images", "looks at", *numbers, right=numbers, whole=("kind",))
     has_hours = any(kind.encode_hours is not None for kind in plan.kinds)
     for kind in plan.kinds:
-        table.add_row(*(output.cell(text) for text in _cells(kind)))
+        table.add_row(*(output.cell(text) for text in _cells(kind, plan.recall)))
     output.show(table, f"{plan.vectors:,} vectors of {plan.dim:,} dimensions")
     for line in _legend(plan, has_hours=has_hours):
         output.out().print(line)
     output.say(plan.answer)
 
 
-def _cells(kind: PlannedKind) -> tuple[str, ...]:
+def _cells(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
     """A row; a latency in brackets is not to be expected, because the vectors do not fit beside the index."""
-    memory, disk = f"{kind.latency_ms:.3g}", f"{kind.disk_ms:.3g}"
+    memory, disk = (f"{ms:.3g}" if ms < 1000 else f"{ms:,.0f}" for ms in (kind.latency_ms, kind.disk_ms))
     return (
         kind.kind,
-        f"{kind.texts:.3f}" if kind.reaches else f"reaches {kind.texts:.3f}",
+        *(f"{found:.3f}" if reaches(found, wanted) else f"reaches {found:.3f}" for found in (kind.texts, kind.images)),
         _looks_at(kind),
         f"{kind.bytes_per_vector:.0f}",
         shown_bytes(kind.memory_bytes),
         f"{kind.machines:,}",
-        f"{kind.shard_vectors:,}",
-        f"{kind.sample:,}" if kind.sample else "",
+        _count(kind.shard_vectors),
+        _count(kind.sample) if kind.sample else "",
         "" if kind.encode_hours is None else _time(kind.encode_hours),
         _time(kind.build_hours) if kind.build_hours else "",
         memory if kind.is_in_memory else f"({memory})",
@@ -52,6 +53,14 @@ def _looks_at(kind: PlannedKind) -> str:
     return ", ".join([*lists, *([f"{kind.depth:,}"] if kind.depth else ["all"])])
 
 
+def _count(count: int) -> str:
+    """Large numbers with three digits, so that a row fits the terminal."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:,}"
+
+
 def _time(hours: float) -> str:
     seconds = hours * _HOUR
     if seconds < 120:
@@ -62,9 +71,10 @@ def _time(hours: float) -> str:
 
 
 def _legend(plan: Plan, *, has_hours: bool) -> list[str]:
-    read = plan.rates.read
+    read, least = plan.rates.read, min(kind.measured_on for kind in plan.kinds)
     lines = [
-        "texts: share of the ten best that a search by text finds, as measured on up to a million vectors.",
+        f"texts, images: share of the ten best that a search finds, as measured on {least:,} vectors. To reach "
+        f"what is wanted, {MARGIN} more must have been measured.",
         "looks at: lists that are searched, and candidates whose vectors are compared exactly.",
         "memory: of each machine, with what a gallery keeps of its images. build: of all machines at the same time.",
         f"ms from disk: each candidate is a random read; this disk is taken to give {read:,.0f} per second.",
