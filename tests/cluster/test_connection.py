@@ -10,13 +10,18 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+import ray
 from kits.cluster import LocalCluster
+from kits.vector_gallery import vector_gallery
 from kits.without import without
 
-from zsretrieve.cluster import connection
+import zsretrieve as zs
+from zsretrieve.cluster import connection, shard_pool
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.settings import Cluster
+from zsretrieve.domain.vectors import unit_rows
 
 
 def test_nodes_what_they_have_and_what_they_share(three_nodes: LocalCluster, tmp_path: Path) -> None:
@@ -104,3 +109,47 @@ def test_a_token_that_is_missing_is_named(three_nodes: LocalCluster, monkeypatch
     monkeypatch.setattr(connection, "_PROBE", "raise SystemExit('ray.exceptions.AuthenticationError: RPC error')")
     with pytest.raises(ClusterError, match="wants its token"), connection.connected(three_nodes.cluster):
         pass
+
+
+def test_a_process_has_one_connection_and_uses_no_other_cluster(three_nodes: LocalCluster) -> None:
+    port = three_nodes.cluster.address.rpartition(":")[2]
+    with connection.connected(three_nodes.cluster):
+        for other in ("127.0.0.1:1", "local"):
+            said = f"is connected to the cluster at '.*:{port}', and '{other}' is another one"
+            with pytest.raises(ClusterError, match=said), connection.connected(Cluster(other)):
+                pass
+        with connection.connected(Cluster(f"localhost:{port}")):
+            pass
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+
+
+def test_the_last_user_closes_the_connection(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((50, 8)))
+    out = vector_gallery(tmp_path / "gallery", vectors)
+    shards = zs.Shards(three_nodes.cluster, count=1, deadline_s=60)
+    with pytest.raises(ClusterError, match="100 shards need"):
+        zs.open_gallery(out, ray=zs.Shards(three_nodes.cluster, count=100))
+    assert not ray.is_initialized()
+
+    def opened() -> tuple[zs.Gallery, threading.Thread]:
+        gallery = zs.open_gallery(out, ray=shards)
+        return gallery, shard_pool._pools[shards]._watcher
+
+    with connection.connected(three_nodes.cluster):  # as a build is
+        gallery, watcher = opened()
+        del gallery
+        watcher.join(60)
+        assert not watcher.is_alive()
+        assert ray.is_initialized()
+        gallery, watcher = opened()
+    assert gallery.index.search(vectors[7:8], 1)[1].tolist() == [[7]]
+    ray.shutdown()
+    with pytest.raises(ClusterError, match="the connection to the cluster was closed"):
+        zs.search(gallery, vectors[7])
+    again, last = opened()
+    watcher.join(60)
+    assert zs.search(again, vectors[7])[0].id == 7
+    del again
+    last.join(60)
+    assert not ray.is_initialized()

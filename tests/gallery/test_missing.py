@@ -75,10 +75,10 @@ def test_a_part_is_searched_as_if_it_were_all(out: Path, wanted: zs.Wanted) -> N
 
 
 def test_what_tuning_measured_is_not_said_of_a_part(tmp_path: Path) -> None:
-    data = calibrated(3 * COUNT, 32, 5)
+    data = calibrated(3 * COUNT, 32, 200)
     out = vector_gallery(tmp_path / "gallery", data.images)
     index_in_parts(out, "IVF8,Flat", data.images, (COUNT, 2 * COUNT, 3 * COUNT), Effort(40, 2, exact_below=0))
-    zs.tune_index(out, 0.5, texts=data.texts, n_queries=100)
+    zs.tune_index(out, 0.5, texts=data.texts, n_queries=200)
     gallery, holders = sharded_here(out, 3)
     wanted = zs.Wanted(k=10, more=(3,))
     assert zs.search(gallery, wanted=wanted).expected is not None

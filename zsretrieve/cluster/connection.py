@@ -13,6 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from zsretrieve.system import extras
 _log = logging.getLogger("zsretrieve")
 
 NAMESPACE = "zsretrieve"
-FREED_S = 10.0
+FREED_S, SETTLED_S = 10.0, 3.0
 _CONNECT_S, _PROBE_S, _ANSWER_S = 5.0, 30.0, 120.0
 # Vectors of two nodes have the same bits only if these are the same; a package that a node lacks counts as a version.
 _PACKAGES = ("ray", "zsretrieve", "numpy", "pillow", "openvino", "torch", "open-clip-torch", "transformers")
@@ -65,32 +66,108 @@ class Nodes:
         return f"{len(self.all)} node{plural} with {self.cpus:g} CPUs and {self.gpus:g} GPUs"
 
 
+class _Connection:
+    """The connection of this process, of which Ray allows one. It is opened for its first user, and closed by its last
+    one unless the program has opened it itself.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._ours: str | None = None
+        self._prints: Any = None
+
+    def open(self, address: str) -> None:
+        """Have one more user. Raises ClusterError if the cluster at the address cannot be reached, or the connection
+        is to another one.
+        """
+        with self._lock:
+            here = session()
+            if here is None:
+                self._prints = _connect(address)
+                self._ours = session()
+            else:
+                _check_same(address, here.partition(" ")[0], is_ours=here == self._ours)
+            self._users += 1
+
+    def close(self) -> None:
+        """Have one user less."""
+        import ray
+        from ray._private import worker
+
+        with self._lock:
+            self._users -= 1
+            if not self._users and self._ours is not None:
+                if session() == self._ours:
+                    ray.shutdown()
+                worker.print_to_stdstream = self._prints
+                self._ours = None
+
+
+_connection = _Connection()
+
+
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[Nodes]:
-    """Connect to a cluster whose nodes have the same versions; a connection that the caller has already is used.
+    """Connect to a cluster whose nodes have the same versions; the connection that this process has already is used.
 
     Raises
     ------
     OptionalDependencyError
         If Ray is not installed.
     ClusterError
-        If the cluster cannot be reached, or the versions of its nodes differ.
+        If the cluster cannot be reached, the process is connected to another one, or the versions of its nodes differ.
     """
     extras.require_ray("a cluster")
     # Read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(cluster.address)
+    _connection.open(cluster.address)
     try:
         nodes = living()
         _check_versions(nodes)
         yield nodes
     finally:
-        if ours:
-            ray.shutdown()
+        _connection.close()
+
+
+def session() -> str | None:
+    """What identifies the connection of this process, beginning with the cluster's HOST:PORT; None without one."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    try:
+        return f"{context.gcs_address} {context.get_job_id()}"
+    except (RuntimeError, AttributeError, ray.exceptions.RayError):  # it has just been closed
+        return None
+
+
+def _check_same(address: str, has: str, *, is_ours: bool) -> None:
+    """Raise ClusterError unless an address is that of the cluster at ``has``, which this process is connected to."""
+    from ray._private.worker import global_worker
+
+    if address == "local":
+        is_same = global_worker.node.is_head()  # this process has started it
+    elif address == "auto" and not is_ours and "RAY_ADDRESS" not in os.environ:
+        is_same = True  # the program has chosen it
+    else:
+        is_same = _resolved(_of_this_machine() if address == "auto" else address) == _resolved(has)
+    if not is_same:
+        raise ClusterError(
+            f"this process is connected to the cluster at '{has}', and '{address}' is another one",
+            hint="A process has one connection: close what uses it, or use another process.",
+        )
+
+
+def _resolved(address: str) -> tuple[str, str]:
+    """The IP address and the port of HOST:PORT; the host as it is if it has no address."""
+    import ray
+
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError):
+        host = socket.gethostbyname(host)
+    return ray.util.get_node_ip_address() if host.startswith("127.") else host, port
 
 
 def living() -> Nodes:
@@ -110,20 +187,27 @@ def living() -> Nodes:
     return Nodes(tuple(sorted(nodes, key=lambda node: (node.address, node.id))))
 
 
-def free(nodes: Nodes) -> Nodes:
-    """The same nodes with what is free of them; what a process had that was killed is free after some seconds."""
+def free(nodes: Nodes, is_enough: Callable[[Nodes], bool] = lambda _: False) -> Nodes:
+    """The same nodes with what is free of them, as soon as that is enough or all.
+
+    What a process had that has ended is free after some seconds, so this waits while more becomes free.
+    """
     from ray._private.state import available_resources_per_node
 
-    until = time.monotonic() + FREED_S
+    start = changed = time.monotonic()
+    before = None
     while True:
         left = available_resources_per_node()  # type: ignore[no-untyped-call]
         mine = [(node, left.get(node.id, {})) for node in nodes.all]
         free = Nodes(
             tuple(replace(node, cpus=float(has.get("CPU", 0)), gpus=float(has.get("GPU", 0))) for node, has in mine)
         )
-        if (free.cpus, free.gpus) == (nodes.cpus, nodes.gpus) or time.monotonic() > until:
+        now = time.monotonic()
+        if free != before:
+            before, changed = free, now
+        if is_enough(free) or free == nodes or now > changed + SETTLED_S or now > start + FREED_S:
             return free
-        time.sleep(0.5)
+        time.sleep(0.1)
 
 
 def on_node(node: Node) -> Any:
@@ -202,23 +286,26 @@ def _probe(place: str, name: str) -> tuple[str | None, str]:
     return None if seen is None else seen.decode(), f"{name}-{node}"
 
 
-def _connect(address: str) -> None:
+def _connect(address: str) -> Any:
+    """Connect; returns what printed for Ray before."""
     import ray
     from ray._private import worker
 
     where = _found(address) if address != "local" else "local"
     # Ray prints what it hears of nodes and workers, whatever it is asked, and a library does not print.
-    worker.print_to_stdstream = _note
+    before, worker.print_to_stdstream = worker.print_to_stdstream, _note
     try:
         ray.init(
             where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
             include_dashboard=False if where == "local" else None,
         )  # fmt: skip
     except (RuntimeError, ValueError, OSError) as error:  # among them Ray's refusal of other versions
+        worker.print_to_stdstream = before
         raise ClusterError(
             f"the cluster at '{where}' does not take this process: {one_line(error)}",
             hint="Run on a node of the cluster, with its versions of Python and Ray.",
         ) from error
+    return before
 
 
 def _note(data: Mapping[str, Any], ignore_prefix: bool) -> None:  # noqa: ARG001, as Ray calls it

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zsretrieve.cluster.connection import Nodes, connected
+from zsretrieve.cluster import connection
 from zsretrieve.cluster.placing import CPUS, placed
 from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
 from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
@@ -43,8 +43,6 @@ _AT_ONCE = 4
 
 _lock = threading.Lock()
 _pools: dict[Shards, Pool] = {}
-_connections = contextlib.ExitStack()
-atexit.register(_connections.close)
 
 
 class Spread:
@@ -87,9 +85,8 @@ class Spread:
     def _held(self, held: Sequence[Held | HeldParts]) -> Lease:
         with _lock:
             pool = _pools.get(self._settings)
-            if pool is None:
-                nodes = _connections.enter_context(connected(self._settings.cluster))
-                pool = _pools[self._settings] = Pool(self._settings, nodes)
+            if pool is None or not pool.is_connected:
+                pool = _pools[self._settings] = Pool(self._settings)
             lease = Lease(pool, pool.want(held))
         lease.wait()
         return lease
@@ -149,15 +146,16 @@ class Pool:
     Parameters
     ----------
     settings : Shards
-    nodes : Nodes
 
     Raises
     ------
+    OptionalDependencyError
+        If Ray is not installed.
     ClusterError
-        If the cluster has no room for the shards.
+        If the cluster cannot be reached or has no room for the shards.
     """
 
-    def __init__(self, settings: Shards, nodes: Nodes) -> None:
+    def __init__(self, settings: Shards) -> None:
         self.settings = settings
         self.unwanted: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._wanted: dict[str, Sequence[Held | HeldParts]] = {}
@@ -165,14 +163,22 @@ class Pool:
         self._turn = itertools.count()
         self._room = threading.BoundedSemaphore(_AT_ONCE * settings.replicas)
         self._is_ending = False
-        self._group, places = placed(settings, nodes)
-        self._replicas = [[_Replica(number, *place) for place in own] for number, own in enumerate(places)]
-        for replica in self._all:
-            replica.actor = self._started(replica)
+        with contextlib.ExitStack() as stack:
+            self._group, places = placed(settings, stack.enter_context(connection.connected(settings.cluster)))
+            self._replicas = [[_Replica(number, *place) for place in own] for number, own in enumerate(places)]
+            for replica in self._all:
+                replica.actor = self._started(replica)
+            self._session = connection.session()
+            self._connection = stack.pop_all()
         self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
         self._watcher.start()
         # Before Ray's own end, which a call that runs would not survive.
         atexit.register(self._stop)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Ray still has the connection that the shards were started by."""
+        return connection.session() == self._session
 
     def want(self, held: Sequence[Held | HeldParts]) -> str:
         """Have the shards hold these, one entry for each; returns the key to ask for them."""
@@ -195,6 +201,8 @@ class Pool:
         end = time.monotonic() + _OPEN_S
         with self._changed:
             while True:
+                if not self.is_connected:
+                    raise _closed()
                 states = [self._state(own, key) for own in self._replicas]
                 for state in states:
                     if isinstance(state, ZsRetrieveError):
@@ -209,11 +217,16 @@ class Pool:
 
     def ask(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         """See ``Holders.ask``."""
-        import ray
-
         with self._room:
-            # Ray would start a cluster of its own if the program had shut down this one.
-            return self._asked(method, key, wanted) if ray.is_initialized() else {}
+            # Ray would start a cluster of its own.
+            if not self.is_connected:
+                raise _closed()
+            try:
+                return self._asked(method, key, wanted)
+            except Exception as error:
+                if self.is_connected:
+                    raise
+                raise _closed() from error
 
     def _asked(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         import ray
@@ -298,9 +311,24 @@ class Pool:
         self._watcher.join()
 
     def _watch(self) -> None:
+        try:
+            self._watch_on()
+        except Exception:  # whatever Ray raises when the program shuts it down
+            if self.is_connected:
+                raise
+        finally:
+            with _lock:
+                if _pools.get(self.settings) is self:
+                    del _pools[self.settings]
+            if not self._is_ending:
+                atexit.unregister(self._stop)
+            self._connection.close()
+
+    def _watch_on(self) -> None:
+        """See to the replicas until the pool ends or its connection does."""
         import ray
 
-        while not self._is_ending and ray.is_initialized():
+        while not self._is_ending and self.is_connected:
             with contextlib.suppress(queue.Empty):
                 while True:
                     self._wanted.pop(self.unwanted.get_nowait(), None)
@@ -314,8 +342,6 @@ class Pool:
                 continue
             with self._changed:
                 self._changed.wait(_LOOK_S)
-        with _lock:
-            _pools.pop(self.settings, None)
 
     def _ended(self) -> bool:
         """End the pool, unless an index has just come."""
@@ -324,11 +350,8 @@ class Pool:
         with _lock:
             if self._wanted:
                 return False
-            del _pools[self.settings]
-            atexit.unregister(self._stop)
+            _pools.pop(self.settings)
             remove_placement_group(self._group)
-            if not _pools:
-                _connections.close()
         return True
 
     def _look(self, replica: _Replica) -> None:
@@ -365,6 +388,10 @@ class Pool:
             replica.problems, replica.held, replica.is_up = problems, replica.asked - problems.keys(), True
         with self._changed:
             self._changed.notify_all()
+
+
+def _closed() -> ClusterError:
+    return ClusterError("the connection to the cluster was closed", hint="Open the gallery again.")
 
 
 def _reason(error: Exception) -> str:
