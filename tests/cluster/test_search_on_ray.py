@@ -151,6 +151,48 @@ def test_a_process_that_ends_is_started_again_and_holds_its_rows(
         assert seen[-1] == 0
 
 
+def test_a_shard_that_starts_again_after_a_change_says_so(
+    three_nodes: LocalCluster, data: Calibrated, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = vector_gallery(tmp_path / "gallery", data.images)
+    zs.remove(out, where="id = 5")
+    shards = settings(three_nodes, count=2)
+    spread = zs.open_gallery(out, ray=shards)
+    zs.compact(out)
+    expected = zs.search(zs.open_gallery(out, device="cpu"), data.texts[0])
+    assert zs.search(spread, data.texts[0]) == expected, "shards still map the old files"
+    ray.kill(actors_of(shards)[1], no_restart=False)
+
+    def is_said() -> bool:
+        try:
+            return not zs.search(spread, data.texts[0])
+        except ClusterError as error:
+            return "has changed since it was opened, and shard 2 of 2 was started again" in error.message
+
+    wait_until(is_said)
+    assert "answers again" not in caplog.text
+    assert zs.search(zs.open_gallery(out, ray=shards), data.texts[0]) == expected
+
+
+def test_parts_that_are_replaced_while_they_are_opened_are_done_without(
+    three_nodes: LocalCluster, plain: Gallery, data: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = vector_gallery(tmp_path / "gallery", data.images)
+    index_in_parts(out, "IVF32,PQ16x4fsr", data.images, (2000, COUNT), Effort(100, 6, exact_below=0))
+    gallery = zs.open_gallery(out, ray=settings(three_nodes))
+    assert gallery.approximate is not None
+    held, file = pool.Spread._held, out / gallery.approximate.made.parts[1].file
+
+    def replaced(self: pool.Spread, parts: Any) -> Any:
+        file.unlink()
+        return held(self, parts)
+
+    monkeypatch.setattr(pool.Spread, "_held", replaced)
+    rows, is_exact = gallery.nearest(data.texts[:3], 5)
+    assert is_exact.all()
+    np.testing.assert_array_equal(rows, plain.index.search(data.texts[:3], 5)[1])
+
+
 def test_what_does_not_fit_is_refused_with_the_numbers(three_nodes: LocalCluster, out: Path) -> None:
     start = time.monotonic()
     with pytest.raises(ClusterError, match=r"100 shards need 20\.0 CPUs, and of 4 nodes with 3 CPUs and 0 GPUs \d"):

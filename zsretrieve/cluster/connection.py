@@ -148,7 +148,8 @@ def _check_same(address: str, has: str, *, is_ours: bool) -> None:
     from ray._private.worker import global_worker
 
     if address == "local":
-        is_same = global_worker.node.is_head()  # this process has started it
+        node = global_worker.node
+        is_same = node is not None and node.is_head()  # this process has started it
     elif address == "auto" and not is_ours and "RAY_ADDRESS" not in os.environ:
         is_same = True  # the program has chosen it
     else:
@@ -167,7 +168,8 @@ def _resolved(address: str) -> tuple[str, str]:
     host, _, port = address.rpartition(":")
     with contextlib.suppress(OSError):
         host = socket.gethostbyname(host)
-    return ray.util.get_node_ip_address() if host.startswith("127.") else host, port
+    here: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return here if host.startswith("127.") else host, port
 
 
 def living() -> Nodes:

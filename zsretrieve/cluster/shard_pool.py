@@ -25,7 +25,7 @@ from zsretrieve.cluster import connection
 from zsretrieve.cluster.placing import CPUS, placed
 from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
 from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
-from zsretrieve.domain.errors import ClusterError, ZsRetrieveError
+from zsretrieve.domain.errors import ClusterError, IndexFolderError, ZsRetrieveError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.settings import Shards
@@ -78,9 +78,13 @@ class Spread:
         """The approximate index; None if a writer has replaced it. Raises as ``exact`` does."""
         cuts = cuts_of(len(made.parts), self._settings.count)
         parts = parts_of_each(folder.absolute(), made, dim, cuts)
-        if not all((folder / file).exists() for file in made.files):
-            return None
-        return ShardedCandidates(made, dim, cuts, self._held(parts))
+        try:
+            if all(part.is_there for part in parts):
+                return ShardedCandidates(made, dim, cuts, self._held(parts))
+        except IndexFolderError:
+            if all(part.is_there for part in parts):
+                raise
+        return None
 
     def _held(self, held: Sequence[Held | HeldParts]) -> Lease:
         with _lock:
@@ -246,6 +250,8 @@ class Pool:
                     replica = replicas[next(self._turn) % len(replicas)]
                     calls[getattr(replica.actor, method).remote(key, *wanted[shard])] = replica
             if not calls:
+                for shard in left:
+                    self._check_there(shard, key)
                 return answers
             asked.update(calls.values())
             # The other replicas of a shard that does not answer need time as well.
@@ -263,6 +269,17 @@ class Pool:
                     self._lose(replica, "it was restarted")
                 except ray.exceptions.RayError as error:
                     self._lose(replica, _reason(error))
+
+    def _check_there(self, shard: int, key: str) -> None:
+        """Raise ClusterError if a replica cannot open rows again because their files were replaced."""
+        held = self._wanted.get(key)
+        has_problem = any(key in replica.problems for replica in self._replicas[shard])
+        if held is not None and has_problem and not held[shard].is_there:
+            raise ClusterError(
+                f"the gallery '{held[shard].folder}' has changed since it was opened, and {self._name(shard)} was "
+                "started again since",
+                hint="Open the gallery again.",
+            )
 
     @property
     def _all(self) -> Iterator[_Replica]:
@@ -383,8 +400,9 @@ class Pool:
         else:
             for key in problems.keys() - replica.problems.keys():
                 _log.warning(f"{self._name(replica.shard)}: {problems[key].message}")
-            if replica.is_up is False:
+            if not problems and (replica.reason or replica.problems.keys() & replica.asked):
                 _log.warning(f"{self._name(replica.shard)} answers again")
+                replica.reason = ""
             replica.problems, replica.held, replica.is_up = problems, replica.asked - problems.keys(), True
         with self._changed:
             self._changed.notify_all()
