@@ -46,7 +46,7 @@ _pools: dict[Shards, Pool] = {}
 
 
 class Spread:
-    """Elsewhere port over shards. Galleries with the same settings share them; they end with the last index.
+    """RemoteIndexes port over shards. Galleries with the same settings share them; they end with the last index.
 
     Parameters
     ----------
