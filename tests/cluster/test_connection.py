@@ -18,7 +18,7 @@ from kits.vector_gallery import vector_gallery
 from kits.without import without
 
 import zsretrieve as zs
-from zsretrieve.cluster import connection, shard_pool
+from zsretrieve.cluster import connection, joining, shard_pool
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.settings import Cluster
 from zsretrieve.domain.vectors import unit_rows
@@ -75,7 +75,7 @@ def test_nothing_listens() -> None:
 def test_what_listens_is_not_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(connection, "_PROBE_S", 5.0)
+    monkeypatch.setattr(joining, "_PROBE_S", 5.0)
     with (
         pytest.raises(ClusterError, match="does not answer as Ray does"),
         connection.connected(Cluster(f"127.0.0.1:{server.server_port}")),
@@ -106,7 +106,7 @@ def test_without_ray_the_extra_is_named() -> None:
 
 
 def test_a_token_that_is_missing_is_named(three_nodes: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_PROBE", "raise SystemExit('ray.exceptions.AuthenticationError: RPC error')")
+    monkeypatch.setattr(joining, "_PROBE", "raise SystemExit('ray.exceptions.AuthenticationError: RPC error')")
     with pytest.raises(ClusterError, match="wants its token"), connection.connected(three_nodes.cluster):
         pass
 

@@ -17,12 +17,12 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zsretrieve.cluster import connection
+from zsretrieve.cluster import connection, joining
 from zsretrieve.cluster.placing import CPUS, placed
+from zsretrieve.cluster.replica import Replica
 from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
 from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
 from zsretrieve.domain.errors import ClusterError, IndexFolderError, ZsRetrieveError
@@ -118,32 +118,6 @@ class Lease:
         return self._pool.ask(method, self._key, wanted)
 
 
-@dataclass(eq=False)
-class _Replica:
-    """An actor that holds a shard.
-
-    ``is_up`` is None until it has answered once. It holds ``held`` after it was last made to hold ``asked`` and had
-    ``problems`` with the rest; ``call`` is the watcher's call that runs, ``again`` the time for the next.
-    ``reason`` is why it was lost.
-    """
-
-    shard: int
-    bundle: int
-    threads: int
-    actor: Any = None
-    is_up: bool | None = None
-    held: frozenset[str] = frozenset()
-    asked: frozenset[str] = frozenset()
-    problems: dict[str, ZsRetrieveError] = field(default_factory=dict)
-    call: Any = None
-    again: float = 0.0
-    reason: str = ""
-
-    def can(self, key: str) -> bool:
-        """Whether it is worth asking."""
-        return self.is_up is True and key in self.held
-
-
 class Pool:
     """The shards of all indexes with the same settings, and the thread that watches them; it ends with the last index.
 
@@ -169,10 +143,10 @@ class Pool:
         self._is_ending = False
         with contextlib.ExitStack() as stack:
             self._group, places = placed(settings, stack.enter_context(connection.connected(settings.cluster)))
-            self._replicas = [[_Replica(number, *place) for place in own] for number, own in enumerate(places)]
+            self._replicas = [[Replica(number, *place) for place in own] for number, own in enumerate(places)]
             for replica in self._all:
                 replica.actor = self._started(replica)
-            self._session = connection.session()
+            self._session = joining.session()
             self._connection = stack.pop_all()
         self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
         self._watcher.start()
@@ -182,7 +156,7 @@ class Pool:
     @property
     def is_connected(self) -> bool:
         """Whether Ray still has the connection that the shards were started by."""
-        return connection.session() == self._session
+        return joining.session() == self._session
 
     def want(self, held: Sequence[Held | HeldParts]) -> str:
         """Have the shards hold these, one entry for each; returns the key to ask for them."""
@@ -237,14 +211,14 @@ class Pool:
 
         answers: dict[int, Any] = {}
         end = time.monotonic() + self.settings.deadline_s
-        asked: set[_Replica] = set()
+        asked: set[Replica] = set()
         while True:
             left = {
                 shard: [replica for replica in self._replicas[shard] if replica.can(key) and replica not in asked]
                 for shard in wanted
                 if shard not in answers
             }
-            calls: dict[Any, _Replica] = {}
+            calls: dict[Any, Replica] = {}
             for shard, replicas in left.items():
                 if replicas:
                     replica = replicas[next(self._turn) % len(replicas)]
@@ -282,10 +256,10 @@ class Pool:
             )
 
     @property
-    def _all(self) -> Iterator[_Replica]:
+    def _all(self) -> Iterator[Replica]:
         return itertools.chain.from_iterable(self._replicas)
 
-    def _started(self, replica: _Replica) -> Any:
+    def _started(self, replica: Replica) -> Any:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -297,7 +271,7 @@ class Pool:
         )
         return actor.remote()
 
-    def _state(self, replicas: Sequence[_Replica], key: str) -> str | ZsRetrieveError:
+    def _state(self, replicas: Sequence[Replica], key: str) -> str | ZsRetrieveError:
         """How far a shard is with some rows."""
         if any(replica.can(key) for replica in replicas):
             return "held"
@@ -314,7 +288,7 @@ class Pool:
     def _name(self, shard: int) -> str:
         return f"shard {shard + 1} of {self.settings.count}"
 
-    def _lose(self, replica: _Replica, reason: str) -> None:
+    def _lose(self, replica: Replica, reason: str) -> None:
         if replica.is_up:
             _log.warning(f"{self._name(replica.shard)} is lost: {reason}")
         replica.is_up, replica.held, replica.reason = False, frozenset(), reason
@@ -371,7 +345,7 @@ class Pool:
             remove_placement_group(self._group)
         return True
 
-    def _look(self, replica: _Replica) -> None:
+    def _look(self, replica: Replica) -> None:
         """See what a replica says, and have it hold what it should."""
         import ray
 
@@ -385,7 +359,7 @@ class Pool:
             replica.asked = frozenset(wanted)
             replica.call = replica.actor.hold.remote(wanted)
 
-    def _heard(self, replica: _Replica) -> None:
+    def _heard(self, replica: Replica) -> None:
         """Take note of how the watcher's call ended."""
         import ray
 
