@@ -54,3 +54,9 @@ def test_settings_for_encoding_where_nothing_is_encoded(tmp_path: Path, compute:
             train(*source, zs.Model(None, compute))
     with pytest.raises(UsageError, match="has no effect: the gallery's images are encoded already"):
         zs.few_shot_curve(gallery, tmp_path / "classes", zs.Model(None, compute))
+
+
+@pytest.mark.parametrize("given", [{"device": "cuda:0"}, {"half": True}, {"sharded": True}])
+def test_what_a_cluster_does_not_do_for_a_gallery(given: dict) -> None:
+    with pytest.raises(UsageError, match="do not apply with `ray`"):
+        zs.open_gallery("nowhere", ray=zs.Shards(), **given)

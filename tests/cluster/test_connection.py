@@ -16,13 +16,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import ray
 from kits.cluster import LocalCluster
+from kits.vector_gallery import vector_gallery
 from kits.without import without
 
-from zsretrieve.cluster import connection
+import zsretrieve as zs
+from zsretrieve.cluster import connection, joining, shard_pool
 from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.settings import Cluster
+from zsretrieve.domain.vectors import unit_rows
 
 
 def test_nodes_what_they_have_and_what_they_share(three_nodes: LocalCluster, tmp_path: Path) -> None:
@@ -76,7 +81,7 @@ def test_nothing_listens() -> None:
 def test_what_listens_is_not_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(connection, "_PROBE_S", 5.0)
+    monkeypatch.setattr(joining, "_PROBE_S", 5.0)
     with (
         pytest.raises(ClusterError, match="does not answer as Ray does"),
         connection.connected(Cluster(f"127.0.0.1:{server.server_port}")),
@@ -137,3 +142,47 @@ def head_with_a_token() -> Iterator[str]:
 def test_a_token_that_is_missing_is_named(head_with_a_token: str) -> None:
     with pytest.raises(ClusterError, match="wants its token"), connection.connected(Cluster(head_with_a_token)):
         pass
+
+
+def test_a_process_has_one_connection_and_uses_no_other_cluster(three_nodes: LocalCluster) -> None:
+    port = three_nodes.cluster.address.rpartition(":")[2]
+    with connection.connected(three_nodes.cluster):
+        for other in ("127.0.0.1:1", "local"):
+            said = f"is connected to the cluster at '.*:{port}', and '{other}' is another one"
+            with pytest.raises(ClusterError, match=said), connection.connected(Cluster(other)):
+                pass
+        with connection.connected(Cluster(f"localhost:{port}")):
+            pass
+        assert ray.is_initialized()
+    assert not ray.is_initialized()
+
+
+def test_the_last_user_closes_the_connection(three_nodes: LocalCluster, tmp_path: Path) -> None:
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((50, 8)))
+    out = vector_gallery(tmp_path / "gallery", vectors)
+    shards = zs.Shards(three_nodes.cluster, count=1, deadline_s=60)
+    with pytest.raises(ClusterError, match="100 shards need"):
+        zs.open_gallery(out, ray=zs.Shards(three_nodes.cluster, count=100))
+    assert not ray.is_initialized()
+
+    def opened() -> tuple[zs.Gallery, threading.Thread]:
+        gallery = zs.open_gallery(out, ray=shards)
+        return gallery, shard_pool._pools[shards]._watcher
+
+    with connection.connected(three_nodes.cluster):  # as a build is
+        gallery, watcher = opened()
+        del gallery
+        watcher.join(60)
+        assert not watcher.is_alive()
+        assert ray.is_initialized()
+        gallery, watcher = opened()
+    assert gallery.index.search(vectors[7:8], 1)[1].tolist() == [[7]]
+    ray.shutdown()
+    with pytest.raises(ClusterError, match="the connection to the cluster was closed"):
+        zs.search(gallery, vectors[7])
+    again, last = opened()
+    watcher.join(60)
+    assert zs.search(again, vectors[7])[0].id == 7
+    del again
+    last.join(60)
+    assert not ray.is_initialized()

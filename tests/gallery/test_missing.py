@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from kits.calibrated import calibrated
 from kits.hashing_encoder import HashingEncoder
+from kits.parts import index_in_parts
 from kits.shards import sharded_here
 from kits.vector_gallery import vector_gallery
 
 import zsretrieve as zs
+from zsretrieve.cli.views import hits as views
 from zsretrieve.domain.errors import MissingRowsError
+from zsretrieve.domain.kinds import Effort
 
 COUNT, SHARDS = 400, 4
 
@@ -64,6 +67,24 @@ def test_a_part_is_searched_as_if_it_were_all(out: Path, wanted: zs.Wanted) -> N
         )
         assert not hits.is_exact
         assert hits.matching is None, "what is missing may match"
+        assert f"{hits.n_missing} images not compared" in repr(hits)
+        assert f"{hits.n_missing} images not compared" in hits._repr_html_()
+        line = views.approximate(hits)
+        assert line is not None
+        assert line.startswith(f"{hits.n_missing} images could not be compared")
+
+
+def test_what_tuning_measured_is_not_said_of_a_part(tmp_path: Path) -> None:
+    data = calibrated(3 * COUNT, 32, 200)
+    out = vector_gallery(tmp_path / "gallery", data.images)
+    index_in_parts(out, "IVF8,Flat", data.images, (COUNT, 2 * COUNT, 3 * COUNT), Effort(40, 2, exact_below=0))
+    zs.tune_index(out, 0.5, texts=data.texts, n_queries=200)
+    gallery, holders = sharded_here(out, 3)
+    wanted = zs.Wanted(k=10, more=(3,))
+    assert zs.search(gallery, wanted=wanted).expected is not None
+    holders.gone = {2}
+    hits = zs.search(gallery, wanted=wanted)
+    assert (hits.n_missing, hits.expected) == (COUNT, None)
 
 
 def _with(wanted: zs.Wanted, where: str | None) -> zs.Wanted:

@@ -12,6 +12,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import psutil
 import pytest
+import ray
 from ray.cluster_utils import Cluster as RayCluster
 
 from zsretrieve.domain.settings import Cluster
@@ -75,6 +76,7 @@ class LocalCluster:
             self.nodes.append(self.add())
 
     def shutdown(self) -> None:
+        ray.shutdown()  # shards of the last test may be about to end
         self._ray.shutdown()
 
 

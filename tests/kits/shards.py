@@ -69,7 +69,7 @@ class _Key:
 
 
 class _Here:
-    """Elsewhere port over ``ShardsHere``."""
+    """RemoteIndexes port over ``ShardsHere``."""
 
     def __init__(self, shards: ShardsHere, count: int) -> None:
         self._shards, self._count = shards, count

@@ -12,9 +12,15 @@ from kits.vector_gallery import vector_gallery
 from kits.web import client_of, service_for
 from starlette.testclient import TestClient
 
+import zsretrieve as zs
 from zsretrieve.client import records
+from zsretrieve.domain.errors import ClusterError
 from zsretrieve.domain.queries import Query
+from zsretrieve.encoders.loading import Model
 from zsretrieve.web import galleries
+from zsretrieve.web.errors import as_http
+from zsretrieve.web.service import Service
+from zsretrieve.web.settings import Settings
 
 SEARCH = "/api/v1/galleries/large/search"
 
@@ -57,3 +63,15 @@ def test_an_answer_states_what_is_missing_or_there_is_none(lossy: tuple[TestClie
     assert (
         client.post("/knn-service", json={"text": "a cat", "indice_name": "large", "num_images": 3}).status_code == 200
     )
+
+
+@pytest.mark.parametrize(("shards", "threads"), [(None, 2), (zs.Shards(), 2), (zs.Shards(replicas=3), 6)])
+def test_replicas_answer_more_searches_at_once(shards: zs.Shards | None, threads: int) -> None:
+    shelf = galleries.Shelf([], [], "cpu", 1, shards)
+    assert Service(shelf, Model.of(HashingEncoder()), Settings()).batches._free == threads
+
+
+def test_a_state_that_its_machines_have_lost_asks_for_another_search() -> None:
+    error = as_http(ClusterError("the gallery '/srv/photos' has changed since it was opened", hint="Open it again."))
+    assert (error.status, error.hint, error.kind) == (503, "Search again.", ClusterError)
+    assert "/srv" not in error.message

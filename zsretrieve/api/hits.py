@@ -10,6 +10,7 @@ from zsretrieve.domain.kinds import Expected
 from zsretrieve.domain.plain import Table
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.records import Hit
+from zsretrieve.domain.wording import counted
 
 _SHOWN, _PICTURED = 3, 20
 _FIGURE = "display:inline-block;margin:4px;max-width:192px;vertical-align:top;overflow-wrap:anywhere"
@@ -73,7 +74,7 @@ class Hits(tuple[Hit, ...], Table):
     @property
     def expected(self) -> Expected | None:
         """The share of the best that an approximate index finds for this kind of query, as ``tune_index`` has measured;
-        None if every image was compared, or it was never measured.
+        None if every image was compared, it was never measured, or images are missing.
         """
         return self._found.expected
 
@@ -85,7 +86,12 @@ class Hits(tuple[Hit, ...], Table):
     def __repr__(self) -> str:
         shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]
         more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
-        return f"Hits({', '.join([*shown, *more])})"
+        missing = [self._missing] if self.n_missing else []
+        return f"Hits({', '.join([*shown, *more, *missing])})"
+
+    @property
+    def _missing(self) -> str:
+        return f"{counted(self.n_missing, 'image')} not compared"
 
     def rows(self) -> list[dict[str, Any]]:
         """One row for each hit."""
@@ -106,4 +112,5 @@ class Hits(tuple[Hit, ...], Table):
                 f"<figcaption>{hit.rank}. {hit.score_text} {path}</figcaption></figure>"
             )
         more = f"<p>and {len(self) - len(shown)} more</p>" if len(self) > len(shown) else ""
-        return f"<div>{''.join(figures)}</div>{more}"
+        missing = f"<p><strong>{self._missing}</strong></p>" if self.n_missing else ""
+        return f"{missing}<div>{''.join(figures)}</div>{more}"

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from zsretrieve.backends import loading as backend_loading
+from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.records import Manifest, PathLike
 from zsretrieve.domain.settings import Shards
@@ -31,11 +32,16 @@ def open_gallery(
     holds a part. With ``ray`` its rows are spread over a cluster and compared on the CPUs there.
 
     Raises IndexFormatError or IntegrityError if it is not sound; ClusterError if the cluster cannot be reached or has
-    no room.
+    no room; UsageError for what does not apply to a cluster.
     """
     if ray is None:
         return indexes.open_gallery(
             folder_of(folder), backend_loading.index_backend(device, half=half, sharded=sharded)
+        )
+    if device not in ("auto", "cpu") or half or sharded:
+        raise UsageError(
+            "a gallery on a cluster is searched on CPUs, so `device`, `half` and `sharded` do not apply with `ray`",
+            hint="Leave them out, or leave out `ray`.",
         )
     from zsretrieve.cluster.shard_pool import Spread
 

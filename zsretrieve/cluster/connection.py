@@ -10,16 +10,13 @@ import logging
 import os
 import platform
 import secrets
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from zsretrieve.cluster import storage
+from zsretrieve.cluster import joining, storage
 from zsretrieve.domain.errors import ClusterError, ZsRetrieveError
 from zsretrieve.domain.settings import Cluster
 from zsretrieve.domain.wording import one_line
@@ -27,16 +24,13 @@ from zsretrieve.system import extras
 
 _log = logging.getLogger("zsretrieve")
 
-NAMESPACE = "zsretrieve"
-FREED_S = 10.0
-_CONNECT_S, _PROBE_S, _ANSWER_S = 5.0, 30.0, 120.0
+FREED_S, SETTLED_S = 10.0, 3.0
+_ANSWER_S = 120.0
 # Which images can be read and the bits of vectors depend on these; a package that a node lacks counts as a version.
 _PACKAGES = (
     "ray", "zsretrieve", "numpy", "pillow", "pillow-heif", "fsspec", "datasets", "openvino", "torch", "open-clip-torch",
     "timm", "transformers",
 )  # fmt: skip
-# Ray's own client waits two minutes for an address that does not answer, and then ends the process.
-_PROBE = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 @dataclass(frozen=True)
@@ -70,30 +64,25 @@ class Nodes:
 
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[Nodes]:
-    """Connect to a cluster whose nodes have the same versions; a connection that the caller has already is used.
+    """Connect to a cluster whose nodes have the same versions; the connection that this process has already is used.
 
     Raises
     ------
     OptionalDependencyError
         If Ray is not installed.
     ClusterError
-        If the cluster cannot be reached, or the versions of its nodes differ.
+        If the cluster cannot be reached, the process is connected to another one, or the versions of its nodes differ.
     """
     extras.require_ray("a cluster")
     # Read when Ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(cluster.address)
+    joining.OWN.open(cluster.address)
     try:
         nodes = living()
         _check_versions(nodes)
         yield nodes
     finally:
-        if ours:
-            ray.shutdown()
+        joining.OWN.close()
 
 
 def living() -> Nodes:
@@ -113,20 +102,27 @@ def living() -> Nodes:
     return Nodes(tuple(sorted(nodes, key=lambda node: (node.address, node.id))))
 
 
-def free(nodes: Nodes) -> Nodes:
-    """The same nodes with what is free of them; what a process had that was killed is free after some seconds."""
+def free(nodes: Nodes, is_enough: Callable[[Nodes], bool] = lambda _: False) -> Nodes:
+    """The same nodes with what is free of them, as soon as that is enough or all.
+
+    What a process had that has ended is free after some seconds, so this waits while more becomes free.
+    """
     from ray._private.state import available_resources_per_node
 
-    until = time.monotonic() + FREED_S
+    start = changed = time.monotonic()
+    before = None
     while True:
         left = available_resources_per_node()  # type: ignore[no-untyped-call]
         mine = [(node, left.get(node.id, {})) for node in nodes.all]
         free = Nodes(
             tuple(replace(node, cpus=float(has.get("CPU", 0)), gpus=float(has.get("GPU", 0))) for node, has in mine)
         )
-        if (free.cpus, free.gpus) == (nodes.cpus, nodes.gpus) or time.monotonic() > until:
+        now = time.monotonic()
+        if free != before:
+            before, changed = free, now
+        if is_enough(free) or free == nodes or now > changed + SETTLED_S or now > start + FREED_S:
             return free
-        time.sleep(0.5)
+        time.sleep(0.1)
 
 
 def on_node(node: Node) -> Any:
@@ -206,80 +202,6 @@ def _probe(place: str, name: str) -> str | None:
     if seen is not None:
         storage.write(place, _answer_name(name, node), node.encode())
     return None if seen is None else seen.decode()
-
-
-def _connect(address: str) -> None:
-    import ray
-    from ray._private import worker
-
-    where = _found(address) if address != "local" else "local"
-    # Ray prints what it hears of nodes and workers, whatever it is asked, and a library does not print.
-    worker.print_to_stdstream = _note
-    try:
-        ray.init(
-            where, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-            include_dashboard=False if where == "local" else None,
-        )  # fmt: skip
-    except (RuntimeError, ValueError, OSError) as error:  # among them Ray's refusal of other versions
-        raise ClusterError(
-            f"the cluster at '{where}' does not take this process: {one_line(error)}",
-            hint="Run on a node of the cluster, with its versions of Python and Ray.",
-        ) from error
-
-
-def _note(data: Mapping[str, Any], ignore_prefix: bool) -> None:  # noqa: ARG001, as Ray calls it
-    for line in data["lines"]:
-        _log.debug(line)
-
-
-def _found(address: str) -> str:
-    """HOST:PORT of a cluster that answers."""
-    if "://" in address:
-        raise ClusterError(f"'{address}' is the address of a Ray client", hint="Run on a node, with the address auto.")
-    where = _of_this_machine() if address == "auto" else address
-    host, _, port = where.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ClusterError(f"'{where}' is not the address of a cluster", hint="Give HOST:PORT, auto or local.")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
-            pass
-    except (OSError, ValueError, OverflowError) as error:
-        raise _unreachable(where, one_line(error)) from error
-    try:
-        probe = subprocess.run(
-            [sys.executable, "-c", _PROBE, where], capture_output=True, text=True, timeout=_PROBE_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _unreachable(where, "what listens there does not answer as Ray does") from error
-    if "AuthenticationError" in probe.stderr:
-        raise ClusterError(
-            f"the cluster at '{where}' wants its token",
-            hint="Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on its head.",
-        )
-    if probe.returncode:
-        raise _unreachable(where, one_line(RuntimeError(probe.stderr.strip().rpartition("\n")[2])))
-    return where
-
-
-def _of_this_machine() -> str:
-    """The address of the cluster that this machine belongs to, or that ``RAY_ADDRESS`` names."""
-    from ray._private.services import canonicalize_bootstrap_address
-
-    with contextlib.suppress(ConnectionError):
-        where: str | None = canonicalize_bootstrap_address("auto")
-        if where is not None:
-            return where
-    raise ClusterError(
-        "this machine does not belong to a cluster of Ray",
-        hint="Start one: ray start --head. Or give the address of one, HOST:PORT, or local.",
-    )
-
-
-def _unreachable(where: str, reason: str) -> ClusterError:
-    return ClusterError(
-        f"the cluster at '{where}' cannot be reached: {reason}",
-        hint="Check the address with: ray status --address HOST:PORT",
-    )
 
 
 def _check_versions(nodes: Nodes) -> None:

@@ -56,6 +56,11 @@ class Held:
         run = (int(places[0]), int(places[-1]) + 1) if is_run else places
         return cls(folder, segments, vectors.dim, run, reads)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether this machine still sees the files; a writer deletes what it has replaced."""
+        return all((self.folder / SEGMENTS / one.name / row_files.VECTORS).exists() for one in self.segments)
+
     def open(self) -> FaissFlatIndex:
         """An index over them, which maps consecutive rows from the files and holds copies of others.
 
@@ -96,6 +101,11 @@ class HeldParts:
     folder: Path
     parts: tuple[Part, ...]
     dim: int
+
+    @property
+    def is_there(self) -> bool:
+        """As for ``Held``."""
+        return all((self.folder / part.file).exists() for part in self.parts)
 
     def open(self) -> CandidateIndex | None:
         """An index of them, None if there are none.

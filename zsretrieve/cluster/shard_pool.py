@@ -17,15 +17,15 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zsretrieve.cluster.connection import Nodes, connected
+from zsretrieve.cluster import connection, joining
 from zsretrieve.cluster.placing import CPUS, placed
+from zsretrieve.cluster.replica import Replica
 from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
 from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
-from zsretrieve.domain.errors import ClusterError, ZsRetrieveError
+from zsretrieve.domain.errors import ClusterError, IndexFolderError, ZsRetrieveError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.settings import Shards
@@ -43,12 +43,10 @@ _AT_ONCE = 4
 
 _lock = threading.Lock()
 _pools: dict[Shards, Pool] = {}
-_connections = contextlib.ExitStack()
-atexit.register(_connections.close)
 
 
 class Spread:
-    """Elsewhere port over shards. Galleries with the same settings share them; they end with the last index.
+    """RemoteIndexes port over shards. Galleries with the same settings share them; they end with the last index.
 
     Parameters
     ----------
@@ -80,16 +78,19 @@ class Spread:
         """The approximate index; None if a writer has replaced it. Raises as ``exact`` does."""
         cuts = cuts_of(len(made.parts), self._settings.count)
         parts = parts_of_each(folder.absolute(), made, dim, cuts)
-        if not all((folder / file).exists() for file in made.files):
-            return None
-        return ShardedCandidates(made, dim, cuts, self._held(parts))
+        try:
+            if all(part.is_there for part in parts):
+                return ShardedCandidates(made, dim, cuts, self._held(parts))
+        except IndexFolderError:
+            if all(part.is_there for part in parts):
+                raise
+        return None
 
     def _held(self, held: Sequence[Held | HeldParts]) -> Lease:
         with _lock:
             pool = _pools.get(self._settings)
-            if pool is None:
-                nodes = _connections.enter_context(connected(self._settings.cluster))
-                pool = _pools[self._settings] = Pool(self._settings, nodes)
+            if pool is None or not pool.is_connected:
+                pool = _pools[self._settings] = Pool(self._settings)
             lease = Lease(pool, pool.want(held))
         lease.wait()
         return lease
@@ -117,47 +118,22 @@ class Lease:
         return self._pool.ask(method, self._key, wanted)
 
 
-@dataclass(eq=False)
-class _Replica:
-    """An actor that holds a shard.
-
-    ``is_up`` is None until it has answered once. It holds ``held`` after it was last made to hold ``asked`` and had
-    ``problems`` with the rest; ``call`` is the watcher's call that runs, ``again`` the time for the next.
-    ``reason`` is why it was lost.
-    """
-
-    shard: int
-    bundle: int
-    threads: int
-    actor: Any = None
-    is_up: bool | None = None
-    held: frozenset[str] = frozenset()
-    asked: frozenset[str] = frozenset()
-    problems: dict[str, ZsRetrieveError] = field(default_factory=dict)
-    call: Any = None
-    again: float = 0.0
-    reason: str = ""
-
-    def can(self, key: str) -> bool:
-        """Whether it is worth asking."""
-        return self.is_up is True and key in self.held
-
-
 class Pool:
     """The shards of all indexes with the same settings, and the thread that watches them; it ends with the last index.
 
     Parameters
     ----------
     settings : Shards
-    nodes : Nodes
 
     Raises
     ------
+    OptionalDependencyError
+        If Ray is not installed.
     ClusterError
-        If the cluster has no room for the shards.
+        If the cluster cannot be reached or has no room for the shards.
     """
 
-    def __init__(self, settings: Shards, nodes: Nodes) -> None:
+    def __init__(self, settings: Shards) -> None:
         self.settings = settings
         self.unwanted: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._wanted: dict[str, Sequence[Held | HeldParts]] = {}
@@ -165,14 +141,22 @@ class Pool:
         self._turn = itertools.count()
         self._room = threading.BoundedSemaphore(_AT_ONCE * settings.replicas)
         self._is_ending = False
-        self._group, places = placed(settings, nodes)
-        self._replicas = [[_Replica(number, *place) for place in own] for number, own in enumerate(places)]
-        for replica in self._all:
-            replica.actor = self._started(replica)
+        with contextlib.ExitStack() as stack:
+            self._group, places = placed(settings, stack.enter_context(connection.connected(settings.cluster)))
+            self._replicas = [[Replica(number, *place) for place in own] for number, own in enumerate(places)]
+            for replica in self._all:
+                replica.actor = self._started(replica)
+            self._session = joining.session()
+            self._connection = stack.pop_all()
         self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
         self._watcher.start()
         # Before Ray's own end, which a call that runs would not survive.
         atexit.register(self._stop)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Ray still has the connection that the shards were started by."""
+        return joining.session() == self._session
 
     def want(self, held: Sequence[Held | HeldParts]) -> str:
         """Have the shards hold these, one entry for each; returns the key to ask for them."""
@@ -195,6 +179,8 @@ class Pool:
         end = time.monotonic() + _OPEN_S
         with self._changed:
             while True:
+                if not self.is_connected:
+                    raise _closed()
                 states = [self._state(own, key) for own in self._replicas]
                 for state in states:
                     if isinstance(state, ZsRetrieveError):
@@ -209,30 +195,37 @@ class Pool:
 
     def ask(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         """See ``Holders.ask``."""
-        import ray
-
         with self._room:
-            # Ray would start a cluster of its own if the program had shut down this one.
-            return self._asked(method, key, wanted) if ray.is_initialized() else {}
+            # Ray would start a cluster of its own.
+            if not self.is_connected:
+                raise _closed()
+            try:
+                return self._asked(method, key, wanted)
+            except Exception as error:
+                if self.is_connected:
+                    raise
+                raise _closed() from error
 
     def _asked(self, method: str, key: str, wanted: Mapping[int, Sequence[Any]]) -> dict[int, Any]:
         import ray
 
         answers: dict[int, Any] = {}
         end = time.monotonic() + self.settings.deadline_s
-        asked: set[_Replica] = set()
+        asked: set[Replica] = set()
         while True:
             left = {
                 shard: [replica for replica in self._replicas[shard] if replica.can(key) and replica not in asked]
                 for shard in wanted
                 if shard not in answers
             }
-            calls: dict[Any, _Replica] = {}
+            calls: dict[Any, Replica] = {}
             for shard, replicas in left.items():
                 if replicas:
                     replica = replicas[next(self._turn) % len(replicas)]
                     calls[getattr(replica.actor, method).remote(key, *wanted[shard])] = replica
             if not calls:
+                for shard in left:
+                    self._check_there(shard, key)
                 return answers
             asked.update(calls.values())
             # The other replicas of a shard that does not answer need time as well.
@@ -251,11 +244,22 @@ class Pool:
                 except ray.exceptions.RayError as error:
                     self._lose(replica, _reason(error))
 
+    def _check_there(self, shard: int, key: str) -> None:
+        """Raise ClusterError if a replica cannot open rows again because their files were replaced."""
+        held = self._wanted.get(key)
+        has_problem = any(key in replica.problems for replica in self._replicas[shard])
+        if held is not None and has_problem and not held[shard].is_there:
+            raise ClusterError(
+                f"the gallery '{held[shard].folder}' has changed since it was opened, and {self._name(shard)} was "
+                "started again since",
+                hint="Open the gallery again.",
+            )
+
     @property
-    def _all(self) -> Iterator[_Replica]:
+    def _all(self) -> Iterator[Replica]:
         return itertools.chain.from_iterable(self._replicas)
 
-    def _started(self, replica: _Replica) -> Any:
+    def _started(self, replica: Replica) -> Any:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -267,7 +271,7 @@ class Pool:
         )
         return actor.remote()
 
-    def _state(self, replicas: Sequence[_Replica], key: str) -> str | ZsRetrieveError:
+    def _state(self, replicas: Sequence[Replica], key: str) -> str | ZsRetrieveError:
         """How far a shard is with some rows."""
         if any(replica.can(key) for replica in replicas):
             return "held"
@@ -284,7 +288,7 @@ class Pool:
     def _name(self, shard: int) -> str:
         return f"shard {shard + 1} of {self.settings.count}"
 
-    def _lose(self, replica: _Replica, reason: str) -> None:
+    def _lose(self, replica: Replica, reason: str) -> None:
         if replica.is_up:
             _log.warning(f"{self._name(replica.shard)} is lost: {reason}")
         replica.is_up, replica.held, replica.reason = False, frozenset(), reason
@@ -298,9 +302,24 @@ class Pool:
         self._watcher.join()
 
     def _watch(self) -> None:
+        try:
+            self._watch_on()
+        except Exception:  # whatever Ray raises when the program shuts it down
+            if self.is_connected:
+                raise
+        finally:
+            with _lock:
+                if _pools.get(self.settings) is self:
+                    del _pools[self.settings]
+            if not self._is_ending:
+                atexit.unregister(self._stop)
+            self._connection.close()
+
+    def _watch_on(self) -> None:
+        """See to the replicas until the pool ends or its connection does."""
         import ray
 
-        while not self._is_ending and ray.is_initialized():
+        while not self._is_ending and self.is_connected:
             with contextlib.suppress(queue.Empty):
                 while True:
                     self._wanted.pop(self.unwanted.get_nowait(), None)
@@ -314,8 +333,6 @@ class Pool:
                 continue
             with self._changed:
                 self._changed.wait(_LOOK_S)
-        with _lock:
-            _pools.pop(self.settings, None)
 
     def _ended(self) -> bool:
         """End the pool, unless an index has just come."""
@@ -324,14 +341,11 @@ class Pool:
         with _lock:
             if self._wanted:
                 return False
-            del _pools[self.settings]
-            atexit.unregister(self._stop)
+            _pools.pop(self.settings)
             remove_placement_group(self._group)
-            if not _pools:
-                _connections.close()
         return True
 
-    def _look(self, replica: _Replica) -> None:
+    def _look(self, replica: Replica) -> None:
         """See what a replica says, and have it hold what it should."""
         import ray
 
@@ -345,7 +359,7 @@ class Pool:
             replica.asked = frozenset(wanted)
             replica.call = replica.actor.hold.remote(wanted)
 
-    def _heard(self, replica: _Replica) -> None:
+    def _heard(self, replica: Replica) -> None:
         """Take note of how the watcher's call ended."""
         import ray
 
@@ -360,11 +374,16 @@ class Pool:
         else:
             for key in problems.keys() - replica.problems.keys():
                 _log.warning(f"{self._name(replica.shard)}: {problems[key].message}")
-            if replica.is_up is False:
+            if not problems and (replica.reason or replica.problems.keys() & replica.asked):
                 _log.warning(f"{self._name(replica.shard)} answers again")
+                replica.reason = ""
             replica.problems, replica.held, replica.is_up = problems, replica.asked - problems.keys(), True
         with self._changed:
             self._changed.notify_all()
+
+
+def _closed() -> ClusterError:
+    return ClusterError("the connection to the cluster was closed", hint="Open the gallery again.")
 
 
 def _reason(error: Exception) -> str:

@@ -205,7 +205,8 @@ class _Searched:
             below = slice(end, end if self._by_date else end + _BELOW)
             rest = self._hits(scores[below].tolist(), rows[below], wanted.offset + len(hits) + 1)
             explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
-        expected = None if is_exact else self._expected(aim.kind)
+        # It was measured among all images, so it says nothing of a part of them.
+        expected = None if is_exact or self.n_missing else self._expected(aim.kind)
         return Found(
             hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision, matching,
             explanation, is_exact and not self.n_missing, expected, self.n_missing,

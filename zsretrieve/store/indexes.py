@@ -36,7 +36,7 @@ _AUGMENTED_AT_ONCE = 1 << 15
 _Opened = TypeVar("_Opened")
 
 
-class Elsewhere(Protocol):
+class RemoteIndexes(Protocol):
     """What opens the indexes of a gallery on other machines."""
 
     def exact(self, folder: Path, manifest: Manifest, vectors: LiveVectors) -> SearchIndex:
@@ -256,9 +256,9 @@ def open_prototypes(folder: str | Path, backend: IndexBackend) -> Prototypes:
     return _open(Path(folder), lambda path: _open_prototypes(path, backend))
 
 
-def open_gallery(folder: str | Path, backend: IndexBackend, elsewhere: Elsewhere | None = None) -> Gallery:
+def open_gallery(folder: str | Path, backend: IndexBackend, remote: RemoteIndexes | None = None) -> Gallery:
     """Open a gallery index after checking its manifest and files. Raises as ``open_prototypes`` does."""
-    return _open(Path(folder), lambda path: _open_gallery(path, backend, elsewhere))
+    return _open(Path(folder), lambda path: _open_gallery(path, backend, remote))
 
 
 def is_index(folder: str | Path) -> bool:
@@ -298,19 +298,19 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
 
 
-def _open_gallery(folder: Path, backend: IndexBackend, elsewhere: Elsewhere | None) -> Gallery:
+def _open_gallery(folder: Path, backend: IndexBackend, remote: RemoteIndexes | None) -> Gallery:
     manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
     live = read_live(folder, manifest)
     index: SearchIndex
-    if elsewhere is None:
+    if remote is None:
         index = _index(folder, manifest, live.vectors, backend)
     else:
-        index = elsewhere.exact(folder, manifest, live.vectors)
+        index = remote.exact(folder, manifest, live.vectors)
 
     def load(made: Approximate) -> CandidateIndex | None:
-        if elsewhere is None:
+        if remote is None:
             return approximate.load(folder, made.parts, manifest.dim, backend)
-        return elsewhere.candidates(folder, made, manifest.dim)
+        return remote.candidates(folder, made, manifest.dim)
 
     nearly = approximate.opened(manifest, live.vectors, index, load)
     return Gallery(folder, manifest, live.items, live.vectors, index, nearly)

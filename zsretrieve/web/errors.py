@@ -8,6 +8,7 @@ from typing import Any
 
 from zsretrieve.domain.errors import (
     ClassMappingError,
+    ClusterError,
     FilterError,
     ImageError,
     IndexBusyError,
@@ -86,6 +87,10 @@ def as_http(error: Exception) -> HttpError:
     if isinstance(error, MissingRowsError):
         again = {"Retry-After": "5"}
         return HttpError(503, error.message, hint="Try again in a minute.", headers=again, kind=MissingRowsError)
+    if isinstance(error, ClusterError):
+        _log.error(f"{error.message} ({error.hint})")
+        what = "the machines that hold this state of the gallery cannot answer any more"
+        return HttpError(503, what, hint="Search again.", kind=ClusterError)
     if isinstance(error, WeightsUnavailableError):
         _log.error(f"{error.message} ({error.hint})")
         return HttpError(

@@ -116,7 +116,10 @@ class ServedGallery(_Followed):
         return found
 
     def _open(self) -> None:
-        gallery = open_gallery(self.folder, device=self._device, ray=self._shards)
+        if self._shards is None:
+            gallery = open_gallery(self.folder, device=self._device)
+        else:
+            gallery = open_gallery(self.folder, ray=self._shards)
         revision = Revision(self.name, gallery.revision, gallery)
         # Replaced as a whole: requests read it in other threads.
         kept = OrderedDict((key, one) for key, one in self._revisions.items() if key != revision.key)
@@ -147,6 +150,7 @@ class Shelf:
     galleries, prototypes : sequence of path
         Folders or ``@NAME``s.
     device : str
+        For prototypes, and for galleries without ``shards``.
     kept : int
         Revisions of each gallery that stay open.
     shards : Shards, optional
@@ -165,7 +169,7 @@ class Shelf:
     ) -> None:
         self._device = device
         self._kept = kept
-        self._shards = shards
+        self.shards = shards
         self._adding = threading.Lock()
         self.galleries: dict[str, ServedGallery] = {}
         self.prototypes: dict[str, ServedPrototypes] = {}
@@ -177,7 +181,7 @@ class Shelf:
     def add_gallery(self, folder: Path) -> ServedGallery:
         """Open one more gallery under a name of its own."""
         with self._adding:
-            served = ServedGallery(_free_name(folder, self.galleries), folder, self._device, self._kept, self._shards)
+            served = ServedGallery(_free_name(folder, self.galleries), folder, self._device, self._kept, self.shards)
             self.galleries = {**self.galleries, served.name: served}
         return served
 

@@ -72,7 +72,7 @@ class Service:
         self.following = Pool("follow", 1, 0)
         self.batches: Batches[Key, tuple[Question, Rows | None], Any] = Batches(
             Answers(model, is_local=settings.is_local),
-            threads=2,
+            threads=2 if shelf.shards is None else 2 * shelf.shards.replicas,
             waiting=limits.waiting,
             most=limits.batch,
             on_batch=self.metrics.batch,

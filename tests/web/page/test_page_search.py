@@ -347,6 +347,7 @@ def test_images_that_could_not_be_compared_are_stated(open_window: Opener) -> No
     page.keyboard.press("Enter")
     expect(page.locator(".nothing")).to_contain_text("1,200 images could not be compared.")
     expect(page.locator(".status")).to_contain_text("1,200 not compared")
+    expect(page.get_by_title("1,200 images could not be compared")).to_have_text("partial")
     page.unroute("**/search")
     window.box.fill("a circle")
     page.keyboard.press("Enter")

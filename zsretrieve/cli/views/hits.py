@@ -58,7 +58,11 @@ def no_match(hits: Hits) -> str | None:
 
 
 def approximate(hits: Hits) -> str | None:
-    """The line that says how much an approximate index finds, or that it may have missed something."""
+    """The line that says which images were not compared, how much an approximate index finds, or that it may have
+    missed something.
+    """
+    if hits.n_missing:
+        return f"{counted(hits.n_missing, 'image')} could not be compared: the machines that hold them do not answer"
     if hits.is_exact:
         return None
     if hits.expected is None:

@@ -21,7 +21,7 @@ export function summary(answer, state) {
   const above = divides ? `${count(divides.n)} above the threshold` : "";
   const missing = answer.n_missing ? `${count(answer.n_missing)} not compared` : "";
   const found = answer.expected && `, ${percent(answer.expected.recall.mean)} found`;
-  const exact = answer.exact ? "exact" : `approximate${found ?? ""}`;
+  const exact = answer.exact ? "exact" : missing ? "partial" : `approximate${found ?? ""}`;
   const line = [
     divides && h("strong", { title: `Scores of ${score(divides.threshold)} and more: ${percent(divides.false_alarms)} of unrelated queries reach that.` }, above),
     h("span", {}, counts),
@@ -34,8 +34,9 @@ export function summary(answer, state) {
 }
 
 /** @param {Answer} answer */
-function aboutExact({ exact, expected }) {
+function aboutExact({ exact, expected, n_missing: missing }) {
   if (exact) return "Every image was compared.";
+  if (missing) return `${counted(missing, "image")} could not be compared: the machines that hold them do not answer.`;
   if (!expected) return "The index may miss a few images; zsretrieve index tune measures how many.";
   return `About ${expected.recall.mean.toFixed(2)} of the ${expected.k} best images are found for ${expected.queries}.`;
 }
