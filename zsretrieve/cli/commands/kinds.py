@@ -58,7 +58,10 @@ def tune(
     gallery: Gallery,
     compute: options.ComputeTexts,
     recall: Annotated[
-        float, typer.Option("--recall", metavar="SHARE", help="The share of the best k images that texts should find.")
+        float,
+        typer.Option(
+            "--recall", metavar="SHARE", help="The share of the best k images to find, for texts and for images."
+        ),
     ] = RECALL,
     k: Annotated[int, typer.Option("-k", "--k", metavar="N", help="How many of the best count.")] = DEFAULT_K,
     texts: Annotated[
@@ -81,8 +84,8 @@ def tune(
 ) -> None:
     """Measure how much an approximate index finds, and keep the cheapest settings that find enough.
 
-    Texts are harder than images: settings are chosen by texts, and what they find is stated for each. Searches use them
-    from then on, and search --recall takes others. If no setting finds enough, nothing is kept.
+    Texts are measured as well as images, since they are harder to search with; what the settings find is stated for
+    each. Searches use them from then on, and search --recall takes others. If none finds enough, nothing is kept.
 
     Example: zsretrieve index tune indexes/pictures --recall 0.95
     """
