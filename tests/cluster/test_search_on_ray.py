@@ -179,7 +179,7 @@ def test_parts_that_are_replaced_while_they_are_opened_are_done_without(
     three_nodes: LocalCluster, plain: Gallery, data: Calibrated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = vector_gallery(tmp_path / "gallery", data.images)
-    index_in_parts(out, "IVF32,PQ16x4fsr", data.images, (2000, COUNT), Effort(100, 6, exact_below=0))
+    index_in_parts(out, "IVF32,PQ16x4fsr", 2000, Effort(100, 6, exact_below=0))
     gallery = zs.open_gallery(out, ray=settings(three_nodes))
     assert gallery.approximate is not None
     held, file = pool.Spread._held, out / gallery.approximate.made.parts[1].file

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kits.calibrated import calibrated
+from kits.candidates import index_in_parts
 from kits.hashing_encoder import HashingEncoder
-from kits.parts import index_in_parts
 from kits.shards import sharded_here
 from kits.vector_gallery import vector_gallery
 
@@ -77,7 +77,7 @@ def test_a_part_is_searched_as_if_it_were_all(out: Path, wanted: zs.Wanted) -> N
 def test_what_tuning_measured_is_not_said_of_a_part(tmp_path: Path) -> None:
     data = calibrated(3 * COUNT, 32, 200)
     out = vector_gallery(tmp_path / "gallery", data.images)
-    index_in_parts(out, "IVF8,Flat", data.images, (COUNT, 2 * COUNT, 3 * COUNT), Effort(40, 2, exact_below=0))
+    index_in_parts(out, "IVF8,Flat", COUNT, Effort(40, 2, exact_below=0))
     zs.tune_index(out, 0.5, texts=data.texts, n_queries=200)
     gallery, holders = sharded_here(out, 3)
     wanted = zs.Wanted(k=10, more=(3,))

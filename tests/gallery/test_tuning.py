@@ -325,7 +325,7 @@ def test_the_content_of_a_gallery_is_the_same_after_tuning(flat: Path, ivf: Path
 
 
 def test_auto_keeps_only_what_was_tuned_for_as_much(ivf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(making, "chosen", lambda *_: "IVF128,PQ32x4fsr")
+    monkeypatch.setattr(making, "chosen", lambda *_, **__: "IVF128,PQ32x4fsr")
     before = zs.read_manifest(ivf).approximate
     zs.set_index_kind(ivf, "auto")
     assert zs.read_manifest(ivf).approximate.effort == before.effort

@@ -324,7 +324,7 @@ def test_a_revision_is_a_content(folder: Path, hashing_encoder: HashingEncoder, 
     [
         (lambda: zs.Wanted(k=0), RankError, "k is 0"),
         (lambda: zs.Wanted(offset=-1), RankError, "the offset is -1"),
-        (lambda: zs.Wanted(near=0.9), UsageError, "--near has no effect without --dedup"),
+        (lambda: zs.Wanted(near=0.9), UsageError, "`near` has no effect without `dedup`"),
         (lambda: zs.Wanted(near=1.5, dedup=True), RankError, "near is 1.5"),
         (lambda: zs.Wanted(min_score=float("nan")), RankError, "scores are from -1 to 1"),
         (lambda: zs.Wanted(order="name"), UsageError, "order must be one of 'score', 'date', got 'name'"),
@@ -341,7 +341,7 @@ def test_a_revision_is_a_content(folder: Path, hashing_encoder: HashingEncoder, 
         (lambda: zs.search(".", [zs.Term(b"x")]), QueryError, "not bytes"),
         (lambda: zs.search(".", []), QueryError, "not list"),
         (lambda: zs.search("none", "red", wanted=zs.Wanted(), k=3), UsageError, "k is given beside wanted"),
-        (lambda: zs.search("none", "red", prototypes="p"), UsageError, "without --explain"),
+        (lambda: zs.search("none", "red", prototypes="p"), UsageError, "without `explain`"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_wanted_is_refused(make: Any, error: type[Exception], message: str) -> None:

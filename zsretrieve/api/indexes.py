@@ -40,8 +40,8 @@ def open_gallery(
         )
     if device not in ("auto", "cpu") or half or sharded:
         raise UsageError(
-            "a gallery on a cluster is searched on CPUs, so `device`, `half` and `sharded` do not apply with `ray`",
-            hint="Leave them out, or leave out `ray`.",
+            "a gallery on a cluster is searched on CPUs, so no GPUs can be chosen with `ray`",
+            hint="Leave out `device` and `half`, or leave out `ray`.",
         )
     from zsretrieve.cluster.shard_pool import Spread
 
