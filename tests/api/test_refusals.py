@@ -58,5 +58,5 @@ def test_settings_for_encoding_where_nothing_is_encoded(tmp_path: Path, compute:
 
 @pytest.mark.parametrize("given", [{"device": "cuda:0"}, {"half": True}, {"sharded": True}])
 def test_what_a_cluster_does_not_do_for_a_gallery(given: dict) -> None:
-    with pytest.raises(UsageError, match="do not apply with `ray`"):
+    with pytest.raises(UsageError, match="no GPUs can be chosen with `ray`"):
         zs.open_gallery("nowhere", ray=zs.Shards(), **given)
