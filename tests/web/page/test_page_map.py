@@ -32,8 +32,8 @@ PAINTED = """(canvas) => {
 
 
 def rested(page: Page) -> Locator:
-    """The map, once all that is in view is drawn."""
-    expect(page.locator("zs-map:not([data-drawing]) .points")).to_be_attached()
+    """The map, once all that is in view is drawn and listed."""
+    expect(page.locator("html:not([data-busy]) zs-map:not([data-drawing]) .points")).to_be_attached()
     expect(page.locator(".map-side .cell, .map-side button:disabled").first).to_be_attached()
     return page.locator("canvas.map")
 
