@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.arguments import MOST_CHARACTERS
+from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.errors import QueryError, ShapeError
 from zsretrieve.domain.vectors import Vectors, unit_rows
 
@@ -49,7 +50,6 @@ class Address(os.PathLike[str]):
         return self.text
 
 
-Box: TypeAlias = tuple[float, float, float, float]
 Value: TypeAlias = "str | os.PathLike[str] | ItemId | Image.Image | NDArray[np.uint8] | NDArray[np.floating[Any]]"
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.errors import ImageError, OptionalDependencyError, QueryError, ShapeError
 from zsretrieve.domain.kinds import QueryKind
 from zsretrieve.domain.ports import TextEncoder
-from zsretrieve.domain.queries import Address, Box, ItemId, Query, Term, Value, combine, parse_query
+from zsretrieve.domain.queries import Address, ItemId, Query, Term, Value, combine, parse_query
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 from zsretrieve.domain.wanted import ALPHA, BETA, GAMMA, MINUS, Wanted
