@@ -23,6 +23,7 @@ from zsretrieve.store.items import SCHEMA
 from zsretrieve.store.rows import LiveVectors
 
 BACKEND = FaissBackend("cpu")
+_AT_ONCE = 1_000_000
 
 
 def vector_gallery(out: Path, vectors: Vectors) -> Path:
@@ -42,7 +43,9 @@ def streamed_gallery(out: Path, blocks: Iterable[Vectors], count: int, dim: int)
     with creating(out) as writer:
         with writer.new_segment() as folder:
             rows.write_npy(folder / rows.VECTORS, blocks, (count, dim), np.dtype(np.float32))
-            pq.write_table(_table(count), folder / rows.ITEMS, compression="zstd")
+            with pq.ParquetWriter(folder / rows.ITEMS, SCHEMA, compression="zstd") as table:
+                for start in range(0, count, _AT_ONCE):
+                    table.write_table(_table(start, min(start + _AT_ONCE, count)))
             shutil.copyfile(folder / rows.ITEMS, folder / rows.ITEMS_COPY)
         _commit(writer, Segment(folder.name, count), rows.read_vectors(folder, count, dim))
     return out
@@ -78,9 +81,9 @@ def _item(number: int) -> Item:
     return Item(number, f"{number:06}.jpg", str(number % 10), 9, 9, 0, 0, f"{number:064x}")
 
 
-def _table(count: int) -> pa.Table:
-    """The items of ``_item`` for all numbers below ``count``."""
-    ids = pa.array(np.arange(count, dtype=np.int64))
+def _table(start: int, stop: int) -> pa.Table:
+    """The items of ``_item`` for some numbers."""
+    ids, count = pa.array(np.arange(start, stop, dtype=np.int64)), stop - start
     digits, ones = pc.cast(ids, pa.string()), pa.array(np.ones(count, np.int32))
     columns = {
         "id": ids,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -21,17 +22,16 @@ import numpy as np
 from zsretrieve.backends import flat_file, products
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.ranking import best_of
-from zsretrieve.domain.rates import Rates
+from zsretrieve.domain.rates import Rates, without_lists
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 
 _FAISS: Any = faiss
-# Together 128 MB of vectors of 512 dimensions.
-_ROWS, _LISTS = 1 << 16, 64
+# Together 128 MB of vectors of 512 dimensions, in lists as long as those of a million.
+_ROWS, _LISTS = 1 << 16, 128
 _CENTROIDS, _ASSIGNED = 4096, 1 << 14
-_DEPTH, _EVERY = 400, 8
-# A graph of 32 MB of vectors of 512 dimensions.
-_LINKS, _IN_GRAPH, _EF = 32, 1 << 14, 256
-_FILE_BYTES = 1 << 28
+_DEPTH, _COMPARED, _QUERIES = 400, 1600, 24
+_LINKS, _EF = 32, 256
+_FILE_BYTES = 1 << 29
 _REPEATS = 5
 
 
@@ -39,7 +39,7 @@ def measure(dim: int, folder: Path, on_stage: OnStage | None = None) -> Rates:
     """See ``api.planning.measure_rates``; ``folder`` is on the disk that is measured."""
     rng = np.random.default_rng(0)
     vectors = unit_rows(rng.standard_normal((_ROWS, dim), dtype=np.float32))
-    queries = vectors[rng.choice(_ROWS, _EVERY, replace=False)]
+    queries = vectors[rng.choice(_ROWS, _QUERIES, replace=False)]
     with one_step(on_stage, "measuring products"):
         operations = _operations(vectors)
     encoded: dict[str, float] = {}
@@ -48,6 +48,9 @@ def measure(dim: int, folder: Path, on_stage: OnStage | None = None) -> Rates:
     for name, kind in _kinds(dim).items():
         with one_step(on_stage, f"measuring {kind}"):
             encoded[name], scanned[name] = _codes(kind, vectors, queries)
+    for name, kind in (("SQ16", "SQfp16"), ("SQ8", "SQ8")):
+        with one_step(on_stage, f"measuring {kind}"):
+            scanned[without_lists(name)] = _mapped(kind, vectors, queries, folder)
     with one_step(on_stage, "measuring a graph"):
         walked = _walked(vectors, queries)
     with one_step(on_stage, "measuring the disk"):
@@ -73,40 +76,52 @@ def _operations(vectors: Vectors) -> float:
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors[:_CENTROIDS])
     some = vectors[:_ASSIGNED]
-    took = _least(lambda: index.search(some, 1))
+    took = _median(lambda: index.search(some, 1))
     return float(2 * len(some) * _CENTROIDS * vectors.shape[1] / took)
 
 
 def _flat(vectors: Vectors, queries: Vectors) -> dict[str, float]:
     """Bytes that an exact search compares on all cores, and FAISS on one, of as many centroids as its cache holds."""
-    exact = _least_of_each(lambda query: products.best(query, [vectors], 10), queries)
+    exact = _median_of_each(lambda query: products.best(query, [vectors], 10), queries, vectors)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors[:_CENTROIDS])
-    near = _least_of_each(lambda query: index.search(query, _LISTS), queries)
+    near = _median(lambda: index.search(queries[:1], _LISTS))
     return {"Flat": vectors.nbytes / exact, "centroids": vectors[:_CENTROIDS].nbytes / near}
 
 
 def _codes(kind: str, vectors: Vectors, queries: Vectors) -> tuple[float, float]:
     """Numbers encoded, and bytes of codes scanned."""
-    dim, half = vectors.shape[1], len(vectors) // 2
+    dim = vectors.shape[1]
     index = _FAISS.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
     inner: Any = faiss.extract_index_ivf(index)
     inner.cp.niter = 2
     index.train(vectors[: 1 << 14])
-    took = min(_seconds(partial(index.add, part)) for part in (vectors[:half], vectors[half:]))
+    took = _seconds(lambda: index.add(vectors))
     parameters = _FAISS.SearchParametersIVF(nprobe=_LISTS)
-    searched = _least_of_each(lambda query: index.search(query, _DEPTH, params=parameters), queries)
-    return half * dim / took, len(vectors) * int(inner.code_size) / searched
+    searched = _median_of_each(lambda query: index.search(query, _DEPTH, params=parameters), queries, vectors)
+    return vectors.size / took, len(vectors) * int(inner.code_size) / searched
+
+
+def _mapped(kind: str, vectors: Vectors, queries: Vectors, folder: Path) -> float:
+    """Bytes of codes scanned, of an index without lists that is mapped as searches map it."""
+    index = _FAISS.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors[: 1 << 14])
+    index.add(vectors)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        faiss.write_index(index, file.name)
+        mapped = faiss.read_index(file.name, faiss.IO_FLAG_MMAP_IFC)
+        mapped.search(queries[:1], 10)
+        return float(index.ntotal * index.code_size / _median_of_each(lambda query: mapped.search(query, 10), queries))
 
 
 def _walked(vectors: Vectors, queries: Vectors) -> float:
     """Distances that a query computes in a graph, with all that a walk does beside."""
     index: Any = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.add(vectors[:_IN_GRAPH])
+    index.add(vectors)
     parameters = _FAISS.SearchParametersHNSW(efSearch=_EF)
     counted = _FAISS.cvar.hnsw_stats
     counted.reset()
-    took = _least_of_each(lambda query: index.search(query, 10, params=parameters), queries)
+    took = _median_of_each(lambda query: index.search(query, 10, params=parameters), queries)
     return float(counted.ndis) / len(queries) / took
 
 
@@ -125,15 +140,16 @@ def _disk(vectors: Vectors, query: Vectors, folder: Path, rng: np.random.Generat
         flat = flat_file.FlatFile(path)
 
         def compare() -> float:
-            rows = rng.choice(len(flat), _DEPTH, replace=False)  # always others, which no processor has in its cache
+            vectors.sum()  # a search has filled the processor's cache with codes
+            rows = rng.choice(len(flat), _COMPARED, replace=False)  # always others, which no processor has in its cache
             return _seconds(lambda: best_of(query[None], rows[None], 10, fetch=fetch))
 
         def fetch(rows: Rows) -> Vectors:
             return flat.take(rows.ravel()).reshape(*rows.shape, dim)
 
-        from_disk = _DEPTH / compare()
+        from_disk = _COMPARED / compare()
         flat.mapped.sum()  # now all of it is in memory
-        from_cache = _DEPTH / min(compare() for _ in range(_REPEATS))
+        from_cache = _COMPARED / statistics.median(compare() for _ in range(_QUERIES))
     return 1 / (1 / written + 1 / hashed), from_disk, from_cache
 
 
@@ -143,13 +159,21 @@ def _write(path: Path, parts: Sequence[Vectors], dim: int) -> None:
         os.fsync(file.fileno())
 
 
-def _least_of_each(work: Callable[[Vectors], object], queries: Vectors) -> float:
-    return min(_seconds(partial(work, query[None])) for query in queries)
+def _median_of_each(work: Callable[[Vectors], object], queries: Vectors, others: Vectors | None = None) -> float:
+    """The seconds of the median query, each of which finds ``others`` in the processor's cache, if they are given.
+
+    Of a large index, the queries before have left nothing there that the next one needs.
+    """
+    taken = []
+    for query in queries:
+        if others is not None:
+            others.sum()
+        taken.append(_seconds(partial(work, query[None])))
+    return statistics.median(taken)
 
 
-def _least(work: Callable[[], object]) -> float:
-    """The seconds of the quickest of some repeats: another program may have slowed the others."""
-    return min(_seconds(work) for _ in range(_REPEATS))
+def _median(work: Callable[[], object]) -> float:
+    return statistics.median(_seconds(work) for _ in range(_REPEATS))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -9,7 +9,7 @@ from zsretrieve.domain.kind_names import KindParts, parsed
 from zsretrieve.domain.kind_sizes import FLOAT, code_bytes, index_bytes
 from zsretrieve.domain.kinds import Effort
 from zsretrieve.domain.making import sample_size
-from zsretrieve.domain.rates import Rates, family
+from zsretrieve.domain.rates import Rates, family, without_lists
 
 # k-means in FAISS passes so often over its sample.
 ITERATIONS = 10
@@ -74,16 +74,17 @@ def query_seconds(kind: str, dim: int, count: int, effort: Effort, rates: Rates,
     exactly = _CALL_S + effort.depth / (rates.read if from_disk else rates.compared)
     if parts.links is not None:
         return _steps(effort.ef or effort.depth, count, parts.links) / rates.walked + exactly
-    codes = float(count)
-    finding = 0.0
-    if parts.lists is not None and effort.probes is not None:
+    name = family(parts)
+    codes, scanned, finding = float(count), rates.scanned[name], 0.0
+    if parts.lists is None or effort.probes is None:
+        scanned = rates.scanned.get(without_lists(name), scanned)
+    else:
         codes = min(codes, _LONGER * count * effort.probes / parts.lists)
         if parts.over is None:
             finding = parts.lists * parts.kept * FLOAT / rates.scanned["centroids"]
         else:
             finding = _steps(max(_EF_OF_LISTS, effort.probes), parts.lists, parts.over) / rates.walked
-    scanning = codes * code_bytes(parts) / rates.scanned[family(parts)]
-    return finding + scanning + exactly
+    return finding + codes * code_bytes(parts) / scanned + exactly
 
 
 def _products(parts: KindParts) -> float:
