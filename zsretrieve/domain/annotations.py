@@ -21,8 +21,8 @@ class Annotation(Result):
 class AnnotatedImage(Result):
     """An image and its annotations, best first.
 
-    ``path`` is as ``zsretrieve.images.opening`` opens it. ``width`` and ``height`` are pixels of the upright image, 0 if
-    unknown. ``rejected`` if the answer is "unknown": it has no annotations then.
+    ``path`` is as ``zsretrieve.images.opening`` opens it. ``width`` and ``height`` are pixels of the upright image, 0
+    if unknown. ``rejected`` if the answer is "unknown": it has no annotations then.
     """
 
     path: str
@@ -37,10 +37,12 @@ class Annotations(Result):
     """Annotated images, and the classes that the annotations number from 0.
 
     ``has_boxes`` says which of the two kinds this is, also where no image has an annotation: either all annotations
-    have a box, or none has. ``model`` names what annotated.
+    have a box, or none has. ``root`` is the folder, archive or URL that names of images are relative to, as that of a
+    source. ``model`` names what annotated.
     """
 
     class_names: tuple[str, ...]
     images: tuple[AnnotatedImage, ...]
     has_boxes: bool
+    root: str = ""
     model: str = ""
