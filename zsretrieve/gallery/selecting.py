@@ -60,7 +60,7 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
 
 def annotations(gallery: Gallery, ids: Sequence[int] | None, label: str | None) -> Annotations:
     """See ``api.handover.gallery_annotations``."""
-    items = gallery.items if ids is None else [gallery.items[row] for row in _rows_of(gallery, ids).tolist()]
+    items = gallery.items if ids is None else [gallery.items[_row_of(gallery, number)] for number in ids]
     labels = [label or item.label for item in items]
     names = sorted({name for name in labels if name is not None})
     number = {name: class_id for class_id, name in enumerate(names)}
@@ -74,13 +74,14 @@ def annotations(gallery: Gallery, ids: Sequence[int] | None, label: str | None) 
 
 
 def _rows_of(gallery: Gallery, ids: Collection[int]) -> Rows:
-    rows = set()
-    for number in ids:
-        row = gallery.row_of(number)
-        if row is None:
-            raise _unknown(number)
-        rows.add(row)
-    return np.array(sorted(rows), dtype=np.int64)
+    return np.array(sorted({_row_of(gallery, number) for number in ids}), dtype=np.int64)
+
+
+def _row_of(gallery: Gallery, number: int) -> int:
+    row = gallery.row_of(number)
+    if row is None:
+        raise _unknown(number)
+    return row
 
 
 def _unknown(number: int) -> QueryError:

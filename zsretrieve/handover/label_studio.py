@@ -10,7 +10,7 @@ from urllib.parse import quote
 from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
 from zsretrieve.handover.texts import attributes, json_lines, xml_classes
 
-_TASKS, _SETUP = "tasks.json", "config.xml"
+TASKS, SETUP = "tasks.json", "config.xml"
 _LOCAL = "/data/local-files/?d="
 _CONTROL, _IMAGE = "label", "image"
 
@@ -24,7 +24,7 @@ def files(annotations: Annotations, names: Sequence[str], urls: Sequence[str]) -
         }
         for image, name, url in zip(annotations.images, names, urls, strict=True)
     ]
-    return {_TASKS: json_lines(tasks) + "\n", _SETUP: _setup(annotations)}
+    return {TASKS: json_lines(tasks) + "\n", SETUP: _setup(annotations)}
 
 
 def local_url(path: str) -> str:
