@@ -31,7 +31,10 @@ def names(annotations: zs.Annotations) -> list[str]:
 def test_coco_of_classes(classes: zs.Annotations, tmp_path: Path) -> None:
     assert written(classes, tmp_path / "coco.json", "coco") == zs.HandedOver(str(tmp_path / "coco.json"), 4, 3, 1)
     content = json.loads((tmp_path / "coco.json").read_text())
-    assert [one["name"] for one in content["categories"]] == list(classes.class_names)
+    # One category for two classes of the same name.
+    assert [(one["id"], one["name"]) for one in content["categories"]] == [
+        (n, classes.class_names[n - 1]) for n in (1, 2, 3)
+    ]
     assert [(one["file_name"], one["width"], one["height"]) for one in content["images"]] == [
         (name, image.width, image.height) for name, image in zip(names(classes), classes.images, strict=True)
     ]

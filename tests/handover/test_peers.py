@@ -45,6 +45,13 @@ def run(python: Path, code: str, folder: Path, **env: str) -> Any:
     return json.loads(output_of(python, f"import json\n{code}", folder, env))
 
 
+def without_twins(annotations: zs.Annotations) -> zs.Annotations:
+    """Without the image whose name differs from another in the suffix alone, which Datumaro takes for the same."""
+    images = tuple(image for image in annotations.images if not image.path.endswith(".png"))
+    Path(annotations.root, "b", "1.png").unlink()
+    return annotations.of(images)
+
+
 def pixels(image: zs.AnnotatedImage) -> list[list[float]]:
     return [list(in_pixels(one.box, image.width, image.height)) for one in image.annotations if one.box]
 
@@ -83,6 +90,7 @@ def read(place, form):
 
 
 def test_datumaro_reads_classes_of_coco(readers: Path, classes: zs.Annotations, tmp_path: Path) -> None:
+    classes = without_twins(classes)
     (tmp_path / "in" / "annotations").mkdir(parents=True)
     export(classes, tmp_path / "in" / "annotations" / "labels_default.json", "coco")
     shutil.copytree(classes.root, tmp_path / "in" / "images" / "default")
@@ -96,8 +104,8 @@ def test_datumaro_reads_classes_of_coco(readers: Path, classes: zs.Annotations, 
 def test_datumaro_reads_the_xml_of_cvat(
     readers: Path, boxes: zs.Annotations, classes: zs.Annotations, tmp_path: Path, kind: str
 ) -> None:
-    annotations = {"boxes": boxes, "classes": classes}[kind]
-    (tmp_path / "in").mkdir()
+    annotations = without_twins({"boxes": boxes, "classes": classes}[kind])
+    shutil.copytree(annotations.root, tmp_path / "in" / "images")
     export(annotations, tmp_path / "in" / "annotations.xml", "cvat")
     found = list(run(readers, f'{DATUMARO}\nprint(json.dumps(read("in", "cvat")))', tmp_path).values())
     assert [[name for name, _ in of_image] for of_image in found] == [
