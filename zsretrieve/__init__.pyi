@@ -1,3 +1,4 @@
+from .api.captions import evaluate_captions as evaluate_captions
 from .api.comparison import compare as compare
 from .api.comparison import compare_class_sets as compare_class_sets
 from .api.duplicates import find_duplicates as find_duplicates
@@ -82,6 +83,7 @@ from .api.selecting import subset as subset
 from .api.sources import open_source as open_source
 from .api.sources import read_image as read_image
 from .api.suite import evaluate_suite as evaluate_suite
+from .api.texts import open_texts as open_texts
 from .domain.comparison import Comparison as Comparison
 from .domain.errors import ArgumentError as ArgumentError
 from .domain.errors import CacheError as CacheError
@@ -157,6 +159,7 @@ from .domain.wanted import Order as Order
 from .domain.wanted import Wanted as Wanted
 from .encoders.catalog.model_name import DEFAULT_MODEL as DEFAULT_MODEL
 from .encoders.loading import Model as Model
+from .evaluation.captions import CaptionReport as CaptionReport
 from .evaluation.classify import Classification as Classification
 from .gallery.copies import copy_hits as copy_hits
 from .gallery.repair import Repaired as Repaired

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
 from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
+from zsretrieve.api.texts import open_texts
 from zsretrieve.cluster import encode as _cluster
 from zsretrieve.cluster.job import Job
 from zsretrieve.domain.arguments import Count, Seed
@@ -62,7 +64,7 @@ def build_gallery(
     Parameters
     ----------
     source : path, sequence of path or Source
-        See ``open_source``.
+        See ``open_source``; or texts that ``open_texts`` found.
     out : path
     model : Model, Encoder or str, optional
         The default model unless another is given.
@@ -113,9 +115,13 @@ def build_gallery(
         _cluster.check_model(model)
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
-    how = _ingest(model, reading, checkpoint, on_stage)
+    what = "texts" if images.holds_texts else "images"
+    if ray is not None and images.holds_texts:
+        raise UsageError("only images are encoded on a cluster", hint="Leave out `ray`.")
+    how = _ingest(model, reading, checkpoint, on_stage, what)
     if ray is None:
-        calibrate_once(model, images, reading, on_stage)
+        if not images.holds_texts:
+            calibrate_once(model, images, reading, on_stage)
         with _reporting_interruption(folder):
             return _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
     with (
@@ -141,12 +147,14 @@ def add(
     checkpoint: Count = CHECKPOINT_IMAGES,
     on_stage: OnStage | None = None,
 ) -> Changes:
-    """Add new and changed images of a source to a gallery.
+    """Add new and changed images of a source to a gallery, or texts to a gallery of texts.
 
     Images whose path, size and time are the same are left alone; content that the gallery holds is not encoded again.
 
     Parameters
     ----------
+    source : path, sequence of path or Source
+        See ``open_source``, and for a gallery of texts ``open_texts``.
     model : Model, Encoder or str, optional
         By default the model that the gallery names; loaded only if an image must be encoded.
     reading : Reading, optional
@@ -167,10 +175,15 @@ def add(
     """
     folder = folder_of(gallery)
     manifest = moving.followed(folder, manifests.read(folder))
-    how = _ingest(_model_of(manifest, model), reading, checkpoint, on_stage)
+    what = "texts" if manifest.holds_texts else "images"
+    how = _ingest(_model_of(manifest, model), reading, checkpoint, on_stage, what)
     choice = Choice(manifest.exclude, manifest.include).joined(Choice.of(exclude, include))
-    with one_step(on_stage, "finding images"):
+    with one_step(on_stage, f"finding {what}"):
+        if manifest.holds_texts and isinstance(source, str | os.PathLike):
+            source = open_texts(source)
         images = _origins.as_followed(as_source(source, ground_truth, choice), manifest.origins)
+    if images.holds_texts != manifest.holds_texts:
+        raise UsageError(f"'{gallery}' is a gallery of {what}", hint=f"Give {what} to add to it.")
     update = How(how, checksum, relabel or ground_truth is not None, dry_run)
     with _reporting_interruption(folder):
         return _update.add(folder, images, update)
@@ -206,9 +219,16 @@ def sync(
     ------
     SourceError
         If no source can be listed, or all images would be removed; a missing drive is more likely.
+    UsageError
+        If it is a gallery of texts.
     """
     folder = folder_of(gallery)
     manifest = moving.followed(folder, manifests.read(folder))
+    if manifest.holds_texts:
+        raise UsageError(
+            f"'{gallery}' is a gallery of texts, which are not synced with their files",
+            hint="Add new texts with: zsretrieve index add; drop some with: zsretrieve index remove",
+        )
     if ground_truth is not None and len(manifest.origins) != 1:
         raise SourceError(
             f"a ground truth goes with one folder, and '{gallery}' has {len(manifest.origins)}",
@@ -295,8 +315,9 @@ def rebuild(
         If some images can no longer be read, unless ``drop_missing``; what was encoded is kept for the next call.
     """
     folder = folder_of(gallery)
-    model = as_model(model).named(manifests.read(folder).space.model)
-    how = _ingest(model, reading, checkpoint, on_stage)
+    manifest = manifests.read(folder)
+    model = as_model(model).named(manifest.space.model)
+    how = _ingest(model, reading, checkpoint, on_stage, "texts" if manifest.holds_texts else "images")
     with _reporting_interruption(folder):
         return _build.rebuild(folder, how, drop_missing=drop_missing, force=force)
 
@@ -349,10 +370,12 @@ def repair(
     return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
 
 
-def _ingest(model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None) -> Ingest:
+def _ingest(
+    model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None, what: str = "images"
+) -> Ingest:
     def on_progress(done: int, total: int) -> None:
         if on_stage is not None:
-            on_stage("encoding images", done, total)
+            on_stage(f"encoding {what}", done, total)
             if done == total:
                 on_stage("writing the index", 0, 1)
 

@@ -69,11 +69,15 @@ def _text_batches(
             fresh.discard(item.digest)
         done += len(unit)
         yield Batch(tuple(seen), (), done)
-    if cut:
-        first = next(iter(cut))
+    note_cut(list(cut))
+
+
+def note_cut(texts: Sequence[str]) -> None:
+    """Warn of texts that are longer than the context of the model, if there are any."""
+    if texts:
+        first = f"{texts[0][:_SHOWN]}{'...' if len(texts[0]) > _SHOWN else ''}"
         _log.warning(
-            f"{counted(len(cut), 'text')} longer than the model reads: only the beginning counts; first: "
-            f"{first[:_SHOWN]}{'...' if len(first) > _SHOWN else ''}"
+            f"{counted(len(texts), 'text')} longer than the model reads: only the beginning counts; first: {first}"
         )
 
 
