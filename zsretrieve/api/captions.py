@@ -35,7 +35,7 @@ def evaluate_captions(
     column: str | None = None,
     image_column: str | None = None,
     split: str | None = None,
-    ranks: Sequence[int] = RANKS,
+    ranks: Sequence[int] | None = None,
     reading: Reading | None = None,
     where: str | None = None,
     on_stage: OnStage | None = None,
@@ -55,7 +55,7 @@ def evaluate_captions(
     column, image_column, split : str, optional
         See ``open_texts``.
     ranks : sequence of int
-        The k of recall@k.
+        The k of recall@k, by default 1, 5 and 10.
     reading : Reading, optional
     where : str, optional
         Only the images of a gallery that pass a filter, see ``zsretrieve.domain.filters``.
@@ -77,7 +77,7 @@ def evaluate_captions(
     FilterError
         If the filter cannot be used, or no image passes it.
     """
-    model, reading = as_model(model), reading or Reading()
+    model, reading, ranks = as_model(model), reading or Reading(), ranks or RANKS
     _captions.check_ranks(ranks)
     with one_step(on_stage, "reading captions"):
         texts, gallery_of_texts = _opened(captions, Wanted(column, image_column, split))

@@ -107,8 +107,8 @@ def _at(recall_at: dict[int, float]) -> dict[str, float]:
 
 
 def check_ranks(ranks: Sequence[int]) -> None:
-    """Raise RankError unless there is a k, and each is at least 1."""
-    if not ranks or min(ranks) < 1:
+    """Raise RankError unless each k is at least 1."""
+    if min(ranks) < 1:
         raise RankError(f"every k must be at least 1, got {list(ranks)}", hint="Give ranks such as 1, 5 and 10.")
 
 

@@ -11,6 +11,8 @@ import typer
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
 from zsretrieve.cli.output import ReportFormat
+from zsretrieve.cli.parameters import option
+from zsretrieve.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from zsretrieve.domain.records import Changes
@@ -81,7 +83,8 @@ def gallery(
 @grouped
 def add(
     gallery: Gallery,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to add: as for index gallery.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to add: as for index gallery, or index texts.")],
+    columns: options.TextColumns,
     reading: options.ReadNewImages,
     compute: options.ComputeImages,
     ground_truth: options.GroundTruth = None,
@@ -94,19 +97,25 @@ def add(
     form: Form = ReportFormat.TABLE,
     model: options.ModelOfIndex = None,
 ) -> None:
-    """Add new and changed images from a source to a gallery; nothing else is encoded.
+    """Add new and changed images from a source to a gallery, or texts to a gallery of texts; nothing else is encoded.
 
-    A file is read if its size or time has changed; moved and copied images are recognised by their content hash. The
-    model is loaded only if there is something to encode.
+    A file is read if its size or time has changed; moved and copied images are recognised by their content hash. A text
+    is known by its place in its file. The model is loaded only if there is something to encode.
 
     Example: zsretrieve index add indexes/pictures ~/Pictures/2026
     """
     import zsretrieve as zs
 
     options.check_skipped(skipped)
+    if zs.read_manifest(gallery).holds_texts:
+        found = zs.open_texts(source, **columns)
+    elif given := next((name for name, value in columns.items() if value is not None), None):
+        raise UsageError(f"{option(given)} is for a gallery of texts", hint=f"Leave {option(given)} out.")
+    else:
+        found = options.listed(source, null)
     with output.progress() as on_stage:
         changes = zs.add(
-            gallery, options.listed(source, null), zs.Model(model, compute, on_stage=on_stage), reading=reading,
+            gallery, found, zs.Model(model, compute, on_stage=on_stage), reading=reading,
             ground_truth=ground_truth, exclude=exclude or (), include=include or (), checksum=checksum,
             dry_run=dry_run, on_stage=on_stage,
         )  # fmt: skip
