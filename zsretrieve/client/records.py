@@ -53,6 +53,7 @@ class GalleryRecord(Result):
     has_labels: bool
     has_map: bool
     writable: bool
+    holds_texts: bool = False
     labels: tuple[Counted, ...] = ()
     folders: tuple[Counted, ...] = ()
     first_date: str | None = None

@@ -58,7 +58,7 @@ def evaluate(
         typer.Option(
             "--captions",
             metavar="FILE",
-            help="Evaluate caption retrieval instead: a file of captions that name their images, or a gallery of texts.",
+            help="Evaluate caption retrieval instead: a file of captions with their images, or a gallery of texts.",
         ),
     ] = None,
     classes: options.Classes = None,

@@ -123,8 +123,8 @@ def search(
 ) -> None:
     """Search a gallery of images or texts with words, images or both.
 
-    A query image that is in the gallery is excluded from the results, and so are the terms of "king - man + woman" among
-    texts; id:42 is the image with that ID. If nothing seems to match, a line says so.
+    A query image that is in the gallery is excluded from the results; among texts, so are the terms of "king - man +
+    woman". id:42 is the image with that ID. If nothing seems to match, a line says so.
 
     Example: zsretrieve search indexes/pictures a dog on a beach
     """
