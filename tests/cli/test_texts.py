@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, run_cli:
     ]
     with open(root / "captions.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerows([("image", "caption"), *rows, ("scenes/gone.png", "a black ring"), (rows[0][0], "")])
+        writer.writerows([("image", "caption"), *rows, ("scenes/gone.png", "a black bolt"), (rows[0][0], "")])
     colours, shapes = zip(*(name.split() for name in scenes.class_names()), strict=True)
     words = dict.fromkeys([*colours, *shapes, *scenes.class_names()])
     (root / "words.txt").write_text("\n".join(words))
@@ -71,7 +71,7 @@ def test_an_image_finds_its_caption(world: Path, run_cli: Run) -> None:
     ("query", "answer"),
     [
         ("red star - red + blue", "blue star"),
-        ("green ring - ring + cross", "green cross"),
+        ("green circle - circle + cross", "green cross"),
         ("red star", "red star"),
     ],
 )
