@@ -94,25 +94,24 @@ def evaluate_captions(
             hint="Repair it, or run without `strict`.",
         )
     left_out = len(paths) - len(paired.images)
-    if isinstance(images, Gallery):
-        model = model.named(images.space.model)
-        model.check(images.space)
-        if images.manifest.encoding.precision in ("fp32", "float32"):
+    opened = images if isinstance(images, Gallery) else gallery_of_texts
+    if opened is not None:
+        model = model.named(opened.space.model)
+        model.check(opened.space)
+        if opened.manifest.encoding.precision in ("fp32", "float32"):
             model = model.computed_with(Precision.FP32)
-        space = images.space
+    space = images.space if isinstance(images, Gallery) else model.load().space
+    if gallery_of_texts is not None:
+        check_same_space(space, "the images", gallery_of_texts.space, "the captions")
+    if isinstance(images, Gallery):
         vectors = images.index.stored(paired.images if rows is None else rows[paired.images])
     else:
-        if gallery_of_texts is not None:
-            model = model.named(gallery_of_texts.space.model)
-        space = model.load().space
-        files = replace(images, files=tuple(images.files[place] for place in paired.images.tolist()))
-        encoded = encode_source(
-            files, model, reading, space=space, on_progress=progress_of(on_stage, "encoding images")
-        )  # fmt: skip
+        captioned = replace(images, files=tuple(images.files[place] for place in paired.images.tolist()))
+        on_progress = progress_of(on_stage, "encoding images")
+        encoded = encode_source(captioned, model, reading, space=space, on_progress=on_progress)
         vectors, paired = encoded.vectors, paired.only(np.array([item.id for item in encoded.items], dtype=np.int64))
         skipped += encoded.skipped
     if gallery_of_texts is not None:
-        check_same_space(space, "the images", gallery_of_texts.space, "the captions")
         of_captions = gallery_of_texts.index.stored(paired.captions)
     else:
         written = [file.text.text for file in texts.files if file.text is not None]

@@ -16,6 +16,7 @@ from zsretrieve.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from zsretrieve.domain.records import Changes
+    from zsretrieve.store.indexes import Gallery as BuiltGallery
 
 Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="A gallery index.")]
 Form = Annotated[ReportFormat, typer.Option("--format", help="How to print.")]
@@ -71,10 +72,7 @@ def gallery(
             force=force, ray=ray, on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
-    named = built.manifest.factory
-    is_missing = named != "Flat" and built.approximate is None
-    effect = f"; the index {named} was not made, so every search is exact" if is_missing else ""
-    output.note(f"{len(built.items)} images -> {out}{effect}")
+    output.note(f"{len(built.items)} images -> {out}{effect_of(built)}")
     place = shlex.quote(str(out))
     query = "a red circle" if built.manifest.space.model == "demo" else "a dog on a beach"
     output.note(f"Try next:\n  zsretrieve search {place} {query}\n  zsretrieve serve {place}")
@@ -238,6 +236,13 @@ def rebuild(
             on_stage=on_stage,
         )
     _report(built.changes, form, skipped)
+
+
+def effect_of(built: BuiltGallery) -> str:
+    """What follows if a gallery has no approximate index, although its kind says so."""
+    named = built.manifest.factory
+    is_missing = named != "Flat" and built.approximate is None
+    return f"; the index {named} was not made, so every search is exact" if is_missing else ""
 
 
 def _note_dry_run(dry_run: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zsretrieve.cli import options, output
+from zsretrieve.cli.commands.gallery import effect_of
 from zsretrieve.cli.groups import grouped
 from zsretrieve.domain.wording import counted
 
@@ -57,6 +58,6 @@ def texts(
             reading=zs.Reading(strict=strict), kind=kind, memory=memory, force=force, on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
-    output.note(f"{counted(len(built.items), 'text')} -> {out}")
+    output.note(f"{counted(len(built.items), 'text')} -> {out}{effect_of(built)}")
     place = shlex.quote(str(out))
     output.note(f"Try next:\n  zsretrieve search {place} photo.jpg\n  zsretrieve serve {place}")

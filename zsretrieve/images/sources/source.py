@@ -75,8 +75,8 @@ class Source:
 
     @property
     def holds_texts(self) -> bool:
-        """Whether it is of texts, in place of images."""
-        return any(file.text is not None for file in self.files)
+        """Whether it is of texts, all of it, in place of images."""
+        return bool(self.files) and self.files[0].text is not None
 
     def address(self, file: SourceFile) -> str:
         return opening.join(self.root, file.path)
