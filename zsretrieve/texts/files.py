@@ -13,6 +13,7 @@ from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.text_files import lines_of, separator_of, text_of, tidy
 from zsretrieve.domain.wording import one_line
+from zsretrieve.images.addresses import MEMBER
 from zsretrieve.images.archives import files
 from zsretrieve.texts.records import Columns, Row, Wanted
 
@@ -161,14 +162,18 @@ def _parquet(name: str, wanted: Wanted) -> Rows:
     import pyarrow.parquet as pq
 
     damage = (pa.ArrowException, OSError, ValueError)
+    raw = files.stream(name)
     try:
-        opened = pq.ParquetFile(files.stream(name), pre_buffer=False)
-    except damage as error:
-        raise SourceError(
-            f"'{name}' is not a Parquet file, or is cut short: {one_line(error)}", hint="Check the file."
-        ) from error
-    schema = opened.schema_arrow
-    columns = Columns.among(schema.names, wanted, name)
+        opened = pq.ParquetFile(raw, pre_buffer=False)
+        schema = opened.schema_arrow
+        columns = Columns.among(schema.names, wanted, name)
+    except BaseException as error:
+        raw.close()
+        if isinstance(error, damage):
+            raise SourceError(
+                f"'{name}' is not a Parquet file, or is cut short: {one_line(error)}", hint="Check the file."
+            ) from error
+        raise
     # An image in the row itself has the address that it has as a source of images.
     inside = [one for one in columns.images if not _is_text(schema.field(one).type)]
     read = [one for one in (columns.text, *columns.images, columns.split) if one is not None and one not in inside]
@@ -176,10 +181,11 @@ def _parquet(name: str, wanted: Wanted) -> Rows:
     def rows() -> Iterator[Row | Skipped]:
         number = 0
         try:
-            for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=read, use_threads=False):
-                for fields in batch.to_pylist():
-                    yield Row(str(number), {**fields, **dict.fromkeys(inside, f"{name}!/{number}")})
-                    number += 1
+            with raw:
+                for batch in opened.iter_batches(batch_size=_BATCH_ROWS, columns=read, use_threads=False):
+                    for fields in batch.to_pylist():
+                        yield Row(str(number), {**fields, **dict.fromkeys(inside, f"{name}{MEMBER}{number}")})
+                        number += 1
         except damage as error:
             raise SourceError(f"'{name}' is damaged: {one_line(error)}", hint="Check the file.") from error
 

@@ -84,8 +84,6 @@ class _Collected:
                 self._skipped.append(Skipped(f"{short}{MEMBER}{row.path}" if row.path else short, row.reason))
                 continue
             place, image, value = f"{short}{MEMBER}{row.place}", None, row.fields
-            if name == STDIN and isinstance(value, str):  # what comes next may be other lines
-                place = f"{STDIN}{MEMBER}{hashlib.sha256(value.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
             if columns is not None and not isinstance(row.fields, str):
                 if columns.split is not None:
                     split = str(row.fields.get(columns.split))
@@ -103,6 +101,8 @@ class _Collected:
                 of = opening.relative(self._root, opening.join(name.rpartition("/")[0] or "/", image))
             for number, text in enumerate(texts, start=1):
                 path = place if len(texts) == 1 else f"{place}.{number}"
+                if name == STDIN:  # what comes next may be other lines
+                    path = f"{STDIN}{MEMBER}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
                 self._files.append(SourceFile(path, text=Text(text, of, mtime_ns)))
 
     def source(self, origin: str | None, shown: str) -> Source:

@@ -10,7 +10,7 @@ from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.names import seen
 from zsretrieve.domain.wording import shorten
 
-# Usual names of columns and keys. A file with texts in two of them must be told apart by its user.
+# Usual names of columns and keys. If a file has two of them, its user must say which one holds the texts.
 _TEXTS = (
     "caption", "captions", "text", "txt", "sentence", "sentences", "title", "description", "comment", "alt_text", "alt",
     "prompt", "raw",
