@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,3 +103,16 @@ def test_recalls_are_those_of_clip_benchmark(tmp_path: Path, seed: int) -> None:
     for k in RANKS:
         assert found[f"image_retrieval_recall@{k}"] == pytest.approx(text_to_image.recall_at[k], abs=1e-6)
         assert found[f"text_retrieval_recall@{k}"] == pytest.approx(image_to_text.recall_at[k], abs=1e-6)
+
+
+def test_the_size_of_coco_s_test_split_takes_seconds() -> None:
+    images, captions, owners = drawn(5000, 25_000, 64)
+    start = time.perf_counter()
+    image_to_text, text_to_image = retrieval(images, captions, owners, RANKS)
+    assert time.perf_counter() - start < 10
+    assert image_to_text.recall_at[1] <= image_to_text.recall_at[10] < 1
+    sample = np.arange(0, 25_000, 5000)
+    order = plainly(captions[sample], images)
+    places = own_places(captions[sample], images, owners[sample])
+    assert places.tolist() == [list(row).index(owner) for row, owner in zip(order, owners[sample], strict=True)]
+    assert text_to_image.n == 25_000

@@ -58,7 +58,7 @@ def open_texts(names: Sequence[str], wanted: Wanted) -> Source:
         columns, rows = read(name, wanted)
         collected.take(name, files.state(name).mtime_ns, columns, rows)
     short = [opening.relative(root, name) for name in whole]
-    return collected.source(whole[0] if len(whole) == 1 else in_braces(root, short), shorten(names, 1))
+    return collected.source(whole[0] if len(whole) == 1 else in_braces(root, short), shorten(names, 1, ""))
 
 
 def _folder(names: Sequence[str]) -> str:
