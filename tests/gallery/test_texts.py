@@ -122,7 +122,7 @@ def test_images_keep_their_place_when_texts_come_from_elsewhere(tmp_path: Path) 
         (tmp_path / name / "a.csv").write_text(f"image,caption\na.jpg,of {name}\n")
     out = tmp_path / "out"
     zs.build_gallery(zs.open_texts(tmp_path / "one" / "a.csv"), out, HashingEncoder())
-    zs.add(out, tmp_path / "other" / "a.csv")
+    zs.add(out, tmp_path / "other" / "a.csv", HashingEncoder())
     gallery = zs.open_gallery(out)
     assert [gallery.image_of(item) for item in gallery.items] == [
         str(tmp_path / name / "a.jpg") for name in ("one", "other")
@@ -242,7 +242,7 @@ def test_older_versions_refuse_a_gallery_of_texts(tmp_path: Path, words: Path, s
         (lambda words, photos: zs.open_source(words), "is a gallery of texts, not of images"),
         (
             lambda words, photos: zs.build_gallery(
-                zs.open_texts(words), photos / "out", HashingEncoder(), ray=zs.Cluster("local")
+                zs.open_texts(words), photos / "out", "demo", ray=zs.Cluster("local")
             ),
             "only images are encoded on a cluster",
         ),

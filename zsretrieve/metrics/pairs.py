@@ -79,8 +79,7 @@ def best_own(scores: Scores, owners: Rows, n: int) -> Rows:
     -------
     int64 of shape (n,)
     """
-    by = np.lexsort((np.arange(len(scores)), -scores, owners))
-    firsts = by[np.searchsorted(owners[by], np.arange(n))]
-    if not np.array_equal(owners[firsts], np.arange(n)):
+    if not np.bincount(owners, minlength=n).all():
         raise ShapeError("an owner has no member")
-    return firsts
+    by = np.lexsort((np.arange(len(scores)), -scores, owners))
+    return by[np.searchsorted(owners[by], np.arange(n))]
