@@ -181,7 +181,8 @@ def remove(
         changes = zs.remove(gallery, which or (), where=where, dry_run=dry_run, on_stage=on_stage)
     _note_dry_run(dry_run)
     _report(changes, form, None)
-    if changes.removed and not dry_run and zs.read_manifest(gallery).origins:
+    manifest = zs.read_manifest(gallery)
+    if changes.removed and not dry_run and manifest.origins and not manifest.holds_texts:
         output.note("files that are still in the gallery's folders are added again by index sync and index add")
 
 

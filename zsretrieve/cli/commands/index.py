@@ -121,7 +121,9 @@ def info(
         "duplicate names": ", ".join(manifest.duplicate_names),
         "prompts cut": str(manifest.cut_prompts or ""),
         f"{'texts' if manifest.holds_texts else 'images'} from": manifest.root,
-        "synced with": ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None,
+        "added from" if manifest.holds_texts else "synced with": (
+            ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None
+        ),
         "left out": ", ".join(manifest.exclude),
         "taken in any case": ", ".join(manifest.include),
         "skipped": str(len(manifest.skipped)) if manifest.root else None,
