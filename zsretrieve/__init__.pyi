@@ -16,9 +16,7 @@ from .api.gallery import build_gallery as build_gallery
 from .api.gallery import compact as compact
 from .api.gallery import rebuild as rebuild
 from .api.gallery import remove as remove
-from .api.gallery import repair as repair
 from .api.gallery import sync as sync
-from .api.gallery import verify_deep as verify_deep
 from .api.hits import Hits as Hits
 from .api.indexes import is_index as is_index
 from .api.indexes import manifest_dict as manifest_dict
@@ -66,6 +64,8 @@ from .api.prototypes import build_prototypes as build_prototypes
 from .api.prototypes import few_shot_curve as few_shot_curve
 from .api.prototypes import make_prototypes as make_prototypes
 from .api.prototypes import train_probe as train_probe
+from .api.repair import repair as repair
+from .api.repair import verify_deep as verify_deep
 from .api.reproduction import explain as explain
 from .api.reproduction import find_images as find_images
 from .api.reproduction import plan_reproduction as plan_reproduction

@@ -52,8 +52,9 @@ def test_texts_beside_images(gallery: Path, words: Path, hashing_encoder: Hashin
 
 
 def test_a_server_for_others_hides_where_images_are(words: Path, hashing_encoder: HashingEncoder) -> None:
-    settings = Settings(is_local=False)
+    settings = Settings("0.0.0.0", token="x" * 20)
     with client_of(service_for(hashing_encoder, [words], settings=settings)) as client:
+        client.headers["Authorization"] = f"Bearer {settings.token}"
         assert client.get(f"{API}/captions/items/0").json()["image"] == "1.jpg"
 
 

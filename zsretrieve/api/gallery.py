@@ -1,4 +1,4 @@
-"""Galleries: build them, keep them up to date, verify and repair them."""
+"""Galleries: build them and keep them up to date."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
+from zsretrieve.api.indexes import cpu_backend
 from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
 from zsretrieve.api.texts import open_texts
 from zsretrieve.cluster import encode as _cluster
 from zsretrieve.cluster.job import Job
-from zsretrieve.domain.arguments import Count, Seed
+from zsretrieve.domain.arguments import Count
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step
-from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
+from zsretrieve.domain.records import Changes, Item, Manifest, PathLike
 from zsretrieve.domain.settings import Choice, Cluster, Reading
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
 from zsretrieve.gallery import origins as _origins
-from zsretrieve.gallery import repair as _repair
 from zsretrieve.gallery import update as _update
 from zsretrieve.gallery.build import BuiltGallery
 from zsretrieve.gallery.ingest import CHECKPOINT_IMAGES, Ingest
-from zsretrieve.gallery.repair import DeepCheck, Repaired
 from zsretrieve.gallery.update import How
 from zsretrieve.store import folder as folders
 from zsretrieve.store import manifest as manifests
@@ -176,7 +174,7 @@ def add(
     folder = folder_of(gallery)
     manifest = moving.followed(folder, manifests.read(folder))
     what = "texts" if manifest.holds_texts else "images"
-    how = _ingest(_model_of(manifest, model), reading, checkpoint, on_stage, what)
+    how = _ingest(model_of(manifest, model), reading, checkpoint, on_stage, what)
     choice = Choice(manifest.exclude, manifest.include).joined(Choice.of(exclude, include))
     with one_step(on_stage, f"finding {what}"):
         if manifest.holds_texts and isinstance(source, str | os.PathLike):
@@ -234,7 +232,7 @@ def sync(
             f"a ground truth goes with one folder, and '{gallery}' has {len(manifest.origins)}",
             hint="Give it to: zsretrieve index add",
         )
-    how = _ingest(_model_of(manifest, model), reading, checkpoint, on_stage)
+    how = _ingest(model_of(manifest, model), reading, checkpoint, on_stage)
     choice = Choice(manifest.exclude, manifest.include).joined(Choice.of(exclude, include))
     with one_step(on_stage, "finding images"):
         sources = followed_sources(folder, manifest, ground_truth, choice)
@@ -322,54 +320,6 @@ def rebuild(
         return _build.rebuild(folder, how, drop_missing=drop_missing, force=force)
 
 
-def verify_deep(folder: PathLike, model: ModelLike | None = None, *, sample: Count = 64, seed: Seed = 0) -> DeepCheck:
-    """Encode a random sample of an index again and compare.
-
-    ``model`` is by default the one that the index names.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If the model has another embedding space.
-    SourceError
-        If the index holds prototypes that were made from images, which it does not keep.
-    """
-    manifest = manifests.read(folder_of(folder))
-    model = _model_of(manifest, model)
-    opened = (open_gallery if manifest.kind is IndexKind.GALLERY else open_prototypes)(folder, device="cpu")
-    return _repair.deep_check(opened, model, sample=sample, seed=seed)
-
-
-def repair(
-    folder: PathLike, model: ModelLike | None = None, *, encode: bool = True, on_stage: OnStage | None = None
-) -> Repaired:
-    """Rebuild derived files, encode again what a damaged segment held, and report what is lost.
-
-    The FAISS file is rebuilt from the vectors. Damaged vectors are encoded again from their images, under the same IDs,
-    if these have not changed; otherwise the images are removed from the gallery and reported. A damaged manifest is
-    restored from its copy.
-
-    Parameters
-    ----------
-    model : Model, Encoder or str, optional
-        By default the model that the index names; loaded only if vectors are damaged.
-    encode : bool
-        Encode images again whose vectors are damaged; otherwise they are lost.
-
-    Raises
-    ------
-    IndexFormatError
-        If neither the manifest nor its copy is sound.
-    IntegrityError
-        If nothing can be saved.
-    SpaceMismatchError
-        If the model has another embedding space, or another calibration in int8.
-    """
-    index = folder_of(folder)
-    needed = as_model(model).named(manifests.read_either(index).space.model) if encode else None
-    return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
-
-
 def _ingest(
     model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None, what: str = "images"
 ) -> Ingest:
@@ -382,7 +332,7 @@ def _ingest(
     return Ingest(model, cpu_backend(), reading or Reading(), checkpoint, on_progress, on_stage)
 
 
-def _model_of(manifest: Manifest, model: ModelLike | None) -> Model:
+def model_of(manifest: Manifest, model: ModelLike | None) -> Model:
     """The model for an index: by default the one it names; another must have the same weights."""
     model = as_model(model).named(manifest.space.model)
     model.check(manifest.space)

@@ -72,7 +72,7 @@ class Repaired(Result):
 
 
 def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed: int = 0) -> DeepCheck:
-    """See ``api.gallery.verify_deep``; a cosine of 0.999 passes, with int8 what its loss allows."""
+    """See ``api.repair.verify_deep``; a cosine of 0.999 passes, with int8 what its loss allows."""
     if opened.manifest.training is not None:
         raise SourceError(
             "these prototypes were made from images, which cannot be encoded again here",
@@ -132,7 +132,7 @@ def _missed(gallery: Gallery, rows: Rows) -> tuple[Damage, ...]:
 def repair(
     folder: Path, backend: IndexBackend, model: Model | None = None, *, on_stage: OnStage | None = None
 ) -> Repaired:
-    """See ``api.gallery.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
+    """See ``api.repair.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
     damaged = {damage.file for damage in verify(folder, backend).damages}
     done: list[str] = []
     if manifests.MAP in damaged:
