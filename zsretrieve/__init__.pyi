@@ -1,3 +1,4 @@
+from .api.captions import evaluate_captions as evaluate_captions
 from .api.comparison import compare as compare
 from .api.comparison import compare_class_sets as compare_class_sets
 from .api.duplicates import find_duplicates as find_duplicates
@@ -15,9 +16,7 @@ from .api.gallery import build_gallery as build_gallery
 from .api.gallery import compact as compact
 from .api.gallery import rebuild as rebuild
 from .api.gallery import remove as remove
-from .api.gallery import repair as repair
 from .api.gallery import sync as sync
-from .api.gallery import verify_deep as verify_deep
 from .api.handover import Handover as Handover
 from .api.handover import gallery_annotations as gallery_annotations
 from .api.handover import hand_over as hand_over
@@ -68,6 +67,8 @@ from .api.prototypes import build_prototypes as build_prototypes
 from .api.prototypes import few_shot_curve as few_shot_curve
 from .api.prototypes import make_prototypes as make_prototypes
 from .api.prototypes import train_probe as train_probe
+from .api.repair import repair as repair
+from .api.repair import verify_deep as verify_deep
 from .api.reproduction import explain as explain
 from .api.reproduction import find_images as find_images
 from .api.reproduction import plan_reproduction as plan_reproduction
@@ -85,6 +86,7 @@ from .api.selecting import subset as subset
 from .api.sources import open_source as open_source
 from .api.sources import read_image as read_image
 from .api.suite import evaluate_suite as evaluate_suite
+from .api.texts import open_texts as open_texts
 from .domain.annotations import AnnotatedImage as AnnotatedImage
 from .domain.annotations import Annotation as Annotation
 from .domain.annotations import Annotations as Annotations
@@ -165,6 +167,7 @@ from .domain.wanted import Order as Order
 from .domain.wanted import Wanted as Wanted
 from .encoders.catalog.model_name import DEFAULT_MODEL as DEFAULT_MODEL
 from .encoders.loading import Model as Model
+from .evaluation.captions import CaptionReport as CaptionReport
 from .evaluation.classify import Classification as Classification
 from .gallery.copies import copy_hits as copy_hits
 from .gallery.repair import Repaired as Repaired

@@ -11,8 +11,9 @@ import pytest
 import zsretrieve as zs
 from zsretrieve.client.records import ClassCount, GalleryRecord, PrototypesRecord
 from zsretrieve.client.terms import body_of
+from zsretrieve.domain.duplicates import Duplicate
 from zsretrieve.domain.found import Matching, TermScore
-from zsretrieve.domain.records import Changes, Duplicate, Hit, Item, Prediction
+from zsretrieve.domain.records import Changes, Hit, Item, Prediction
 from zsretrieve.gallery.query_vectors import read_terms
 from zsretrieve.web import analysis_bodies, bodies
 from zsretrieve.web.bodies import SearchBody

@@ -10,7 +10,7 @@ import numpy as np
 
 from zsretrieve.api.indexes import cpu_backend, is_index, open_gallery, open_prototypes
 from zsretrieve.domain.arguments import check_texts
-from zsretrieve.domain.errors import ShapeError, SourceError
+from zsretrieve.domain.errors import ShapeError, SourceError, UsageError
 from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, progress_of
@@ -130,6 +130,11 @@ def tune_index(
     folder = folder_of(gallery)
     extras.require_faiss("tuning an index")
     opened = open_gallery(folder, device="cpu")
+    if opened.manifest.holds_texts:
+        raise UsageError(
+            f"'{gallery}' holds texts, and tuning measures searches for images",
+            hint="Leave it as it is, or compare every text with `exact`.",
+        )
     _tuning.check(opened, goal)
     given, source = _texts(texts)
     if len(given) > n_queries:

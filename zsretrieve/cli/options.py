@@ -194,6 +194,23 @@ Include = Annotated[
         help="Take files and folders that would be left out: hidden, a program's own, without an image's suffix.",
     ),
 ]
+_Column = Annotated[
+    str | None,
+    typer.Option("--column", metavar="NAME", help="The column or key of texts (default: the one of a usual name)."),
+]
+_ImageColumn = Annotated[
+    str | None,
+    _rare("--image-column", metavar="NAME", help="The column of the images that the texts describe."),
+]
+_Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Only texts of this split, e.g. test of a Karpathy split.")
+]
+TEXT_COLUMNS = OptionGroup(
+    lambda **given: given,
+    {"column": (_Column, None), "image_column": (_ImageColumn, None), "split": (_Split, None)},
+)
+# The keywords of ``zsretrieve.open_texts``.
+TextColumns = Annotated[dict[str, str | None], TEXT_COLUMNS]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only report what would be done; write nothing.")]
 GroundTruth = Annotated[
     Path | None,

@@ -123,7 +123,10 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a gallery. ``path`` is relative to the source's root; ``id`` never changes."""
+    """An image of a gallery. ``path`` is relative to the source's root; ``id`` never changes.
+
+    In a gallery of texts it is a ``text``, without a size, and the path of the ``image`` that it describes, if known.
+    """
 
     id: int
     path: str
@@ -133,6 +136,8 @@ class Item:
     bytes: int
     mtime_ns: int
     digest: str
+    text: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,8 @@ class Skipped(Result):
 class Hit(Result):
     """One search result; ``rank`` starts at 1, ``score`` is cosine similarity, None without a query.
 
-    ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known.
+    ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known. In a
+    gallery of texts ``path`` is the place of the ``text`` in its file, and ``image`` the image that it describes.
     """
 
     rank: int
@@ -155,50 +161,23 @@ class Hit(Result):
     path: str
     score: float | None
     missing: bool = False
+    text: str | None = None
+    image: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "score": None if self.score is None else shortest(self.score)}
+        """Its fields; ``text`` and ``image`` only of a text."""
+        row = {**super().to_dict(), "score": None if self.score is None else shortest(self.score)}
+        return row if self.text is not None else {key: row[key] for key in row if key not in ("text", "image")}
+
+    @property
+    def title(self) -> str:
+        """What people know it by: the text, or the path of an image."""
+        return self.path if self.text is None else self.text
 
     @property
     def score_text(self) -> str:
         """The score in four digits; a dash without a query."""
         return "-" if self.score is None else f"{self.score:.4f}"
-
-
-class DuplicateKind(StrEnum):
-    """Why images form a group: their files are equal, or their vectors are near."""
-
-    EXACT = "exact"
-    NEAR = "near"
-
-
-@dataclass(frozen=True)
-class Duplicate(Result):
-    """One image of a group; ``score`` is its cosine similarity to the image to keep."""
-
-    id: int
-    path: str
-    score: float
-    digest: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "score": shortest(self.score)}
-
-
-@dataclass(frozen=True)
-class DuplicateGroup(Result):
-    """Images that show the same: first the one to keep, then the others in the order of the gallery.
-
-    ``lowest_score`` is the lowest of their scores, and ``keep`` the ID of the first.
-    """
-
-    kind: DuplicateKind
-    lowest_score: float
-    keep: int
-    items: tuple[Duplicate, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "lowest_score": shortest(self.lowest_score)}
 
 
 @dataclass(frozen=True)
@@ -343,7 +322,8 @@ class Manifest:
     they have a bias and two dimensions more than their space, see ``zsretrieve.domain.vectors.augmented_rows``.
     ``exclude`` and ``include`` are globs of what a gallery leaves out of its sources, and takes. ``home`` is where the
     index folder was while its images were where the manifest says.
-    ``fitted_scale`` takes the place of the head's scale in probabilities.
+    ``fitted_scale`` takes the place of the head's scale in probabilities. ``holds_texts`` is whether the items of a
+    gallery are texts.
     """
 
     kind: IndexKind
@@ -376,6 +356,7 @@ class Manifest:
     home: str | None = None
     fitted_scale: float | None = None
     approximate: Approximate | None = None
+    holds_texts: bool = False
 
     @property
     def dim(self) -> int:

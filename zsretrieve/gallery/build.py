@@ -18,7 +18,6 @@ from zsretrieve.domain.settings import Reading
 from zsretrieve.encoding.batches import Seen, nothing_readable, unread
 from zsretrieve.encoding.elsewhere import Described
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
-from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store import making
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
@@ -47,7 +46,7 @@ def build_gallery(
     """
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
-        wanted = replace(_manifest(source, how.described(), how.reading), factory=kind)
+        wanted = replace(_manifest(source, how.described(source), how.reading), factory=kind)
         making.check(kind, wanted.dim, len(source.files), demands, how.backend)
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
@@ -69,11 +68,10 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
     """See ``api.gallery.rebuild``; the new gallery grows beside the old one, and then takes its place."""
     with writing(out) as writer, staging(writer) as stage:
         old, before = gallery_rows(writer)
-        files = tuple(SourceFile(item.path, item.label, item.id) for item in before.items)
         how = replace(how, reading=how.reading.as_for(old.encoding))
-        source = Source(old.root or "", files)
+        source = Source(old.root or "", tuple(map(SourceFile.of, before.items)))
         wanted = replace(
-            _manifest(source, how.described(), how.reading),
+            _manifest(source, how.described(source), how.reading),
             origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
@@ -165,6 +163,7 @@ def _manifest(source: Source, encoder: Described, reading: Reading) -> Manifest:
         include=source.choice.include,
         origins=() if source.origin is None else (source.origin,),
         building=Building(listing_digest(source), len(source.files)),
+        holds_texts=source.holds_texts,
     )
 
 
@@ -176,7 +175,7 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     for name in ("engine", "precision", "exif", "calibration", "decoding"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
             differences.append(name)
-    if (staged.root, staged.origins) != (wanted.root, wanted.origins):
+    if (staged.root, staged.origins, staged.holds_texts) != (wanted.root, wanted.origins, wanted.holds_texts):
         differences.append("source")
     if not differences:
         _log.info(f"resuming an interrupted build: {staged.count} images are encoded already")
@@ -218,7 +217,7 @@ def _remaining(
             todo.append(replace(file, id=id_))
             continue
         stale.discard(before.id)
-        if before.path != file.path or not opening.is_unchanged(source.address(file), before):
+        if before.path != file.path or not source.is_unchanged(file, before):
             todo.append(replace(file, id=before.id))
             continue
         unchanged += 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
+from zsretrieve.domain.errors import IndexFolderError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import IndexBackend, Known, OnProgress, OnStage
@@ -18,8 +18,10 @@ from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.batches import Seen, encode_batches
-from zsretrieve.encoding.elsewhere import Described, Elsewhere
+from zsretrieve.encoding.batches import Seen
+from zsretrieve.encoding.elsewhere import Described, Elsewhere, TextSide
+from zsretrieve.encoding.texts import batches
+from zsretrieve.gallery.encodings import joined_encoding
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store import index_files, indexes, making, rows
 from zsretrieve.store.folder import Writer
@@ -47,8 +49,10 @@ class Ingest:
     on_stage: OnStage | None = None
     elsewhere: Elsewhere | None = None
 
-    def described(self) -> Described:
-        """What encodes the images."""
+    def described(self, source: Source) -> Described:
+        """What encodes the images or texts of a source."""
+        if source.holds_texts:
+            return TextSide(self.model.load())
         return self.model.load() if self.elsewhere is None else self.elsewhere
 
 
@@ -99,7 +103,7 @@ class GalleryBuilder:
         self._row_of_digest: dict[str, int] = {}
         self._added: dict[str, Known | _Written] = {}
         for row, item in enumerate(live.items):
-            if item.digest and item.width:  # imported images may have neither
+            if item.digest and (item.width or item.text is not None):  # imported images may have neither
                 self._row_of_digest.setdefault(item.digest, row)
 
     def known(self, digest: str) -> Known | None:
@@ -288,36 +292,6 @@ class GalleryBuilder:
         return replace(self.manifest, segments=segments, index=index, count=self.count, skipped=self.skipped)
 
 
-def joined_encoding(old: Encoding, new: Encoding) -> Encoding:
-    """The encoding of a gallery whose vectors were computed in two ways; it names both engines, precisions and devices.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If both are int8 with different calibrations, whose vectors are further apart than others.
-    """
-    if new.calibration is not None and "int8" in old.precision.split("+") and old.calibration != new.calibration:
-        raise SpaceMismatchError(
-            f"the gallery's int8 vectors are of calibration {old.calibration or 'unknown'}, and the model's is "
-            f"{new.calibration}",
-            hint="Use `precision` bf16, or encode all images again: zsretrieve index rebuild GALLERY --precision int8",
-        )
-
-    def both(before: str, now: str) -> str:
-        return "+".join(dict.fromkeys([*before.split("+"), now]))
-
-    measured = old if new.calibration is None else new
-    return replace(
-        old,
-        engine=both(old.engine, new.engine),
-        precision=both(old.precision, new.precision),
-        device=both(old.device, new.device),
-        cosine_to_fp32=measured.cosine_to_fp32,
-        least_cosine_to_fp32=measured.least_cosine_to_fp32,
-        calibration=measured.calibration,
-    )
-
-
 def ingest(
     builder: GalleryBuilder,
     source: Source,
@@ -351,20 +325,21 @@ def ingest(
     if not files:
         return encoded
 
-    def accept(encoder: Described) -> None:
+    def accept(_: object) -> None:
+        encoder = how.described(source)
         check_same_space(builder.manifest.space, "the gallery", encoder.space, "the model")
         joined_encoding(builder.manifest.encoding, encoder.encoding)
 
     if how.elsewhere is None:
-        batches = encode_batches(source, files, how.model, how.reading, builder.known, accept)
+        encoded_batches = batches(source, files, how.model, how.reading, builder.known, accept)
     else:
         accept(how.elsewhere)
-        batches = how.elsewhere.batches(source, files, how.reading, builder.known)
-    with builder.saving(), contextlib.closing(batches):
-        for batch in batches:
+        encoded_batches = how.elsewhere.batches(source, files, how.reading, builder.known)
+    with builder.saving(), contextlib.closing(encoded_batches):
+        for batch in encoded_batches:
             # Recorded with the first vector: it may turn out that no image can be read.
             if any(seen.fresh for seen in batch.seen):
-                builder.note_encoding(how.described().encoding)
+                builder.note_encoding(how.described(source).encoding)
             for seen in batch.seen:
                 builder.put(item_of(seen), seen.vector)
                 encoded += seen.fresh

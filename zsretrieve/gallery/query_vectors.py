@@ -191,6 +191,9 @@ class QueryVectors:
         """Rocchio's formula: what was asked for, plus the mean of what is liked, minus that of what is not."""
         wanted = self._wanted
         own = {row for term in query.terms if term.is_image for row in self._rows(term)}
+        if len(query.terms) > 1:  # as in analogies; a single text may well look for itself
+            held = rows_by_text(self._gallery)
+            own.update(row for t in query.terms if isinstance(t.value, str) for row in held.get(t.value.casefold(), ()))
         disliked = {self._row(number) for number in wanted.less}
         without = np.array(sorted(own | disliked), dtype=np.int64)
         terms, parts = list(query.terms), [self._vector(term, texts) for term in query.terms]
@@ -282,6 +285,17 @@ class QueryVectors:
     def _unchanged(self, path: str, row: int) -> bool:
         same_policy = self._gallery.manifest.encoding.exif == self._exif
         return same_policy and opening.is_unchanged(path, self._gallery.items[row])
+
+
+def rows_by_text(gallery: Gallery) -> dict[str, list[int]]:
+    """The rows of each text of a gallery of texts, in lower case; of images there are none."""
+    rows: dict[str, list[int]] | None = gallery.memo.get("rows by text")
+    if rows is None:
+        rows = {}
+        for row, item in enumerate(gallery.items if gallery.manifest.holds_texts else ()):
+            rows.setdefault((item.text or "").casefold(), []).append(row)
+        gallery.memo["rows by text"] = rows
+    return rows
 
 
 def _part(image: Image.Image, box: Box) -> Image.Image:

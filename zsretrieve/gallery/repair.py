@@ -19,8 +19,9 @@ from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.batches import encode_batches, encode_texts_once
-from zsretrieve.gallery.ingest import joined_encoding
+from zsretrieve.encoding.batches import encode_texts_once
+from zsretrieve.encoding.texts import batches
+from zsretrieve.gallery.encodings import joined_encoding
 from zsretrieve.images import opening
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import Source, SourceFile
@@ -71,7 +72,7 @@ class Repaired(Result):
 
 
 def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed: int = 0) -> DeepCheck:
-    """See ``api.gallery.verify_deep``; a cosine of 0.999 passes, with int8 what its loss allows."""
+    """See ``api.repair.verify_deep``; a cosine of 0.999 passes, with int8 what its loss allows."""
     if opened.manifest.training is not None:
         raise SourceError(
             "these prototypes were made from images, which cannot be encoded again here",
@@ -89,21 +90,25 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
     again, stored, names, changed = [], [], [], 0
     for row in chosen:
         item = opened.items[row]
-        try:
-            content = opening.read(opened.path_of(item))
-            if item.digest not in ("", content.digest):
-                raise ImageError("changed since")
-            image = decode(content, reading, encoder.space.preprocessing).image
-        except ImageError:
-            changed += 1
-            continue
-        again.append(encoder.encode_prepared([encoder.prepare(image)])[0])
+        if item.text is not None:
+            again.append(encoder.encode_texts([item.text])[0])
+        else:
+            try:
+                content = opening.read(opened.path_of(item))
+                if item.digest not in ("", content.digest):
+                    raise ImageError("changed since")
+                image = decode(content, reading, encoder.space.preprocessing).image
+            except ImageError:
+                changed += 1
+                continue
+            again.append(encoder.encode_prepared([encoder.prepare(image)])[0])
         stored.append(opened.live.take(np.array([row]))[0])
         names.append(f"'{item.path}'")
     if not again:
         return DeepCheck(0, changed, missed)
     cosines = _cosines(np.stack(again), np.stack(stored))
-    checked = _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.encoding), changed)
+    encoding = encoder.text_encoding if opened.manifest.holds_texts else encoder.encoding
+    checked = _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoding), changed)
     return replace(checked, damages=(*missed, *checked.damages))
 
 
@@ -127,7 +132,7 @@ def _missed(gallery: Gallery, rows: Rows) -> tuple[Damage, ...]:
 def repair(
     folder: Path, backend: IndexBackend, model: Model | None = None, *, on_stage: OnStage | None = None
 ) -> Repaired:
-    """See ``api.gallery.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
+    """See ``api.repair.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
     damaged = {damage.file for damage in verify(folder, backend).damages}
     done: list[str] = []
     if manifests.MAP in damaged:
@@ -150,7 +155,8 @@ def repair(
         encoded: dict[int, Vectors] = {}
         encoding = manifest.encoding
         if model and saved.without_vector:
-            joined = joined_encoding(encoding, model.load(manifest.space).encoding)
+            encoder = model.load(manifest.space)
+            joined = joined_encoding(encoding, encoder.text_encoding if manifest.holds_texts else encoder.encoding)
             encoded = _encode_again(folder, saved, manifest, model, progress_of(on_stage, "encoding again"))
             encoding = joined if encoded else encoding
         live = saved.with_vectors(encoded)
@@ -206,13 +212,13 @@ def _approximate_again(writer: Writer, backend: IndexBackend, old: Approximate, 
 def _encode_again(
     folder: Path, saved: Salvage, manifest: Manifest, model: Model, on_progress: OnProgress | None
 ) -> dict[int, Vectors]:
-    """Vectors of the images whose own are damaged, by ID, if the images have not changed."""
+    """Vectors of the items whose own are damaged, by ID, if their images have not changed."""
     digests = {item.id: item.digest for item in saved.without_vector}
-    listed = tuple(SourceFile(item.path, item.label, item.id) for item in saved.without_vector)
+    listed = tuple(map(SourceFile.of, saved.without_vector))
     source = Source(moving.followed(folder, manifest).root or "", listed)
     encoded: dict[int, Vectors] = {}
     reading = Reading().as_for(manifest.encoding)
-    for batch in encode_batches(source, listed, model, reading, lambda _digest: None):
+    for batch in batches(source, listed, model, reading, lambda _digest: None):
         for seen in batch.seen:
             if seen.file.id is not None and digests[seen.file.id] in ("", seen.item.digest):
                 encoded[seen.file.id] = seen.vector

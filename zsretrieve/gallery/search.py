@@ -16,7 +16,7 @@ from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
 from zsretrieve.domain.kinds import Effort, Expected, QueryKind
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.ranking import exact_scores
-from zsretrieve.domain.records import Hit
+from zsretrieve.domain.records import Hit, Item
 from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wanted import Order, Wanted
 from zsretrieve.encoders.loading import Model
@@ -287,11 +287,16 @@ class _Searched:
         return rows[~np.isin(rows, aim.without)] if len(aim.without) else rows
 
     def _hits(self, scores: Sequence[float | None], rows: Rows, first: int) -> tuple[Hit, ...]:
-        is_away, gallery = self._is_away, self.gallery
-        return tuple(
-            Hit(rank, (item := gallery.items[row]).id, (path := gallery.path_of(item)), score, is_away(path))
-            for rank, (score, row) in enumerate(zip(scores, rows.tolist(), strict=True), start=first)
-        )
+        gallery = self.gallery
+
+        def hit(rank: int, score: float | None, item: Item) -> Hit:
+            path = gallery.path_of(item)
+            if item.text is not None:
+                return Hit(rank, item.id, path, score, text=item.text, image=gallery.image_of(item))
+            return Hit(rank, item.id, path, score, self._is_away(path))
+
+        found = zip(scores, rows.tolist(), strict=True)
+        return tuple(hit(rank, score, gallery.items[row]) for rank, (score, row) in enumerate(found, start=first))
 
     def _term_scores(self, aim: Aim, rows: Rows) -> tuple[tuple[TermScore, ...], ...]:
         stored = self.gallery.index.stored(rows)

@@ -225,4 +225,5 @@ def _manifest(foreign: ForeignVectors, encoder: Encoder, how: Import, skipped: t
         exclude=exported.exclude if exported and same_place else (),
         include=exported.include if exported and same_place else (),
         skipped=(*(exported.skipped if exported else ()), *skipped),
+        holds_texts=exported is not None and exported.holds_texts,
     )

@@ -56,7 +56,7 @@ def write_contact_sheet(
         If the system refuses to write.
     """
     check_contact_sheet(path)
-    images = [(hit.path, "") for hits in answers.values() for hit in hits]
+    images = [(hit.path, "") for hits in answers.values() for hit in hits if hit.text is None]
     templates = environment()
     templates.filters["address"] = _address
     page = templates.from_string(file_text("contact_sheet.html.j2")).render(

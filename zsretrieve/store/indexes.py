@@ -208,12 +208,20 @@ class Gallery:
         return row if row < len(self.ids) and self.ids[row] == number else None
 
     def __repr__(self) -> str:
-        return f"Gallery({str(self.folder)!r}, {len(self.items)} images, {self.space.model}, dim {self.space.dim})"
+        what = "texts" if self.manifest.holds_texts else "images"
+        return f"Gallery({str(self.folder)!r}, {len(self.items)} {what}, {self.space.model}, dim {self.space.dim})"
 
     def path_of(self, item: Item) -> str:
         """The address of an image when it was encoded, or where it was moved to together with the gallery."""
-        address = opening.join(self.manifest.root or "", item.path)
-        if self._was_moved and os.path.isabs(item.path):
+        return self._address(item.path)
+
+    def image_of(self, item: Item) -> str | None:
+        """The address of the image that a text describes, if it is known."""
+        return None if item.image is None else self._address(item.image)
+
+    def _address(self, path: str) -> str:
+        address = opening.join(self.manifest.root or "", path)
+        if self._was_moved and os.path.isabs(path):
             return moving.follow(self._folder, self.manifest, address)
         return address
 
@@ -229,7 +237,7 @@ class Gallery:
     def rows_by_real_path(self) -> dict[str, list[int]]:
         """Rows of each image by its path with all links resolved; a list of paths may name a file twice."""
         rows: dict[str, list[int]] = {}
-        for row, item in enumerate(self.items):
+        for row, item in enumerate(() if self.manifest.holds_texts else self.items):
             rows.setdefault(opening.canonical(self.path_of(item)), []).append(row)
         return rows
 

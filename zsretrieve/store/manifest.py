@@ -27,9 +27,11 @@ STAGING = ".building"
 MAP = "map.parquet"
 SEARCHES = "searches.json"
 FORMAT = "zsretrieve-index"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 # Versions of zsretrieve before approximate indexes read version 2, so all other indexes are written as that.
 _WITHOUT_APPROXIMATE = 2
+# Before galleries of texts.
+_WITHOUT_TEXTS = 4
 # Before counts of what changed since training and tuning; written with parts, and before that without.
 _WITHOUT_COUNTS = 3
 REBUILD = "Restore the folder from a copy, or build the index again."
@@ -43,7 +45,7 @@ _FILE = re.compile(
 _ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
-_OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate")
+_OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate", "holds_texts")
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -240,7 +242,10 @@ def _in_parts(content: dict[str, Any]) -> None:
 
 
 def _version(manifest: Manifest) -> int:
-    return _WITHOUT_APPROXIMATE if manifest.approximate is None else FORMAT_VERSION
+    """The lowest version that says all of it, so that older versions of zsretrieve open what they understand."""
+    if manifest.holds_texts:
+        return FORMAT_VERSION
+    return _WITHOUT_APPROXIMATE if manifest.approximate is None else _WITHOUT_TEXTS
 
 
 def _resume_hint(folder: Path) -> str:
@@ -251,7 +256,8 @@ def _resume_hint(folder: Path) -> str:
         return "Run the command that builds it once more."
     source = shlex.quote(staged.origins[0]) if staged.origins else "SOURCE"
     name, model = shlex.quote(shown(folder)), shlex.quote(staged.space.model)
-    return f"Continue with: zsretrieve index gallery {source} {name} --model {model}"
+    verb = "texts" if staged.holds_texts else "gallery"
+    return f"Continue with: zsretrieve index {verb} {source} {name} --model {model}"
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -19,10 +19,10 @@ from zsretrieve.api.evaluation import evaluate
 from zsretrieve.api.handover import gallery_annotations
 from zsretrieve.api.prompts import read_prompts
 from zsretrieve.api.prototypes import make_prototypes
+from zsretrieve.domain.duplicates import DuplicateGroup
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import plain, shortest
 from zsretrieve.domain.prompts import bundled_sets
-from zsretrieve.domain.records import DuplicateGroup
 from zsretrieve.domain.results import EvalReport
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model

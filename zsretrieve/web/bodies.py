@@ -54,7 +54,10 @@ class SearchBody(Body):
 
 
 class ItemAnswer(BaseModel):
-    """An image of a gallery. ``date`` is when its file was last changed."""
+    """An image of a gallery, or a ``text`` and the path of the ``image`` that it describes, if that is known.
+
+    ``date`` is when its file was last changed.
+    """
 
     id: int
     name: str
@@ -66,6 +69,8 @@ class ItemAnswer(BaseModel):
     bytes: int
     date: str
     missing: bool
+    text: str | None
+    image: str | None
 
 
 class TermScoreAnswer(BaseModel):
@@ -159,6 +164,7 @@ class GalleryAnswer(BaseModel):
     precision: str
     has_labels: bool
     has_map: bool
+    holds_texts: bool
     writable: bool
 
 

@@ -204,7 +204,7 @@ def _described(service: Service, revision: Revision, number: int, origin: str) -
         "url": address
         if opening.is_url(address) and service.settings.is_local
         else f"{origin}/api/v1/galleries/{quote(revision.name, safe='')}/items/{number}/image",
-        "caption": shown(item.label or item.path.rpartition("/")[2]),
+        "caption": shown(item.text or item.label or item.path.rpartition("/")[2]),
     }
     if service.settings.is_local:
         known["image_path"] = shown(address)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Rejection,
         Retrieval,
     )
+    from zsretrieve.evaluation.captions import CaptionReport
     from zsretrieve.evaluation.suite import Suite
 
 _SHOWN_CONFUSIONS = 10
@@ -68,6 +69,23 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
         for confusion in report.confusions[:_SHOWN_CONFUSIONS]:
             wrong.add_row(output.cell(confusion.true_class), output.cell(_predicted(confusion)), str(confusion.count))
         output.show(wrong, "most frequent confusions")
+
+
+def show_captions(report: CaptionReport) -> None:
+    """Recall and median rank in both directions."""
+    ranks = tuple(f"recall@{k}" for k in report.mean_recall_at)
+    table = output.table("retrieval", *ranks, "median rank", "of", right=(*ranks, "median rank"))
+    images, captions = counted(report.image_to_text.n, "image"), counted(report.text_to_image.n, "caption")
+    both = (("image to text", report.image_to_text, images), ("text to image", report.text_to_image, captions))
+    for name, one, of in both:
+        rates = (output.percent(rate) for rate in one.recall_at.values())
+        table.add_row(name, *rates, f"{one.median_rank:g}", of)
+    table.add_row("mean", *(output.percent(rate) for rate in report.mean_recall_at.values()), "", "both directions")
+    split = "" if report.split is None else f", split {report.split}"
+    output.show(table, f"{report.model}{split}" + (f", only images where {report.where}" if report.where else ""))
+    output.say(f"mean recall {output.percent(report.mean_recall)}")
+    if n := report.n_images_without_captions:
+        output.note(f"{counted(n, 'image')} without captions: left out")
 
 
 def show_suite(suite: Suite) -> None:

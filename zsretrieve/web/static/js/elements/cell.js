@@ -22,14 +22,15 @@ export function cellOf(gallery, item, { href, index, name = title(item), more = 
   const shape = ratio(item);
   const shown = score(item.score);
   const spoken = [name, item.name !== name && item.name, item.missing && "file missing", badge, more, shown && `score ${shown}`];
-  const cell = h("li", { class: item.missing ? "cell gone" : "cell" });
+  const cell = h("li", { class: ["cell", item.missing && "gone", item.text && "text"].filter(Boolean).join(" ") });
   cell.style.setProperty("--ratio", shape.toFixed(4));
   const options = { lazy: index > IN_SIGHT, onbroken: () => cell.classList.add("broken") };
   cell.append(
     h(
       "a",
       { href, class: "picture", tabindex: index ? -1 : 0, "aria-label": spoken.filter(Boolean).join(", "), draggable: "true" },
-      !item.missing && thumb(gallery, item, `${Math.ceil(shape * ROW * 1.1)}px`, options),
+      item.text && h("span", { class: "said", "aria-hidden": "true" }, item.text),
+      !item.missing && !item.text && thumb(gallery, item, `${Math.ceil(shape * ROW * 1.1)}px`, options),
       h("span", { class: "why", "aria-hidden": "true" }, item.missing ? "File missing" : "Cannot be read", h("small", {}, item.name)),
       h("span", { class: "caption", "aria-hidden": "true" }, badge && h("span", { class: "badge" }, badge), h("span", { class: "name" }, ...breakable(name)), more && h("span", { class: "more" }, more), shown && h("span", { class: "score" }, shown)),
     ),

@@ -125,6 +125,7 @@ export class Viewer extends HTMLElement {
     const { stage } = this;
     this.crop = undefined;
     this.heading.textContent = title(item);
+    if (item.text) return fill(stage, h("p", { class: "said" }, item.text));
     if (item.missing) return fill(stage, gone("The file is missing", "It was moved or deleted after it was indexed. Sync the gallery to update it."));
     const full = h("img", { class: "full", src: imageAddress(gallery, item.id), alt: title(item), draggable: "false" });
     const frame = h("div", { class: "frame" }, full);
@@ -151,6 +152,7 @@ export class Viewer extends HTMLElement {
     const gallery = app.gallery?.name ?? "";
     const act = (/** @type {string} */ action) => this.#fire("act", { action, item });
     const focused = /** @type {HTMLElement|null} */ (document.activeElement);
+    const hasPixels = !item.missing && !item.text;
     fill(
       this.panel,
       h(
@@ -159,9 +161,9 @@ export class Viewer extends HTMLElement {
         ...ACTIONS.map(([action, label, sign, key]) =>
           h("button", { type: "button", onclick: () => act(action), "data-action": action, "aria-keyshortcuts": key }, icon(sign), label),
         ),
-        !item.missing && h("button", { type: "button", onclick: () => this.crop?.start(), "aria-keyshortcuts": "c" }, icon("crop"), "Use a part …"),
+        hasPixels && h("button", { type: "button", onclick: () => this.crop?.start(), "aria-keyshortcuts": "c" }, icon("crop"), "Use a part …"),
         h("button", { type: "button", onclick: () => act("select"), "data-action": "select", "aria-keyshortcuts": "x" }, icon("check"), "Select"),
-        !item.missing && h("a", { class: "button", href: imageAddress(gallery, item.id), target: "_blank", rel: "noopener", "aria-keyshortcuts": "o" }, icon("open"), "Original"),
+        hasPixels && h("a", { class: "button", href: imageAddress(gallery, item.id), target: "_blank", rel: "noopener", "aria-keyshortcuts": "o" }, icon("open"), "Original"),
       ),
       facts(item),
       terms(item),
