@@ -54,7 +54,7 @@ def test_every_point_is_what_it_says(some: Labelled, text: Prototypes) -> None:
     train, test = held_out(some, 0.5)
     assert (found.n_train, found.n_scored, found.n_classes) == (60, 60, 6)
     assert [(point.method, point.shots) for point in found.points] == [
-        (Method.ZERO_SHOT, 0), *((method, n) for method in list(Method)[1:] for n in (2, 5)),
+        (Method.ZERO_SHOT, 0), *((method, n) for method in list(Method)[1:4] for n in (2, 5)),
     ]  # fmt: skip
     (zero,) = points(found, Method.ZERO_SHOT).values()
     assert zero.n_correct == (evaluate_labelled(test, text).n_correct,)

@@ -49,7 +49,7 @@ _C = Annotated[
         "--c", metavar="NUMBER", help="Inverse strength of the L2 regularisation (default: swept from 1e-6 to 1e6)."
     ),
 ]
-_Validation = Annotated[
+Validation = Annotated[
     float | None,
     typer.Option(
         "--validation", metavar="SHARE", help="Share of each class's images that --c is chosen on (default: 0.2)."
@@ -57,7 +57,7 @@ _Validation = Annotated[
 ]
 
 
-_ChooseBy = Annotated[
+ChooseBy = Annotated[
     ChosenBy | None,
     typer.Option(
         "--choose-by",
@@ -83,7 +83,7 @@ def regularisation_of(
 
 SHOTS = OptionGroup(_shots, {"shots": (_PerClass, None), "seed": (_Seed, 0), "allow_fewer": (AllowFewer, False)})
 REGULARISATION = OptionGroup(
-    regularisation_of, {"c": (_C, None), "validation": (_Validation, None), "choose_by": (_ChooseBy, None)}
+    regularisation_of, {"c": (_C, None), "validation": (Validation, None), "choose_by": (ChooseBy, None)}
 )
 
 
