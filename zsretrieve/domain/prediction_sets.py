@@ -82,7 +82,7 @@ class SetReport(Result):
         Images, and those whose set holds the true class.
     interval : Interval
         Of the fraction covered (Wilson).
-    expected : Interval
+    expected_interval : Interval
         Where the fraction covered is expected, since chance draws both the images that calibrate and those that are
         scored.
     mean_size : float
@@ -97,7 +97,7 @@ class SetReport(Result):
     n_scored: int
     n_covered: int
     interval: Interval
-    expected: Interval
+    expected_interval: Interval
     mean_size: float
     n_empty: int
     sizes: dict[int, int]

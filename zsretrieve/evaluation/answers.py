@@ -109,6 +109,12 @@ class OfShares:
         return self.shares[rows].astype(np.float32)
 
 
+def ranked_all(answers: Answers, n: int, k: int) -> Ranked:
+    """The k best classes of all n images."""
+    some = [answers.ranked(part, k) for part in parts(n, len(answers.names))]
+    return Ranked(*(np.concatenate(one) for one in zip(*((s.scores, s.classes, s.chances) for s in some), strict=True)))
+
+
 def parts(n: int, wide: int) -> Iterator[slice]:
     """Parts of n images, of each of which ``wide`` numbers are in memory."""
     step = max(1, CHUNK_ELEMENTS // max(1, wide))

@@ -84,7 +84,7 @@ def score_sets(answers: Answers, labelled: Labelled, coverage: Coverage) -> SetR
         n_scored=n,
         n_covered=covered,
         interval=wilson(covered, n),
-        expected=expected_coverage(coverage.rank(found.n_calibration), found.n_calibration, n),
+        expected_interval=expected_coverage(coverage.rank(found.n_calibration), found.n_calibration, n),
         mean_size=sum(size * count for size, count in sizes.items()) / n,
         n_empty=sizes[0],
         sizes=dict(sorted(sizes.items())),

@@ -28,7 +28,7 @@ from zsretrieve.domain.results import (
 from zsretrieve.domain.settings import Reading
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_source
-from zsretrieve.evaluation.answers import OfPrototypes, OfShares
+from zsretrieve.evaluation.answers import OfPrototypes, OfShares, ranked_all
 from zsretrieve.evaluation.class_retrieval import retrieval
 from zsretrieve.evaluation.labelled import Labelled, class_ids, labelled_gallery, labelled_source
 from zsretrieve.evaluation.paired import compare_runs
@@ -161,7 +161,7 @@ def evaluate_labelled(
         run, calibration = scored(labelled, prototypes, kept)
     else:
         templates = f"{prototypes.manifest.templates_source or ''}, propagated".removeprefix(", ")
-        run = as_run(labelled, prototypes, shares.ranked(slice(None), kept), templates)
+        run = as_run(labelled, prototypes, ranked_all(shares, len(labelled.truth), kept), templates)
     n, truth, correct = len(run.truth), run.truth, run.correct
     hits = {k: int(hits_at(run.ranked, truth, k).sum()) for k in ks}
     per_class = scores_of_classes(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def tip_of(labelled: Labelled, rows: Rows, seed: int, text: Prototypes, settings
     fitted = np.setdiff1d(np.arange(len(some.truth)), held)
     n_classes, learns = len(text.vectors), settings.method == TrainingMethod.TIP_F
 
-    def searched(keys: NDArray[np.floating], among: AdapterSettings) -> AdapterSearch:
+    def searched(keys: NDArray[np.floating[Any]], among: AdapterSettings) -> AdapterSearch:
         steps: list[AdapterStep] = []
         for beta in BETAS if among.beta is None else (among.beta,):
             sums = class_sums(some.vectors[held], keys, some.truth[fitted], n_classes, beta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class KeyValues:
 
 
 def class_sums(
-    vectors: Vectors, keys: NDArray[np.floating], classes: Rows, n_classes: int, beta: float
+    vectors: Vectors, keys: NDArray[np.floating[Any]], classes: Rows, n_classes: int, beta: float
 ) -> NDArray[np.float64]:
     """``exp(-beta * (1 - x F^T)) L``: of each vector, the affinities to the keys of each class, in float64.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ class Prototypes:
             normalisers[some] = self.against(vectors[some]).log_normaliser(self.head, best[some])
         return normalisers
 
-    def ranking(self, vectors: Vectors, classes: Rows) -> NDArray[np.floating]:
+    def ranking(self, vectors: Vectors, classes: Rows) -> NDArray[np.floating[Any]]:
         """Scores that order images for each of some classes, of shape (n, len(classes))."""
         if self._has_keys:
             return self.against(vectors).all()[:, classes]

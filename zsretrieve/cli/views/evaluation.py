@@ -49,7 +49,7 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
             of = f"{rejection.n_correct} / {rejection.n_answered} answered images"
             add("precision of answers", rejection.precision, rejection.interval, of)
     if (sets := report.prediction_sets) is not None:
-        wanted = f"{100 * sets.calibrated.wanted:g} % wanted, {between(sets.expected)} expected by chance"
+        wanted = f"{100 * sets.calibrated.wanted:g} % wanted, {between(sets.expected_interval)} expected by chance"
         of = f"{sets.n_covered} / {sets.n_scored} images; {wanted}"
         add("coverage of sets", sets.covered, sets.interval, of)
         by = f"{sets.calibrated.by}, calibrated on {sets.calibrated.n_calibration} other images"
