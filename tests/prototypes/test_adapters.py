@@ -5,6 +5,8 @@ the files of any other prototypes.
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Prototypes, open_prototypes
 
 BACKEND = FaissBackend("cpu")
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 N_CLASSES, DIM, SCALE = 5, 12, 30.0
 
 
@@ -413,21 +416,20 @@ def test_the_command(folder: Path, method: str) -> None:
     assert "not scored" in done.stdout
 
 
-def test_the_command_refuses(folder: Path, scene_folder: Path) -> None:
-    def refused(*words: str) -> str:
-        done = CliRunner().invoke(app, ["fewshot", "train", str(folder / "gallery"), *words])
-        assert done.exit_code, done.stdout
-        return str(done.exception) + done.stderr
+def test_the_command_refuses(folder: Path, run_cli: Run) -> None:
+    def refused(*words: str | Path) -> str:
+        done = run_cli("fewshot", "train", folder / "gallery", *words)
+        assert done.returncode, done.stdout
+        return done.stderr
 
-    text = str(folder / "text")
-    assert "--alpha" in refused(str(folder / "x"), "-p", text, "--method", "lp++", "--alpha", "1")
-    assert "--validation has no effect" in refused(
-        str(folder / "x"), "-p", text, "--method", "lp++", "--validation", "0.5"
-    )
+    text, out = folder / "text", folder / "x"
+    assert "Leave --alpha and --beta out" in refused(out, "-p", text, "--method", "lp++", "--alpha", "1")
+    both = ("--alpha", "1", "--beta", "2", "--validation", "0.5")
+    assert "--validation has no effect with --alpha and --beta" in refused(out, "-p", text, *both)
     assert "text prototypes themselves" in refused(text, "-p", text, "--force")
     zs.build_prototypes(folder / "fruit", "apple,pear", HashingEncoder(), templates="raw", force=True)
     with pytest.raises(ClassMappingError, match=r"red circle|blue star|green heart|white square"):
-        zs.train_adapter(folder / "gallery", folder / "x", folder / "fruit")
+        zs.train_adapter(folder / "gallery", out, folder / "fruit")
     with pytest.raises(OutputExistsError):
-        zs.train_adapter(folder / "gallery", folder / "gallery", folder / "text", force=True)
-    assert not (folder / "x").exists()
+        zs.train_adapter(folder / "gallery", folder / "gallery", text, force=True)
+    assert not out.exists()

@@ -86,7 +86,8 @@ def tip_of(labelled: Labelled, rows: Rows, seed: int, text: Prototypes, settings
     """
     some = labelled.at(rows[np.argsort(labelled.truth[rows], kind="stable")])
     zero_shot = text.head.scale * (some.vectors.astype(np.float64) @ text.vectors.astype(np.float64).T)
-    held = validation_of(some, seed, settings.validation)
+    given = settings.alpha is not None and settings.beta is not None
+    held = np.empty(0, np.int64) if given else validation_of(some, seed, settings.validation)
     fitted = np.setdiff1d(np.arange(len(some.truth)), held)
     n_classes, learns = len(text.vectors), settings.method == TrainingMethod.TIP_F
 

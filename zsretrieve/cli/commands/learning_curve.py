@@ -78,10 +78,11 @@ def _adapter(
     validation: float | None,
     choose_by: ChosenBy | None,
 ) -> AdapterSettings:
-    if method is Method.LP:
-        for option, value in (("--validation", validation), ("--choose-by", choose_by)):
-            if value is not None:
-                raise UsageError(f"{option} has no effect on lp++", hint="Leave it out.")
+    chosen = alpha is None or beta is None
+    for option, value in (("--validation", validation), ("--choose-by", choose_by)):
+        if value is not None and (method is Method.LP or not chosen):
+            why = "on lp++" if method is Method.LP else "with --alpha and --beta"
+            raise UsageError(f"{option} has no effect {why}", hint="Leave it out.")
     share = 0.2 if validation is None else validation
     return AdapterSettings(method.value, alpha, beta, share, (choose_by or ChosenBy.LOSS).value)
 

@@ -52,7 +52,7 @@ _C = Annotated[
 Validation = Annotated[
     float | None,
     typer.Option(
-        "--validation", metavar="SHARE", help="Share of each class's images that --c is chosen on (default: 0.2)."
+        "--validation", metavar="SHARE", help="Share of each class's images held back to choose by (default: 0.2)."
     ),
 ]
 
@@ -63,7 +63,7 @@ ChooseBy = Annotated[
         "--choose-by",
         metavar="MEASURE",
         show_default="loss",
-        help="What --c is chosen by: the loss, for probabilities that can be believed, or accuracy, as in the paper.",
+        help="What is best on these: the loss, for probabilities that can be believed, or accuracy, as in the papers.",
     ),
 ]
 

@@ -65,7 +65,9 @@ def print_adapter(trained: TrainedAdapter, form: ReportFormat) -> None:
         table = output.table("alpha", "beta", "images")
         weights = ("learnt", "") if search is None else (f"{search.alpha:.4g}", f"{search.beta:.4g}")
         table.add_row(*weights, str(trained.training.n_images))
-        output.show(table, learnt or "nothing was searched: there are no images to choose the weights by")
+        output.show(
+            table, learnt or "nothing was searched: the weights are given, or there are no images to choose them by"
+        )
         return
     table = output.table("alpha", "beta", "accuracy", "loss", "", right=("alpha", "beta", "accuracy", "loss"))
     for step in search.steps:
