@@ -186,7 +186,7 @@ def _classification(
     for part in parts(len(items), n_classes):
         ranked = answers.ranked(part, n_classes if found is not None else needed)
         sizes = None if found is None else set_sizes(ranked, found).tolist()
-        predicted = ranked.first(max(needed, *(sizes or [0]))).predictions(answers.names)
+        predicted = ranked.first(max([needed, *(sizes or ())])).predictions(answers.names)
         for place, (item, path, predictions) in enumerate(zip(items[part], paths[part], predicted, strict=True)):
             size = None if sizes is None else sizes[place]
             is_rejected = None if reject is None else _is_rejected(predictions, reject)

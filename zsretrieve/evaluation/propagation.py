@@ -137,7 +137,7 @@ class Graph:
 
 
 def check_spreads(prototypes: Prototypes) -> None:
-    """Raise SourceError if the scores of prototypes are no cosine similarities."""
+    """Raise SourceError if the scores of prototypes are not cosine similarities."""
     if prototypes.manifest.lifted or prototypes.keys is not None:
         raise SourceError(
             "labels spread from text prototypes, and these are a probe or have an adapter",
