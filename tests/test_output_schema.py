@@ -53,6 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, demo_enc
     twins = ",".join((*CLASSES, CLASSES[0]))
     zs.build_prototypes(root / "twins", twins, demo_encoder, templates="raw")
     zs.build_image_prototypes(root / "means", root / "gallery", shots=zs.Shots(1))
+    zs.train_adapter(root / "gallery", root / "adapter", root / "raw", shots=zs.Shots(1))
     for templates in ("raw", "openai7"):
         outputs = zs.Outputs(run=root / f"{templates}.run")
         zs.evaluate(root / "gallery", root / templates, ranks=(1, 2), outputs=outputs)
@@ -94,7 +95,10 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("index searches gallery", "index searches", None),
         ("classify gallery -p raw -k 2", "classify", None),
         ("classify gallery -p raw --reject-below 0.9", "classify", None),
+        ("classify gallery -p raw --coverage 0.8 --calibrate gallery", "classify", None),
+        ("classify gallery -p raw --propagate", "classify", None),
         ("evaluate gallery -p raw", "evaluate", None),
+        ("evaluate gallery -p raw --coverage 0.8 --propagate", "evaluate", None),
         ("evaluate gallery -p twins -k 3 --retrieval --reject-below 1", "evaluate", None),
         ("compare raw.run openai7.run", "compare", None),
         ("compare raw means --on gallery", "compare", None),
@@ -108,8 +112,12 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("index info gallery", "index info", None),
         ("index info raw", "index info", None),
         ("index info means", "index info", None),
+        ("index info adapter", "index info", None),
         ("probe gallery probe --shots 2 --allow-fewer --c 1", "probe", None),
+        ("fewshot train gallery tip -p raw --shots 2 --allow-fewer", "fewshot train", None),
+        ("fewshot train gallery lp -p raw --method lp++", "fewshot train", None),
         ("fewshot curve gallery -p raw --shots 1 --seeds 1 --c 1 --held-out 0.3", "fewshot curve", None),
+        ("fewshot curve gallery -p raw --shots 2 --seeds 1 --c 1 --held-out 0.3 --adapters tip", "fewshot curve", None),
         ("prompts list", "prompts list", None),
         ("prompts show scenes", "prompts show", None),
         ("prompts show imagenette", "prompts show", None),

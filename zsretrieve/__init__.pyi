@@ -2,7 +2,6 @@ from .api.captions import evaluate_captions as evaluate_captions
 from .api.comparison import compare as compare
 from .api.comparison import compare_class_sets as compare_class_sets
 from .api.duplicates import find_duplicates as find_duplicates
-from .api.evaluation import Outputs as Outputs
 from .api.evaluation import classify as classify
 from .api.evaluation import evaluate as evaluate
 from .api.evaluation import open_run as open_run
@@ -50,6 +49,7 @@ from .api.named import named_indexes as named_indexes
 from .api.origins import drop_source as drop_source
 from .api.origins import gallery_sources as gallery_sources
 from .api.origins import relocate as relocate
+from .api.outputs import Outputs as Outputs
 from .api.planning import encoding_rate as encoding_rate
 from .api.planning import measure_rates as measure_rates
 from .api.planning import plan_index as plan_index
@@ -66,6 +66,7 @@ from .api.prototypes import build_image_prototypes as build_image_prototypes
 from .api.prototypes import build_prototypes as build_prototypes
 from .api.prototypes import few_shot_curve as few_shot_curve
 from .api.prototypes import make_prototypes as make_prototypes
+from .api.prototypes import train_adapter as train_adapter
 from .api.prototypes import train_probe as train_probe
 from .api.repair import repair as repair
 from .api.repair import verify_deep as verify_deep
@@ -136,6 +137,8 @@ from .domain.maps import Caption as Caption
 from .domain.maps import Map as Map
 from .domain.plans import Plan as Plan
 from .domain.plans import PlannedKind as PlannedKind
+from .domain.prediction_sets import Coverage as Coverage
+from .domain.propagation import Propagation as Propagation
 from .domain.queries import ItemId as ItemId
 from .domain.queries import Term as Term
 from .domain.rates import Rates as Rates
@@ -158,6 +161,7 @@ from .domain.settings import Engine as Engine
 from .domain.settings import Precision as Precision
 from .domain.settings import Reading as Reading
 from .domain.settings import Shards as Shards
+from .domain.shots import AdapterSettings as AdapterSettings
 from .domain.shots import CurveSettings as CurveSettings
 from .domain.shots import Regularisation as Regularisation
 from .domain.shots import Shots as Shots

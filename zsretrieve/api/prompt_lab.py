@@ -200,7 +200,7 @@ def similar_classes(
         If there are fewer than two classes, or no pair is asked for.
     SpaceMismatchError, SourceError, ClassMappingError, FilterError
         If the gallery has another embedding space, is empty, has no labels or other classes; or by the filter; or if
-        the prototypes are a probe, whose rows have a bias and no cosine similarity.
+        the prototypes are a probe or have an adapter, so their classes have no cosine similarity.
     """
     if where is not None and gallery is None:
         raise UsageError("`where` works only on a gallery", hint="Give a `gallery`, or leave `where` out.")
@@ -218,9 +218,9 @@ def similar_classes(
         raise UsageError("a prototype index has its own model", hint="Leave `model` out.")
     else:
         opened = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
-    if opened.manifest.lifted:
+    if opened.manifest.lifted or opened.keys is not None:
         raise SourceError(
-            "these prototypes are a probe, whose rows have a bias and no cosine similarity",
+            "these prototypes are a probe or have an adapter, so their classes have no cosine similarity",
             hint="Give prototypes from text, or means of images.",
         )
     labelled = None if images is None else take_labelled(images, opened, where=where)

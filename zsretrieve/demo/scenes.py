@@ -157,6 +157,28 @@ def draw(scene: Scene, size: int = 128) -> Image.Image:
     return image
 
 
+def cluttered(image: Image.Image, seed: int, *, pieces: int, noise: float) -> Image.Image:
+    """Make a scene hard: small pieces of other shapes and colours all over it, and noise.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Square, RGB.
+    seed : int
+    pieces : int
+    noise : float
+        The standard deviation of the noise, of 255.
+    """
+    rng, size = random.Random(seed), image.width
+    image = image.copy()
+    for _ in range(pieces):
+        thing = Thing(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(FILLS), "small")
+        centre, radius = (rng.uniform(0, size), rng.uniform(0, size)), rng.uniform(0.05, 0.11) * size
+        image.paste(_jitter(COLOURS[thing.colour], rng, 10), mask=_mask(thing, centre, radius, size, rng))
+    noisy = np.asarray(image, dtype=np.float64) + np.random.default_rng(seed).normal(0.0, noise, (size, size, 3))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
+
+
 def _background_for(colours: tuple[str, ...], rng: random.Random) -> str:
     fitting = [
         name

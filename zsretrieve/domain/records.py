@@ -10,6 +10,7 @@ from typing import Any
 from zsretrieve.domain.errors import SpaceMismatchError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result, shortest
+from zsretrieve.domain.training import Adapter, Training
 
 
 class IndexKind(StrEnum):
@@ -198,20 +199,23 @@ class Prediction(Result):
 class Classified(Result):
     """The predictions for one image, best first.
 
-    ``rejected`` is whether the answer is "unknown" rather than the best; None if every image gets an answer. ``width``
-    and ``height`` are pixels of the upright image, 0 if unknown.
+    ``rejected`` is whether the answer is "unknown" rather than the best; None if every image gets an answer.
+    ``set_size`` is how many predictions, from the best, are the prediction set; None without a wanted coverage.
+    ``width`` and ``height`` are pixels of the upright image, 0 if unknown.
     """
 
     path: str
     label: str | None
     predictions: tuple[Prediction, ...]
     rejected: bool | None = None
+    set_size: int | None = None
     width: int = 0
     height: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """``path`` and ``predictions``, and ``rejected`` where there is a threshold."""
-        left_out = {"label", "width", "height"} | ({"rejected"} if self.rejected is None else set())
+        """``path`` and ``predictions``, and ``rejected`` and ``set_size`` where they were asked for."""
+        left_out = {"label", "width", "height"}
+        left_out |= {name for name in ("rejected", "set_size") if getattr(self, name) is None}
         return {key: value for key, value in super().to_dict().items() if key not in left_out}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -285,31 +289,6 @@ class Origin(Result):
     missing: bool | None
 
 
-class TrainingMethod(StrEnum):
-    """How prototypes come from images: their means, or the weights of a classifier trained on them."""
-
-    MEAN = "mean"
-    PROBE = "probe"
-
-
-@dataclass(frozen=True)
-class Training:
-    """The images that prototypes were made from; the index's ``drawn.npy`` lists them.
-
-    ``shots`` is the number requested per class, None for all; ``seed`` drew them; ``n_images`` is the number in all.
-    ``text_weight`` is the share of text prototypes that was mixed into means. ``c`` is
-    the inverse strength of a probe's regularisation.
-    """
-
-    method: TrainingMethod
-    source: str
-    shots: int | None
-    seed: int
-    n_images: int
-    text_weight: float | None = None
-    c: float | None = None
-
-
 @dataclass(frozen=True)
 class Manifest:
     """What an index folder says of itself. ``files`` are relative to the folder.
@@ -323,7 +302,7 @@ class Manifest:
     ``exclude`` and ``include`` are globs of what a gallery leaves out of its sources, and takes. ``home`` is where the
     index folder was while its images were where the manifest says.
     ``fitted_scale`` takes the place of the head's scale in probabilities. ``holds_texts`` is whether the items of a
-    gallery are texts.
+    gallery are texts. ``adapter`` is set if keys and values of images add to the scores.
     """
 
     kind: IndexKind
@@ -357,6 +336,7 @@ class Manifest:
     fitted_scale: float | None = None
     approximate: Approximate | None = None
     holds_texts: bool = False
+    adapter: Adapter | None = None
 
     @property
     def dim(self) -> int:

@@ -29,6 +29,7 @@ from zsretrieve.store import files, index_files, indexes, making, maps, moving, 
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, Writer, repairing
 from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.store.key_values import KEYS, VALUES, read_key_values
 from zsretrieve.store.salvage import Salvage, ids_in, salvage
 from zsretrieve.store.verify import verify
 
@@ -240,8 +241,10 @@ def _repair_prototypes(
         raise IntegrityError(f"the prompts of '{writer.out}' are damaged", hint=manifests.REBUILD)
     if is_bad(prototype_files.DRAWN):
         raise IntegrityError(f"the list of images drawn for '{writer.out}' is damaged", hint=manifests.REBUILD)
+    if is_bad(KEYS) or is_bad(VALUES):
+        raise IntegrityError(f"the keys of '{writer.out}' are damaged", hint=manifests.REBUILD)
     prompts = prototype_files.read_prompts(where / prototype_files.PROMPTS)
-    drawn = prototype_files.read_drawn(where, manifest)
+    drawn, keys = prototype_files.read_drawn(where, manifest), read_key_values(where, manifest)
     done = []
     try:
         if is_bad(rows.VECTORS):
@@ -259,7 +262,7 @@ def _repair_prototypes(
         done.append(f"the {len(vectors)} prototypes are encoded again from their prompts")
     index = backend.create(manifest.dim)
     index.add(vectors)
-    index_files.write_prototypes(writer, manifest, prompts, np.array(vectors), index, drawn)
+    index_files.write_prototypes(writer, Prototypes(None, manifest, prompts, np.array(vectors), index, drawn, keys))
     return [*done, _FAISS_REBUILT]
 
 

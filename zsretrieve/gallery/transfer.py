@@ -106,6 +106,11 @@ def export_prototypes(
     """See ``api.exchange.export_index``."""
     if form is not Form.NPY:
         raise SourceError(f"prototypes cannot be exported as {form}", hint="Export them with `form` npy.")
+    if prototypes.keys is not None:
+        raise SourceError(
+            "prototypes with an adapter cannot be exported: their scores are not inner products",
+            hint="Export the text prototypes that the adapter was made with.",
+        )
     with replacing(out, _KINDS[form], force=force) as part:
         plain.write_prototypes(part, prototypes, _dtype(half))
 

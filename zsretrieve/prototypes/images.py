@@ -13,14 +13,16 @@ from zsretrieve.domain.errors import ClassMappingError, SourceError
 from zsretrieve.domain.names import SYNSET, composed, number_in
 from zsretrieve.domain.pooling import mix, pool_images
 from zsretrieve.domain.ports import IndexBackend
-from zsretrieve.domain.records import Encoding, Head, PromptSet, Skipped, Training, TrainingMethod, check_same_space
+from zsretrieve.domain.records import Encoding, Head, PromptSet, Skipped, check_same_space
 from zsretrieve.domain.shots import Shots
+from zsretrieve.domain.training import ADAPTERS, Training, TrainingMethod
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.evaluation.labelled import NO_LABEL, Labelled, class_ids
 from zsretrieve.evaluation.splits import Draw, check_counts, draw, drawn_digests
 from zsretrieve.prototypes.text import in_memory, write
 from zsretrieve.store.folder import creating
 from zsretrieve.store.indexes import Prototypes
+from zsretrieve.store.key_values import KeyValues
 
 LABELS = "labels of the images"
 
@@ -168,9 +170,11 @@ def of_training(
     backend: IndexBackend,
     *,
     head: Head | None = None,
+    augmented: bool = False,
+    keys: KeyValues | None = None,
     cut_prompts: int = 0,
 ) -> Prototypes:
-    """Prototypes in memory from vectors that were made of the drawn images; augmented if they have their own head."""
+    """Prototypes in memory from vectors that were made of the drawn images, by default with the model's head."""
     prompts = replace(prompts, templates_source=_describe(training, prompts))
     return in_memory(
         vectors,
@@ -181,8 +185,9 @@ def of_training(
         images.encoding,
         cut_prompts=cut_prompts,
         training=training,
-        augmented=head is not None,
+        augmented=augmented,
         drawn=drawn_digests(images.labelled, drawn.rows),
+        keys=keys,
     )
 
 
@@ -208,6 +213,8 @@ def _describe(training: Training, prompts: PromptSet) -> str:
     images = "all images" if training.shots is None else f"{training.shots} images per class, seed {training.seed}"
     if training.method is TrainingMethod.PROBE:
         return f"probe on {images}"
+    if training.method in ADAPTERS:
+        return f"{prompts.templates_source} with {training.method} on {images}"
     if training.text_weight is None:
         return f"mean of {images}"
     return f"{training.text_weight:g} x {prompts.templates_source} + {1 - training.text_weight:g} x {images}"

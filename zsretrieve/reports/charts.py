@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 # Those of a light page, and of a file by itself.
 COLOURS = {
     "ink": "#1c2430", "soft": "#5c6675", "line": "#e2dfd6", "first": "#3b6fb6", "second": "#c26a1b",
-    "third": "#1f7a4d", "over": "#ffffff",
+    "third": "#1f7a4d", "fourth": "#a23b82", "fifth": "#2a8fa6", "sixth": "#8a7a10", "over": "#ffffff",
 }  # fmt: skip
 _STEPS = (1, 2, 5)
 _MOST_TICKS = 6

@@ -13,13 +13,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve import metrics
 from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
 from zsretrieve.domain.kinds import Approximate, Effort
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, SearchIndex, VectorIndex
-from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Space
-from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
+from zsretrieve.domain.records import IndexKind, Item, Manifest, Space
+from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import one_line
 from zsretrieve.images import opening
 from zsretrieve.store import approximate, files, moving, rows
@@ -28,11 +26,12 @@ from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.approximate import ApproximateSearch, Flags
 from zsretrieve.store.folder import SEGMENTS, Writer
-from zsretrieve.store.prototype_files import PROMPTS, Digests, read_drawn, read_prompts
+from zsretrieve.store.key_values import read_key_values
+from zsretrieve.store.prototype_files import PROMPTS, read_drawn, read_prompts
+from zsretrieve.store.prototypes import Prototypes as Prototypes
 from zsretrieve.store.rows import Live, LiveVectors
 
 _OPEN_ATTEMPTS = 20
-_AUGMENTED_AT_ONCE = 1 << 15
 _Opened = TypeVar("_Opened")
 
 
@@ -46,94 +45,6 @@ class RemoteIndexes(Protocol):
     def candidates(self, folder: Path, made: Approximate, dim: int) -> CandidateIndex | None:
         """The approximate index, as ``zsretrieve.store.approximate.load`` returns it."""
         ...
-
-
-@dataclass(frozen=True, repr=False)
-class Prototypes:
-    """An open prototype index.
-
-    ``vectors`` are float32 of shape (n_classes, ``manifest.dim``), unit rows. ``drawn`` are the sha256 of the images
-    they were made from, uint8 of shape (n, 32), ascending; None for prototypes made from texts alone.
-    """
-
-    folder: Path | None
-    manifest: Manifest
-    prompts: PromptSet
-    vectors: Vectors
-    index: VectorIndex
-    drawn: Digests | None = None
-
-    @property
-    def space(self) -> Space:
-        return self.manifest.space
-
-    @property
-    def head(self) -> Head:
-        """What turns scores into logits: the model's own scale and bias, or a fitted scale with the bias that fits."""
-        scale = self.manifest.fitted_scale
-        return self.manifest.head if scale is None else self.manifest.head.at(scale)
-
-    def at_scale(self, scale: float) -> Prototypes:
-        """The same prototypes with another scale for probabilities."""
-        return replace(self, manifest=replace(self.manifest, fitted_scale=scale))
-
-    @property
-    def class_queries(self) -> Vectors:
-        """What ranks images for each class, float32 of shape (n_classes, ``space.dim``), unit rows.
-
-        A bias shifts the scores of a class equally for all images, so it does not change their order.
-        """
-        return unit_rows(self.vectors[:, :-2]) if self.manifest.lifted else self.vectors
-
-    def queries(self, vectors: Vectors) -> Vectors:
-        """Vectors of the embedding space as queries of ``index``, float32 of shape (n, ``manifest.dim``)."""
-        return augmented_queries(vectors) if self.manifest.lifted else vectors
-
-    def search(self, vectors: Vectors, k: int) -> tuple[Scores, Rows]:
-        """The k best classes of each vector of the embedding space, best first, ties to the lowest class id.
-
-        Parameters
-        ----------
-        vectors : float32 of shape (n, ``space.dim``), unit rows
-        k : int
-
-        Returns
-        -------
-        scores : float32 of shape (n, k)
-            What ``head`` turns into logits: cosine similarity, unless the prototypes are augmented.
-        rows : int64 of shape (n, k)
-
-        Raises
-        ------
-        RankError
-            If k is below 1 or above the number of classes.
-        """
-        if not self.manifest.lifted:
-            return self.index.search(vectors, k)
-        check_k(k, len(self.index), "classes")
-        scores, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.int64)
-        for start in range(0, len(vectors), _AUGMENTED_AT_ONCE):
-            some = slice(start, start + _AUGMENTED_AT_ONCE)
-            scores[some], rows[some] = self.index.search(self.queries(vectors[some]), k)
-        return scores, rows
-
-    def log_normaliser(self, vectors: Vectors, best: Scores) -> NDArray[np.float64]:
-        """Log of the softmax denominator over all classes for each vector of the space, float64 of shape (n,).
-
-        ``best`` is the highest score of each, float32 of shape (n,), as ``search`` returns it.
-        """
-        if not self.manifest.lifted:
-            return metrics.log_normaliser(vectors, self.vectors, self.head, best)
-        normalisers = np.empty(len(vectors), dtype=np.float64)
-        for start in range(0, len(vectors), _AUGMENTED_AT_ONCE):
-            some = slice(start, start + _AUGMENTED_AT_ONCE)
-            normalisers[some] = metrics.log_normaliser(self.queries(vectors[some]), self.vectors, self.head, best[some])
-        return normalisers
-
-    def __repr__(self) -> str:
-        return (
-            f"Prototypes({str(self.folder)!r}, {len(self.vectors)} classes, {self.space.model}, dim {self.space.dim})"
-        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -303,7 +214,8 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     if not len(prompts.class_names) == len(vectors) == manifest.count:
         raise files.damaged(folder, "its counts differ")
     index = _index(folder, manifest, LiveVectors.of(vectors), backend)
-    return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
+    drawn, keys = read_drawn(where, manifest), read_key_values(where, manifest)
+    return Prototypes(folder, manifest, prompts, vectors, index, drawn, keys)
 
 
 def _open_gallery(folder: Path, backend: IndexBackend, remote: RemoteIndexes | None) -> Gallery:

@@ -18,6 +18,7 @@ from zsretrieve.domain.errors import IndexFormatError, IndexVersionError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.records import Manifest
+from zsretrieve.domain.training import ADAPTERS
 from zsretrieve.system.data_dir import data_folder
 
 NAME = "manifest.json"
@@ -30,7 +31,7 @@ FORMAT = "zsretrieve-index"
 FORMAT_VERSION = 5
 # Versions of zsretrieve before approximate indexes read version 2, so all other indexes are written as that.
 _WITHOUT_APPROXIMATE = 2
-# Before galleries of texts.
+# Before galleries of texts, adapters and LP++.
 _WITHOUT_TEXTS = 4
 # Before counts of what changed since training and tuning; written with parts, and before that without.
 _WITHOUT_COUNTS = 3
@@ -38,14 +39,16 @@ REBUILD = "Restore the folder from a copy, or build the index again."
 
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
-    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss|"
+    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|keys\.npy|values\.npy|prompts\.json|index\.faiss|"
     r"approximate\.faiss)"
 )
 # A gallery can be made of these.
 _ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
-_OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate", "holds_texts")
+_OPTIONAL = (
+    "training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate", "holds_texts", "adapter",
+)  # fmt: skip
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -243,7 +246,7 @@ def _in_parts(content: dict[str, Any]) -> None:
 
 def _version(manifest: Manifest) -> int:
     """The lowest version that says all of it, so that older versions of zsretrieve open what they understand."""
-    if manifest.holds_texts:
+    if manifest.holds_texts or (manifest.training is not None and manifest.training.method in ADAPTERS):
         return FORMAT_VERSION
     return _WITHOUT_APPROXIMATE if manifest.approximate is None else _WITHOUT_TEXTS
 

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import options, output
+from zsretrieve.cli import answering, options, output
 from zsretrieve.cli.groups import grouped
 from zsretrieve.cli.output import ReportFormat
 from zsretrieve.cli.views import evaluation
 from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.prediction_sets import Coverage
+from zsretrieve.domain.propagation import Propagation
 
 _SCORING = "Figures"
 _SAVING = "Files"
@@ -23,11 +25,15 @@ _RETRIEVAL_AT = "1,5,10,100"
 _OF_CLASSES = (
     "prototypes", "classes", "templates", "ground_truth", "include_shots", "per_class", "retrieval", "retrieval_at",
     "reject_below", "by", "wanted_precision", "scale", "fit_scale", "save", "csv", "page", "report_pictures",
-    "fp16_index", "force",
+    "fp16_index", "force", "coverage", "sets_by", "sets_seed", "propagate", "neighbours", "gamma", "alpha", "sparse",
+    "graph", "against",
 )  # fmt: skip
 _OF_CAPTIONS = ("column", "image_column", "split")
 # What a suite decides for itself, or has no place for.
 _NOT_OF_SUITES = ("source", "where", "k", "skipped", "captions", *_OF_CAPTIONS, *_OF_CLASSES)
+
+# Parameters that are not called as their options.
+_OTHERWISE = {"page": "report", "sets_seed": "seed"}
 
 
 @grouped
@@ -36,6 +42,8 @@ def evaluate(
     columns: options.TextColumns,
     reading: options.ReadImages,
     compute: options.ComputeImages,
+    coverage: Annotated[Coverage | None, answering.COVERAGE],
+    propagate: Annotated[Propagation | None, answering.PROPAGATION],
     source: Annotated[
         str | None,
         typer.Argument(
@@ -126,6 +134,16 @@ def evaluate(
             help="Store the scale fitted to these images in the prototype index, for probabilities from now on.",
         ),
     ] = False,
+    graph: answering.Graph = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="PROTOTYPES",
+            rich_help_panel=_SCORING,
+            help="Also compare with these prototypes of the same classes, on the same images.",
+        ),
+    ] = None,
     scale: options.Scale = None,
     form: Annotated[
         ReportFormat, typer.Option("--format", help="json prints all figures; rates are fractions.")
@@ -228,7 +246,7 @@ def evaluate(
             ranks=ranks, retrieval_at=at, reject=options.reject(reject_below, by, wanted_precision),
             include_shots=include_shots, reading=reading, ground_truth=ground_truth, where=where,
             outputs=zs.Outputs(save, csv, page, force=force, **shown), half=fp16_index, on_stage=on_stage, scale=scale,
-            fit_scale=fit_scale,
+            fit_scale=fit_scale, coverage=coverage, propagate=propagate, graph=graph, against=against,
         )  # fmt: skip
     if page is not None:
         output.note(f"report -> {page}")
@@ -254,7 +272,7 @@ def _refuse(context: typer.Context, names: Sequence[str], when: str) -> None:
 
 def _written(name: str) -> str:
     """A parameter as it is written on the command line."""
-    return "SOURCE" if name == "source" else f"--{'report' if name == 'page' else name.replace('_', '-')}"
+    return "SOURCE" if name == "source" else f"--{_OTHERWISE.get(name, name).replace('_', '-')}"
 
 
 def _numbers(text: str, option: str) -> list[int]:

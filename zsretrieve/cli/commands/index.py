@@ -13,7 +13,8 @@ from zsretrieve.cli.output import OutputFormat, ReportFormat
 from zsretrieve.domain.kinds import FLAT, QueryKind
 
 if TYPE_CHECKING:
-    from zsretrieve.domain.records import Encoding, Manifest, Training
+    from zsretrieve.domain.records import Encoding, Manifest
+    from zsretrieve.domain.training import Training
 
 
 class _Commands(Group):
@@ -118,6 +119,9 @@ def info(
         "templates": manifest.templates_source,
         "scale": None if manifest.fitted_scale is None else f"{manifest.fitted_scale:.4g}, for probabilities",
         "trained on": _training(manifest.training),
+        "adapter": None
+        if (adapter := manifest.adapter) is None
+        else f"{adapter.n_keys} keys, alpha = {adapter.alpha:.4g}, beta = {adapter.beta:.4g}",
         "duplicate names": ", ".join(manifest.duplicate_names),
         "prompts cut": str(manifest.cut_prompts or ""),
         f"{'texts' if manifest.holds_texts else 'images'} from": manifest.root,
