@@ -20,6 +20,9 @@ from .api.gallery import remove as remove
 from .api.gallery import repair as repair
 from .api.gallery import sync as sync
 from .api.gallery import verify_deep as verify_deep
+from .api.handover import Handover as Handover
+from .api.handover import gallery_annotations as gallery_annotations
+from .api.handover import hand_over as hand_over
 from .api.hits import Hits as Hits
 from .api.indexes import is_index as is_index
 from .api.indexes import manifest_dict as manifest_dict
@@ -85,6 +88,10 @@ from .api.selecting import subset as subset
 from .api.sources import open_source as open_source
 from .api.sources import read_image as read_image
 from .api.suite import evaluate_suite as evaluate_suite
+from .domain.annotations import AnnotatedImage as AnnotatedImage
+from .domain.annotations import Annotation as Annotation
+from .domain.annotations import Annotations as Annotations
+from .domain.annotations import HandedOver as HandedOver
 from .domain.comparison import Comparison as Comparison
 from .domain.detections import AveragePrecision as AveragePrecision
 from .domain.detections import BoxLimits as BoxLimits
@@ -152,6 +159,7 @@ from .domain.results import EvalReport as EvalReport
 from .domain.results import Interval as Interval
 from .domain.results import Reject as Reject
 from .domain.results import Run as Run
+from .domain.settings import AnnotationForm as AnnotationForm
 from .domain.settings import Cluster as Cluster
 from .domain.settings import Compute as Compute
 from .domain.settings import Engine as Engine

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from kits.hashing_encoder import HashingEncoder
@@ -158,6 +159,23 @@ def test_lists(client: TestClient, colours: Path) -> None:
     assert table.headers["content-disposition"] == 'attachment; filename="images.csv"'
     (row,) = csv.DictReader(io.StringIO(table.text))
     assert (row["id"], row["label"], row["path"]) == ("1", gallery.items[1].label, gallery.path_of(gallery.items[1]))
+
+
+def test_labels_for_labelling_tools(client: TestClient, colours: Path) -> None:
+    gallery = zs.open_gallery(colours / "colours")
+    first, second = (gallery.items[row] for row in (2, 0))
+    coco = client.post(f"{COLOURS}/export", json={"ids": [2, 0], "form": "coco"})
+    assert coco.headers["content-disposition"] == 'attachment; filename="coco.json"'
+    names = {one["id"]: one["name"] for one in coco.json()["categories"]}
+    assert [one["file_name"] for one in coco.json()["images"]] == [first.path, second.path]
+    assert [names[one["category_id"]] for one in coco.json()["annotations"]] == [first.label, second.label]
+    for label, wanted in ((None, first.label), ("mine", "mine")):
+        body = {"ids": [2], "label": label}
+        [task] = client.post(f"{COLOURS}/export", json={**body, "form": "label-studio"}).json()
+        assert unquote(task["data"]["image"]) == f"/data/local-files/?d={gallery.path_of(first).lstrip('/')}"
+        assert task["predictions"][0]["result"][0]["value"] == {"choices": [wanted]}
+        setup = client.post(f"{COLOURS}/export", json={**body, "form": "label-studio-setup"}).text
+        assert f'<Choice value="{wanted}"/>' in setup
 
 
 @pytest.mark.parametrize(

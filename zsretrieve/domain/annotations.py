@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.plain import Result
+from zsretrieve.domain.records import Skipped
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,22 @@ class Annotations(Result):
     has_boxes: bool
     root: str = ""
     model: str = ""
+
+    def of(self, images: tuple[AnnotatedImage, ...]) -> Annotations:
+        """The same for other images."""
+        return replace(self, images=images)
+
+    def name_of(self, annotation: Annotation) -> str:
+        """The name of an annotation's class."""
+        return self.class_names[annotation.class_id]
+
+
+@dataclass(frozen=True)
+class HandedOver(Result):
+    """A file or folder for another program: how many images and annotations it holds, and what was left out."""
+
+    out: str
+    images: int
+    annotations: int
+    rejected: int
+    skipped: tuple[Skipped, ...] = ()

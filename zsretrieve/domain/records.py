@@ -219,17 +219,20 @@ class Prediction(Result):
 class Classified(Result):
     """The predictions for one image, best first.
 
-    ``rejected`` is whether the answer is "unknown" rather than the best; None if every image gets an answer.
+    ``rejected`` is whether the answer is "unknown" rather than the best; None if every image gets an answer. ``width``
+    and ``height`` are pixels of the upright image, 0 if unknown.
     """
 
     path: str
     label: str | None
     predictions: tuple[Prediction, ...]
     rejected: bool | None = None
+    width: int = 0
+    height: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """``path`` and ``predictions``, and ``rejected`` where there is a threshold."""
-        left_out = ("label",) if self.rejected is not None else ("label", "rejected")
+        left_out = {"label", "width", "height"} | ({"rejected"} if self.rejected is None else set())
         return {key: value for key, value in super().to_dict().items() if key not in left_out}
 
     def rows(self) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
 from zsretrieve.domain.errors import RankError
 from zsretrieve.domain.plain import Result, Table, plain
 from zsretrieve.domain.ports import OnProgress
@@ -34,13 +35,15 @@ class Classification(Result, Table):
     """The classified images of a source, and what was skipped.
 
     ``scores``, if they were asked for, are those of every result with every class, float32 of shape (n, n_classes);
-    ``class_names`` are their columns.
+    ``class_names`` are their columns. ``root`` is that of the source, and ``model`` the name of the model.
     """
 
     results: tuple[Classified, ...]
     skipped: tuple[Skipped, ...]
     class_names: tuple[str, ...] = ()
     scores: Scores | None = field(default=None, repr=False, compare=False)
+    root: str = ""
+    model: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The answers and what was skipped; all scores go to a file of their own."""
@@ -52,6 +55,20 @@ class Classification(Result, Table):
     def rows(self) -> list[dict[str, Any]]:
         """One row for each prediction, as CSV has them."""
         return [row for result in self.results for row in result.rows()]
+
+    def annotations(self) -> Annotations:
+        """The best class of every image, for labelling tools; a rejected image has none."""
+        images = tuple(
+            AnnotatedImage(
+                one.path,
+                one.width,
+                one.height,
+                () if one.rejected else (Annotation(one.predictions[0].class_id, one.predictions[0].probability),),
+                bool(one.rejected),
+            )
+            for one in self.results
+        )
+        return Annotations(self.class_names, images, has_boxes=False, root=self.root, model=self.model)
 
     def _shown(self) -> list[dict[str, Any]]:
         return [
@@ -134,7 +151,8 @@ def classify_source(
     encoded = encode_source(source, model, reading, space=prototypes.space, on_progress=on_progress)
     paths = [opening.join(source.root, item.path) for item in encoded.items]
     results = _classified(encoded.items, paths, encoded.vectors, prototypes, k, reject)
-    return _with_scores(Classification(results, encoded.skipped), encoded.vectors, prototypes, all_scores=all_scores)
+    done = _done(results, encoded.skipped, prototypes, source.root)
+    return _with_scores(done, encoded.vectors, prototypes) if all_scores else done
 
 
 def classify_gallery(
@@ -168,18 +186,23 @@ def classify_gallery(
     vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
     paths = [gallery.path_of(item) for item in items]
     results = _classified(items, paths, vectors, prototypes, k, reject)
-    return _with_scores(Classification(results, gallery.manifest.skipped), vectors, prototypes, all_scores=all_scores)
+    done = _done(results, gallery.manifest.skipped, prototypes, gallery.manifest.root or "")
+    return _with_scores(done, vectors, prototypes) if all_scores else done
 
 
-def _with_scores(done: Classification, vectors: Vectors, prototypes: Prototypes, *, all_scores: bool) -> Classification:
-    if not all_scores:
-        return done
+def _done(
+    results: tuple[Classified, ...], skipped: tuple[Skipped, ...], prototypes: Prototypes, root: str
+) -> Classification:
+    return Classification(results, skipped, prototypes.prompts.class_names, root=root, model=prototypes.space.model)
+
+
+def _with_scores(done: Classification, vectors: Vectors, prototypes: Prototypes) -> Classification:
     scores = np.empty((len(vectors), len(prototypes.index)), dtype=np.float32)
     wide = prototypes.vectors.astype(np.float64)
     step = max(1, CHUNK_ELEMENTS // sum(wide.shape))
     for start in range(0, len(vectors), step):
         scores[start : start + step] = prototypes.queries(vectors[start : start + step]).astype(np.float64) @ wide.T
-    return replace(done, class_names=prototypes.prompts.class_names, scores=scores)
+    return replace(done, scores=scores)
 
 
 def _classified(
@@ -195,7 +218,14 @@ def _classified(
     # The margin needs the second class even if only the best one is shown.
     predicted = classify_vectors(vectors, prototypes, shown if reject is None else max(shown, min(2, n_classes)))
     return tuple(
-        Classified(path, item.label, predictions[:shown], None if reject is None else _is_rejected(predictions, reject))
+        Classified(
+            path,
+            item.label,
+            predictions[:shown],
+            None if reject is None else _is_rejected(predictions, reject),
+            item.width,
+            item.height,
+        )
         for item, path, predictions in zip(items, paths, predicted, strict=True)
     )
 

@@ -25,9 +25,10 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """Sync a file, or a folder with everything in it."""
+    """Sync a file, or a folder with everything in it; not what links there lead to."""
     for below in [*path.rglob("*"), path]:
-        sync(below)
+        if not below.is_symlink():
+            sync(below)
 
 
 def beside(place: Path) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from zsretrieve.api.comparison import compare
 from zsretrieve.api.duplicates import find_duplicates
 from zsretrieve.api.evaluation import evaluate
+from zsretrieve.api.handover import gallery_annotations
 from zsretrieve.api.prompts import read_prompts
 from zsretrieve.api.prototypes import make_prototypes
 from zsretrieve.domain.errors import SourceError
@@ -26,6 +27,8 @@ from zsretrieve.domain.results import EvalReport
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model
 from zsretrieve.evaluation.classify import classify_vectors
+from zsretrieve.handover import coco, label_studio
+from zsretrieve.handover.placing import is_file
 from zsretrieve.prototypes.text import BuiltPrototypes
 from zsretrieve.store.indexes import Prototypes
 from zsretrieve.web.errors import HttpError
@@ -220,10 +223,23 @@ def compared(
     return {**content, "flips": flips}
 
 
-def exported(revision: Revision, ids: Sequence[int], form: str, *, is_local: bool) -> str:
-    """Images as a list of paths or a table. Paths are whole on this machine alone."""
+def exported(revision: Revision, ids: Sequence[int], form: str, label: str | None, *, is_local: bool) -> str:
+    """Images as a list of paths, a table, or annotations. Paths are whole on this machine alone."""
     gallery = revision.gallery
     items = [revision.item(number) for number in ids]
+    if form not in ("paths", "csv"):
+        names = [item_dict(gallery, item, is_local=is_local, missing=False)["path"] for item in items]
+        annotations = gallery_annotations(gallery, ids, label=label)
+        if form == "coco":
+            return coco.text(annotations, names)
+        urls = [
+            label_studio.local_url(os.path.abspath(image.path))
+            if is_local and is_file(image.path)
+            else label_studio.quoted(name)
+            for image, name in zip(annotations.images, names, strict=True)
+        ]
+        files = label_studio.files(annotations, names, urls)
+        return files[label_studio.TASKS if form == "label-studio" else label_studio.SETUP]
     if form == "paths":
         lines = [
             shown(gallery.path_of(item))

@@ -30,6 +30,7 @@ def classify(
     ],
     reading: options.ReadImages,
     compute: options.ComputeImages,
+    handover: options.HandOver,
     prototypes: Annotated[Path | None, typer.Option("--prototypes", "-p", help="A prototype index.")] = None,
     classes: options.Classes = None,
     templates: options.Templates = None,
@@ -59,7 +60,10 @@ def classify(
     import zsretrieve as zs
 
     options.check_skipped(skipped)
-    options.check_apart({"--skipped": skipped, "--matrix": matrix})
+    options.check_apart(
+        {"--skipped": skipped, "--matrix": matrix, "--export": handover.export, "--sort-into": handover.sort_into}
+    )
+    handover.check()
     with output.progress() as on_stage:
         classified = zs.classify(
             options.listed(source, null), prototypes, zs.Model(model, compute, on_stage=on_stage), classes=classes,
@@ -76,7 +80,12 @@ def classify(
     if reject_below is not None:
         unknown = sum(result.rejected is True for result in classified.results)
         output.note(f"{unknown} of {len(classified.results)} images are unknown")
-    output.report_skipped(classified.skipped, skipped)
+    with output.progress() as on_stage:
+        handed_over = zs.hand_over(classified.annotations(), handover, on_stage=on_stage)
+    for one in handed_over:
+        output.note(f"{one.images} images -> {one.out}")
+    left_out = (*classified.skipped, *(image for one in handed_over for image in one.skipped))
+    output.report_skipped(tuple(dict.fromkeys(left_out)), skipped)
 
 
 def _show(results: tuple[Classified, ...]) -> None:

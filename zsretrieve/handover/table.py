@@ -1,0 +1,48 @@
+"""Annotations as CSV, one row for each; an image without one has a row of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zsretrieve.domain.annotations import Annotations
+from zsretrieve.domain.boxes import in_pixels
+
+_BOX = ("x", "y", "width", "height")
+
+
+def text(annotations: Annotations) -> str:
+    """The whole file. Bytes of paths that are not UTF-8 are written as escapes."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_columns(annotations.has_boxes))
+    writer.writerows(_rows(annotations))
+    return buffer.getvalue().encode("utf-8", "backslashreplace").decode()
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file begins as ``text`` does."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as handle:
+            head = handle.readline().rstrip("\n").split(",")
+    except OSError:
+        return False
+    return tuple(head) in (_columns(False), _columns(True))
+
+
+def _columns(has_boxes: bool) -> tuple[str, ...]:
+    box = _BOX if has_boxes else ()
+    return ("path", "class_id", "class_name", "confidence", *box, "image_width", "image_height", "rejected")
+
+
+def _rows(annotations: Annotations) -> Iterator[tuple[Any, ...]]:
+    for image in annotations.images:
+        end = (image.width, image.height, int(image.rejected))
+        for one in image.annotations:
+            box = () if one.box is None else (round(s, 3) for s in in_pixels(one.box, image.width, image.height))
+            yield (image.path, one.class_id, annotations.name_of(one), one.confidence, *box, *end)
+        if not image.annotations:
+            yield (image.path, None, None, None, *((None,) * 4 if annotations.has_boxes else ()), *end)
