@@ -48,14 +48,11 @@ class DetectionOutputs:
         of the ground truth, or count from 1 in the order of images and classes. Earlier results are replaced.
     images : int
         At most this many images on the page.
-    force : bool
-        Replace another file with the page.
     """
 
     page: PathLike | None = None
     results: PathLike | None = None
     images: Annotated[int, Between(0, 100_000)] = 120
-    force: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -73,7 +70,7 @@ class DetectionOutputs:
         if self.page is not None:
             from zsretrieve.reports import check_report
 
-            check_report(self.page, force=self.force)
+            check_report(self.page, hint="Give another path.")
 
 
 def detect(
@@ -159,7 +156,7 @@ def detect(
 
         if on_stage is not None:
             on_stage("writing the report", 0, 1)
-        write_detections(Path(outputs.page), done, limits, reading, images=outputs.images, force=outputs.force)
+        write_detections(Path(outputs.page), done, limits, reading, images=outputs.images)
     return done
 
 

@@ -16,7 +16,7 @@ _ANGLE = 137.5
 
 
 def write_detections(
-    path: Path, found: Detections, limits: BoxLimits, reading: Reading, *, images: int = IMAGES, force: bool = False
+    path: Path, found: Detections, limits: BoxLimits, reading: Reading, *, images: int = IMAGES
 ) -> None:
     """Write the page of detections. It needs no other file, and a click on an image opens it.
 
@@ -30,9 +30,7 @@ def write_detections(
     reading : Reading
         How the images were read.
     images : int
-        At most this many of those with objects are shown, as JPEG of at most 480 x 480 pixels: 10 to 60 kB each.
-    force : bool
-        Replace a file that is not a report.
+        At most this many of those with objects are shown, as JPEG of at most 480 x 480 pixels.
 
     Raises
     ------
@@ -52,7 +50,7 @@ def write_detections(
         links={image.path: link(image.path, path.parent) for image in shown},
         style=markup(STYLE),
     )
-    write_page(path, page, force=force)
+    write_page(path, page)
 
 
 def _colour(detection: Detection) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
+from zsretrieve.cli.handover import hand_over
 from zsretrieve.cli.output import OutputFormat
 
 if TYPE_CHECKING:
@@ -80,12 +81,7 @@ def classify(
     if reject_below is not None:
         unknown = sum(result.rejected is True for result in classified.results)
         output.note(f"{unknown} of {len(classified.results)} images are unknown")
-    with output.progress() as on_stage:
-        handed_over = zs.hand_over(classified.annotations(), handover, on_stage=on_stage)
-    for one in handed_over:
-        output.note(f"{one.images} images -> {one.out}")
-    left_out = (*classified.skipped, *(image for one in handed_over for image in one.skipped))
-    output.report_skipped(tuple(dict.fromkeys(left_out)), skipped)
+    hand_over(classified.annotations(), handover, classified.skipped, skipped)
 
 
 def _show(results: tuple[Classified, ...]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
+from zsretrieve.cli.handover import hand_over
 from zsretrieve.cli.output import OutputFormat
 from zsretrieve.cli.views import detection
 
@@ -27,6 +28,7 @@ def detect(
     ],
     reading: options.ReadImages,
     compute: Annotated[options.Compute, options.COMPUTE.without("compile", "engine", "trust_remote_code")],
+    handover: options.HandOver,
     classes: Annotated[
         str | None, options.classes_option('What to find: a bundled set, a file, or a list such as "cat,dog".')
     ] = None,
@@ -93,17 +95,15 @@ def detect(
         ),
     ] = None,
     report_pictures: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--report-pictures",
             min=0,
             rich_help_panel=_SAVING,
-            help="At most this many images in the report, 10 to 60 kB each.",
+            show_default="120",
+            help="At most this many images in the report.",
         ),
-    ] = 120,
-    force: Annotated[
-        bool, typer.Option("--force", rich_help_panel=_SAVING, help="Replace a file that is not a report.")
-    ] = False,
+    ] = None,
     form: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
     skipped: options.SkippedFile = None,
 ) -> None:
@@ -116,12 +116,21 @@ def detect(
     import zsretrieve as zs
 
     options.check_skipped(skipped)
-    options.check_apart({"--results": results, "--report": page, "--skipped": skipped})
+    options.check_apart(
+        {
+            "--results": results, "--report": page, "--skipped": skipped, "--export": handover.export,
+            "--sort-into": handover.sort_into,
+        }
+    )  # fmt: skip
+    handover.check()
+    if report_pictures is not None and page is None:
+        raise typer.BadParameter("there is no report to show images in", param_hint="--report-pictures")
+    pictures = {} if report_pictures is None else {"images": report_pictures}
     with output.progress() as on_stage:
         found = zs.detect(
             options.listed(source, null), zs.DetectionModel(model, compute, on_stage=on_stage), classes=classes,
             templates=templates, like=like, limits=zs.BoxLimits(threshold, iou, most), ground_truth=ground_truth,
-            outputs=zs.DetectionOutputs(page, results, report_pictures, force), reading=reading, on_stage=on_stage,
+            outputs=zs.DetectionOutputs(page, results, **pictures), reading=reading, on_stage=on_stage,
         )  # fmt: skip
     for written, file in (("report", page), ("results", results)):
         if file is not None:
@@ -139,4 +148,4 @@ def detect(
         case _:
             output.write_rows([one.to_dict() for one in (found.images if figures is None else figures.classes)], form)
     output.note(found.summary)
-    output.report_skipped(found.skipped, skipped)
+    hand_over(found.annotations(), handover, found.skipped, skipped)
