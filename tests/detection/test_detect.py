@@ -290,7 +290,7 @@ def test_folders_that_hold_no_detector(folder: Path, tmp_path: Path, model: zs.D
     with pytest.raises(zs.WeightsUnavailableError, match="could not load the detector"):
         zs.detect(folder, f"local-dir:{other}", classes=CLASSES)
     (other / "config.json").write_text("{")
-    with pytest.raises(zs.WeightsUnavailableError, match="could not load the detector"):
+    with pytest.raises(zs.WeightsUnavailableError, match="could not load the weights"):
         zs.detect(folder, f"local-dir:{other}", classes=CLASSES)
 
 

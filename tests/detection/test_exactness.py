@@ -181,5 +181,5 @@ def test_bf16_keeps_boxes_near(owl: Any, photos: Path) -> None:
     rows, near = (np.stack(one.detect(images, queries)) for one in (exact, rounded))
     assert rounded.encoding.precision == "bf16"
     np.testing.assert_array_equal(queries, rounded.encode_texts(TEXTS))
-    assert 0 < np.abs(rows[..., 1] - near[..., 1]).max() < 0.05
-    assert np.abs(rows[..., 2:] - near[..., 2:]).max() < 0.05
+    assert 0 < np.abs(rows[..., 1] - near[..., 1]).max() < 0.1
+    assert np.abs(rows[..., 2:] - near[..., 2:]).max() < 0.1

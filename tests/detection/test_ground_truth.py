@@ -52,7 +52,7 @@ def test_figures_of_what_is_here_and_in_the_ground_truth(tmp_path: Path) -> None
     figures = truth.compare(images, ["red_star", "CAT"])
     star, cat = figures.classes
     assert (star.class_name, star.n_objects, cat.class_name, cat.n_objects) == ("red_star", 2, "CAT", 1)
-    assert star.ap == star.ap50 == star.ap75 == pytest.approx(51 / 101)  # one of two, without a mistake
+    assert (star.ap, star.ap50, star.ap75) == pytest.approx((51 / 101,) * 3)  # one of two, without a mistake
     assert cat.ap == 0
     assert figures.ap == pytest.approx(51 / 202)
     assert (figures.n_images, figures.n_objects, figures.n_unknown, figures.n_missing) == (2, 3, 2, 1)

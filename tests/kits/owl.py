@@ -23,7 +23,10 @@ def write_owl(family: str, folder: Path, seed: int = 0) -> Path:
     tokenizer.pad_token = "!"  # as OWL's own
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = getattr(transformers, f"{kind}Config")(
-        text_config={**tower, "vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT},
+        text_config={
+            **tower, "vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT, "pad_token_id": 0,
+            "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+        },  # fmt: skip
         vision_config={**tower, "image_size": SIDE, "patch_size": PATCH},
         projection_dim=32,
     )
@@ -31,8 +34,8 @@ def write_owl(family: str, folder: Path, seed: int = 0) -> Path:
     model = getattr(transformers, f"{kind}ForObjectDetection")(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2:  # initial weights are so small that all boxes and scores would be alike
-                parameter.mul_(6.0 if "head" in name else 3.0)
+            if parameter.ndim >= 2 and "head" in name:  # initial weights are so large that all boxes would be 0 or 1
+                parameter.mul_(0.2)
     model.save_pretrained(folder)
     images = getattr(transformers, f"{kind}ImageProcessor")(size={"height": SIDE, "width": SIDE})
     getattr(transformers, f"{kind}Processor")(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)

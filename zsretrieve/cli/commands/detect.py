@@ -109,7 +109,7 @@ def detect(
 ) -> None:
     """Find objects in images by the names of their classes, or by an example: boxes, classes and scores.
 
-    What was found is cached: a second run, also with another threshold, and an interrupted one start where it ended.
+    Boxes are cached: after an interruption, or with another threshold, the same command only looks at what is missing.
 
     Example: zsretrieve detect photos/ --labels "cat,dog" --report report.html
     """
