@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 from kits.archives import write_tar
-from kits.images import picture, png
+from kits.images import picture, png, turned_exif
 
 import zsretrieve as zs
 from zsretrieve.domain.boxes import in_pixels
@@ -31,7 +31,10 @@ def names(annotations: zs.Annotations) -> list[str]:
 def test_coco_of_classes(classes: zs.Annotations, tmp_path: Path) -> None:
     assert written(classes, tmp_path / "coco.json", "coco") == zs.HandedOver(str(tmp_path / "coco.json"), 4, 3, 1)
     content = json.loads((tmp_path / "coco.json").read_text())
-    assert [one["name"] for one in content["categories"]] == list(classes.class_names)
+    # One category for two classes of the same name.
+    assert [(one["id"], one["name"]) for one in content["categories"]] == [
+        (n, classes.class_names[n - 1]) for n in (1, 2, 3)
+    ]
     assert [(one["file_name"], one["width"], one["height"]) for one in content["images"]] == [
         (name, image.width, image.height) for name, image in zip(names(classes), classes.images, strict=True)
     ]
@@ -52,6 +55,16 @@ def test_coco_of_boxes(boxes: zs.Annotations, tmp_path: Path) -> None:
     assert found[0]["bbox"] == [8, 12, 40, 42]
     assert found[0]["area"] == 40 * 42
     assert found[3]["bbox"] == [0, 0, 64, 48]
+
+
+def test_a_reader_of_coco_finds_them(classes: zs.Annotations, boxes: zs.Annotations, tmp_path: Path) -> None:
+    reader = pytest.importorskip("faster_coco_eval")
+    for name, given in (("classes", classes), ("boxes", boxes)):
+        written(given, tmp_path / name, "coco")
+        coco = reader.COCO(str(tmp_path / name))
+        names = {one["id"]: one["name"] for one in coco.loadCats(coco.getCatIds())}
+        found = [[names[one["category_id"]] for one in coco.loadAnns(coco.getAnnIds(imgIds=[n]))] for n in (1, 2, 3, 4)]
+        assert found == [[given.name_of(one) for one in image.annotations] for image in given.images]
 
 
 def test_cvat(boxes: zs.Annotations, classes: zs.Annotations, tmp_path: Path) -> None:
@@ -143,7 +156,7 @@ def test_csv(classes: zs.Annotations, boxes: zs.Annotations, tmp_path: Path) -> 
         written(given, tmp_path / name, "csv")
         with open(tmp_path / name, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        wanted = [(image.path, one) for image in given.images for one in image.given or (None,)]
+        wanted = [(image.path, one) for image in given.images for one in image.annotations or (None,)]
         assert [row["path"] for row in rows] == [path for path, _ in wanted]
         assert [row["class_name"] for row in rows] == [(one and given.name_of(one)) or "" for _, one in wanted]
         assert [row["confidence"] for row in rows] == [str(one.confidence) if one else "" for _, one in wanted]
@@ -204,9 +217,7 @@ def test_images_of_one_archive_are_named_as_in_it(
 
 
 def test_sizes_nobody_knew_are_read_upright(tmp_path: Path) -> None:
-    turned = picture(
-        tmp_path / "turned.jpg", (8, 6), exif=b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    )
+    turned = picture(tmp_path / "turned.jpg", (8, 6), exif=turned_exif())
     images = tuple(zs.AnnotatedImage(str(path), 0, 0, (zs.Annotation(0),)) for path in (turned, tmp_path / "gone.jpg"))
     done = written(zs.Annotations(("x",), images, has_boxes=False), tmp_path / "coco.json", "coco")
     assert done.skipped == (zs.Skipped(str(tmp_path / "gone.jpg"), "no such file or directory"),)

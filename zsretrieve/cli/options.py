@@ -298,10 +298,10 @@ _ImagesAt = Annotated[
 _Replace = Annotated[bool, _handing_over("--force", help="Replace what --export and --sort-into wrote before.")]
 
 
-def _handover(**given: Any) -> Handover:
+def _handover(*, export_as: AnnotationForm | None, **given: Any) -> Handover:
     from zsretrieve.api.handover import Handover
 
-    return Handover(**given)
+    return Handover(form=export_as, **given)
 
 
 HandOver = Annotated[
@@ -310,7 +310,7 @@ HandOver = Annotated[
         _handover,
         {
             "export": (_Export, None),
-            "form": (_AnnotationForm, None),
+            "export_as": (_AnnotationForm, None),
             "sort_into": (_SortInto, None),
             "copy": (_Copy, False),
             "images_at": (_ImagesAt, None),

@@ -27,16 +27,15 @@ def text(annotations: Annotations, names: Sequence[str]) -> str:
         {"id": number, "file_name": name, "width": image.width, "height": image.height, **_rejected(image)}
         for number, (image, name) in enumerate(zip(annotations.images, names, strict=True), _FIRST)
     ]
-    categories = [
-        {"id": number, "name": name, "supercategory": ""} for number, name in enumerate(annotations.class_names, _FIRST)
-    ]
+    numbers = _categories(annotations)
+    categories = [{"id": number, "name": name, "supercategory": ""} for name, number in numbers.items()]
     return json_object(
         {
             "info": {"description": _DESCRIPTION, "version": tool_version(), "model": annotations.model},
             "licenses": [],
             "categories": categories,
             "images": images,
-            "annotations": list(_rows(annotations)),
+            "annotations": list(_rows(annotations, numbers)),
         }
     )
 
@@ -54,11 +53,20 @@ def _rejected(image: AnnotatedImage) -> dict[str, bool]:
     return {"rejected": True} if image.rejected else {}
 
 
-def _rows(annotations: Annotations) -> Iterator[dict[str, Any]]:
+def _categories(annotations: Annotations) -> dict[str, int]:
+    """The ID of each name; classes of equal names are one category, since programs refuse two."""
+    ids: dict[str, int] = {}
+    for number, name in enumerate(annotations.class_names, _FIRST):
+        ids.setdefault(name, number)
+    return ids
+
+
+def _rows(annotations: Annotations, categories: dict[str, int]) -> Iterator[dict[str, Any]]:
     numbers = count(_FIRST)
     for image_id, image in enumerate(annotations.images, _FIRST):
         for one in image.annotations:
-            yield {"id": next(numbers), "image_id": image_id, "category_id": one.class_id + _FIRST, **_what(image, one)}
+            category = categories[annotations.name_of(one)]
+            yield {"id": next(numbers), "image_id": image_id, "category_id": category, **_what(image, one)}
 
 
 def _what(image: AnnotatedImage, annotation: Annotation) -> dict[str, Any]:
