@@ -24,9 +24,13 @@ def write_owl(family: str, folder: Path, seed: int = 0) -> Path:
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = getattr(transformers, f"{kind}Config")(
         text_config={
-            **tower, "vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT, "pad_token_id": 0,
-            "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-        },  # fmt: skip
+            **tower,
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": CONTEXT,
+            "pad_token_id": 0,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+        },
         vision_config={**tower, "image_size": SIDE, "patch_size": PATCH},
         projection_dim=32,
     )

@@ -9,7 +9,7 @@ import typer
 
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
-from zsretrieve.cli.handover import hand_over
+from zsretrieve.cli.handover import HandOver, hand_over
 from zsretrieve.cli.output import OutputFormat
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def classify(
     ],
     reading: options.ReadImages,
     compute: options.ComputeImages,
-    handover: options.HandOver,
+    handover: HandOver,
     prototypes: Annotated[Path | None, typer.Option("--prototypes", "-p", help="A prototype index.")] = None,
     classes: options.Classes = None,
     templates: options.Templates = None,

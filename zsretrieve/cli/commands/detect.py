@@ -9,7 +9,7 @@ import typer
 
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
-from zsretrieve.cli.handover import hand_over
+from zsretrieve.cli.handover import HandOver, hand_over
 from zsretrieve.cli.output import OutputFormat
 from zsretrieve.cli.views import detection
 
@@ -28,7 +28,7 @@ def detect(
     ],
     reading: options.ReadImages,
     compute: Annotated[options.Compute, options.COMPUTE.without("compile", "engine", "trust_remote_code")],
-    handover: options.HandOver,
+    handover: HandOver,
     classes: Annotated[
         str | None, options.classes_option('What to find: a bundled set, a file, or a list such as "cat,dog".')
     ] = None,
