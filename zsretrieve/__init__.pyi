@@ -1,6 +1,8 @@
 from .api.captions import evaluate_captions as evaluate_captions
 from .api.comparison import compare as compare
 from .api.comparison import compare_class_sets as compare_class_sets
+from .api.detection import DetectionOutputs as DetectionOutputs
+from .api.detection import detect as detect
 from .api.duplicates import find_duplicates as find_duplicates
 from .api.evaluation import classify as classify
 from .api.evaluation import evaluate as evaluate
@@ -33,6 +35,7 @@ from .api.maps import make_map as make_map
 from .api.maps import open_map as open_map
 from .api.model_speed import MeasuredModel as MeasuredModel
 from .api.model_speed import measure_models as measure_models
+from .api.models import cached_detections as cached_detections
 from .api.models import cached_images as cached_images
 from .api.models import cached_models as cached_models
 from .api.models import cached_prompts as cached_prompts
@@ -93,6 +96,13 @@ from .domain.annotations import Annotation as Annotation
 from .domain.annotations import Annotations as Annotations
 from .domain.annotations import HandedOver as HandedOver
 from .domain.comparison import Comparison as Comparison
+from .domain.detections import AveragePrecision as AveragePrecision
+from .domain.detections import BoxLimits as BoxLimits
+from .domain.detections import ClassPrecision as ClassPrecision
+from .domain.detections import DetectedImage as DetectedImage
+from .domain.detections import Detection as Detection
+from .domain.detections import Detections as Detections
+from .domain.detections import Example as Example
 from .domain.errors import ArgumentError as ArgumentError
 from .domain.errors import CacheError as CacheError
 from .domain.errors import ClassMappingError as ClassMappingError
@@ -170,6 +180,7 @@ from .domain.tuning import Tuned as Tuned
 from .domain.wanted import Order as Order
 from .domain.wanted import Wanted as Wanted
 from .encoders.catalog.model_name import DEFAULT_MODEL as DEFAULT_MODEL
+from .encoders.detection import DetectionModel as DetectionModel
 from .encoders.loading import Model as Model
 from .evaluation.captions import CaptionReport as CaptionReport
 from .evaluation.classify import Classification as Classification

@@ -28,6 +28,7 @@ class _Commands(Group):
         Later("serve", "serve:serve"),
         Later("mcp", "mcp:mcp"),
         Later("classify", "classify:classify"),
+        Later("detect", "detect:detect"),
         Later("evaluate", "evaluate:evaluate"),
         Later("compare", "compare:compare"),
         Later("prompts", "prompts:app"),

@@ -17,10 +17,9 @@ from zsretrieve.cli.groups import OptionGroup, grouped
 from zsretrieve.cli.help import ADVANCED
 from zsretrieve.cli.output import SKIPPED_COLUMNS, open_already
 from zsretrieve.domain.errors import OutputExistsError
-from zsretrieve.domain.settings import AnnotationForm, Cluster, Compute, Engine, Precision, Reading
+from zsretrieve.domain.settings import Cluster, Compute, Engine, Precision, Reading
 
 if TYPE_CHECKING:
-    from zsretrieve.api.handover import Handover
     from zsretrieve.domain.results import Reject
 
 __all__ = ["ADVANCED", "Cluster", "Compute", "Reading", "grouped"]
@@ -32,7 +31,6 @@ class RejectBy(StrEnum):
 
 
 REJECTING = 'Answering "unknown"'
-HANDING_OVER = "Labelling tools and folders"
 
 _rare = functools.partial(typer.Option, rich_help_panel=ADVANCED)
 
@@ -289,52 +287,6 @@ EncodeOnRay = Annotated[
     Cluster | None, OptionGroup(_cluster, {"ray": (_Ray, None), "ray_storage": (_RayStorage, None)})
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing index.")]
-
-_handing_over = functools.partial(typer.Option, rich_help_panel=HANDING_OVER)
-_Export = Annotated[
-    Path | None,
-    _handing_over("--export", metavar="OUT", help="Write the annotations for another program; with --as."),
-]
-_AnnotationForm = Annotated[
-    AnnotationForm | None, _handing_over("--as", help="What to write: a file of coco, cvat or csv, else a folder.")
-]
-_SortInto = Annotated[
-    Path | None,
-    _handing_over("--sort-into", metavar="FOLDER", help="Link the images into one folder per class; nothing is moved."),
-]
-_Copy = Annotated[bool, _handing_over("--copy", help="Copy images instead of linking to them.")]
-_ImagesAt = Annotated[
-    str | None,
-    _handing_over(
-        "--images-at",
-        metavar="URL",
-        show_default="files of its machine",
-        help="For label-studio: where it finds the images; the URL before their names.",
-    ),
-]
-_Replace = Annotated[bool, _handing_over("--force", help="Replace what --export and --sort-into wrote before.")]
-
-
-def _handover(*, export_as: AnnotationForm | None, **given: Any) -> Handover:
-    from zsretrieve.api.handover import Handover
-
-    return Handover(form=export_as, **given)
-
-
-HandOver = Annotated[
-    Any,
-    OptionGroup(
-        _handover,
-        {
-            "export": (_Export, None),
-            "export_as": (_AnnotationForm, None),
-            "sort_into": (_SortInto, None),
-            "copy": (_Copy, False),
-            "images_at": (_ImagesAt, None),
-            "force": (_Replace, False),
-        },
-    ),
-]
 
 IndexMemory = Annotated[
     str | None,

@@ -29,15 +29,16 @@ def ious(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def suppressed(boxes: Sequence[Box], scores: Sequence[float], most: float) -> list[int]:
+def suppressed(boxes: Sequence[Box] | NDArray[Any], scores: Sequence[float] | NDArray[Any], most: float) -> list[int]:
     """Which of n boxes stay if each removes those of lower score that overlap it by more than ``most`` (IoU).
 
     Greedy non-maximum suppression: the places of those that stay, best first; of equal scores the earlier one is first.
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    overlaps = ious(np.asarray(boxes), np.asarray(boxes)) > most
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
     stay: list[int] = []
+    # One against those that stay: all against all would take 100 bytes a pair, and a detector has thousands of boxes.
     for place in order.tolist():
-        if not overlaps[place, stay].any():
+        if not (ious(corners[place], corners[stay]) > most).any():
             stay.append(place)
     return stay

@@ -86,6 +86,18 @@ class TextEncoder(Protocol):
         ...
 
 
+class PromptEncoder(TextEncoder, Protocol):
+    """What of an encoder makes class vectors of prompts, see ``Encoder``."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def text_encoding(self) -> Encoding: ...
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]: ...
+
+
 class PromptMemory(Protocol):
     """Vectors of prompts that were encoded before in one and the same way."""
 

@@ -7,16 +7,17 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from zsretrieve.domain.errors import ImageError, SkippedInputError, SourceError
-from zsretrieve.domain.ports import Encoder, ImageMemory, Known, OnProgress, Pixels, PromptMemory
+from zsretrieve.domain.ports import Encoder, ImageMemory, Known, OnProgress, Pixels, PromptEncoder, PromptMemory
 from zsretrieve.domain.records import Item, Skipped, Space, check_same_space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.prefetch import Prefetch, Ready
+from zsretrieve.encoding.prefetch import ImageEncoder, Loads, Prefetch, Ready
 from zsretrieve.encoding.units import ends_unit
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
@@ -25,6 +26,9 @@ _TEXT_CHUNK = 512
 _MOST_KNOWN = 1024
 _MOST_SKIPPED = 1024
 _KEPT_AT_ONCE = 512
+
+
+_Encodes = TypeVar("_Encodes", bound=ImageEncoder)
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Memory:
             if seen.fresh:
                 self._new[seen.item.digest] = known
 
-    def keep(self, model: Model, least: int = 1) -> None:
+    def keep(self, model: Loads[ImageEncoder], least: int = 1) -> None:
         """Put what the model encoded since the last time into the cache, if it is at least so many images."""
         if self._cache is not None and len(self._new) >= least:
             self._cache.keep(self._new, model.load().encoding)
@@ -167,10 +171,10 @@ def nothing_readable(skipped: Sequence[Skipped]) -> SourceError:
 def encode_batches(
     source: Source,
     files: Sequence[SourceFile],
-    model: Model,
+    model: Loads[_Encodes],
     reading: Reading,
     known: Callable[[str], Known | None],
-    accept: Callable[[Encoder], None] = lambda _: None,
+    accept: Callable[[_Encodes], None] = lambda _: None,
 ) -> Generator[Batch]:
     """Encode files, one batch of the model after the other.
 
@@ -183,7 +187,7 @@ def encode_batches(
     source : Source
     files : sequence of SourceFile
         Of that source. The ID of an item is its place in this sequence.
-    model : Model
+    model : Model or another that loads an ImageEncoder
         Loaded for the first image to encode.
     reading : Reading
     known : callable
@@ -243,7 +247,7 @@ class EncodedTexts:
 
 
 def encode_texts_once(
-    encoder: Encoder,
+    encoder: PromptEncoder,
     groups: Sequence[Sequence[str]],
     *,
     memory: PromptMemory | None = None,
@@ -254,7 +258,7 @@ def encode_texts_once(
 
     Parameters
     ----------
-    encoder : Encoder
+    encoder : PromptEncoder
     groups : sequence of sequences of str
         The prompts of each class.
     memory : PromptMemory, optional
@@ -298,7 +302,7 @@ class _Filling:
     entries: list[tuple[SourceFile, Item, Known | tuple[_Filling, int]]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     done: int = 0
-    vectors: Future[Vectors] | None = None
+    vectors: Future[Vectors | Sequence[Vectors]] | None = None
 
     def add(
         self, file: SourceFile, ready: Ready, known: Callable[[str], Known | None], flying: Iterable[_Filling]
@@ -366,7 +370,7 @@ class _Threads:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def encode(self, batch: _Filling, encoder: Encoder | None) -> _Filling:
+    def encode(self, batch: _Filling, encoder: ImageEncoder | None) -> _Filling:
         """Start encoding the pixels of a batch, which are freed when that is done."""
         if encoder is None or not batch.pixels:
             return batch

@@ -40,6 +40,14 @@ def require_mcp() -> None:
         raise OptionalDependencyError("zsretrieve mcp needs the package mcp", hint=f"Install it: {how_to_add('mcp')}")
 
 
+def require_coco() -> None:
+    """Raise OptionalDependencyError unless the extra ``coco`` is installed."""
+    if not _is_installed("faster_coco_eval"):
+        raise OptionalDependencyError(
+            "average precision needs the package faster-coco-eval", hint=f"Install it: {how_to_add('coco')}"
+        )
+
+
 def require_ray(what: str) -> None:
     """Raise OptionalDependencyError, which names what is refused, unless the extra ``cluster`` is installed."""
     if not _is_installed("ray"):

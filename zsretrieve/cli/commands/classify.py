@@ -9,6 +9,7 @@ import typer
 
 from zsretrieve.cli import answering, options, output
 from zsretrieve.cli.groups import grouped
+from zsretrieve.cli.handover import HandOver, hand_over
 from zsretrieve.cli.output import OutputFormat
 from zsretrieve.domain.prediction_sets import Coverage
 from zsretrieve.domain.propagation import Propagation
@@ -32,7 +33,7 @@ def classify(
     ],
     reading: options.ReadImages,
     compute: options.ComputeImages,
-    handover: options.HandOver,
+    handover: HandOver,
     coverage: Annotated[Coverage | None, answering.COVERAGE.without("sets_seed")],
     propagate: Annotated[Propagation | None, answering.PROPAGATION],
     prototypes: Annotated[Path | None, typer.Option("--prototypes", "-p", help="A prototype index.")] = None,
@@ -90,12 +91,7 @@ def classify(
     if coverage is not None:
         sizes = [result.set_size or 0 for result in classified.results]
         output.note(f"prediction sets of {sum(sizes) / len(sizes):.2f} classes on average; {sizes.count(0)} are empty")
-    with output.progress() as on_stage:
-        handed_over = zs.hand_over(classified.annotations(), handover, on_stage=on_stage)
-    for one in handed_over:
-        output.note(f"{one.images} images -> {one.out}")
-    left_out = (*classified.skipped, *(image for one in handed_over for image in one.skipped))
-    output.report_skipped(tuple(dict.fromkeys(left_out)), skipped)
+    hand_over(classified.annotations(), handover, classified.skipped, skipped)
 
 
 def _show(results: tuple[Classified, ...]) -> None:

@@ -46,7 +46,7 @@ def load(name: ModelName) -> OpenClipModel:
         If it would run code of its own, and the name is not ``trusted``.
     """
     offline_or_not = offline_if_unreachable() if name.may_download else contextlib.nullcontext()
-    with offline_or_not as offline, _code_of_models(allowed=name.trusted):
+    with offline_or_not as offline, code_of_models(allowed=name.trusted):
         model = _load_model(name, offline).eval()
         tokenizer = _load_tokenizer(name, offline)
     config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
@@ -89,7 +89,7 @@ class _CodeRefusedError(Exception):
 
 
 @contextlib.contextmanager
-def _code_of_models(*, allowed: bool) -> Iterator[None]:
+def code_of_models(*, allowed: bool) -> Iterator[None]:
     """Keep code that a model carries from running: Python files beside a tokenizer or a configuration, and pickles.
 
     A configuration may ask for it in ways that nobody listed, so the libraries themselves are kept from it.
