@@ -148,6 +148,7 @@ class Hit(Result):
     """One search result; ``rank`` starts at 1, ``score`` is cosine similarity, None without a query.
 
     ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known.
+    ``box`` is the region that fits best, None if that is the whole image.
     """
 
     rank: int
@@ -155,6 +156,7 @@ class Hit(Result):
     path: str
     score: float | None
     missing: bool = False
+    box: tuple[float, float, float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "score": None if self.score is None else shortest(self.score)}
@@ -340,7 +342,8 @@ class Manifest:
     they have a bias and two dimensions more than their space, see ``zsretrieve.domain.vectors.augmented_rows``.
     ``exclude`` and ``include`` are globs of what a gallery leaves out of its sources, and takes. ``home`` is where the
     index folder was while its images were where the manifest says.
-    ``fitted_scale`` takes the place of the head's scale in probabilities.
+    ``fitted_scale`` takes the place of the head's scale in probabilities. ``regions`` names the ``Pyramid`` of tiles
+    that have vectors of their own.
     """
 
     kind: IndexKind
@@ -373,6 +376,7 @@ class Manifest:
     home: str | None = None
     fitted_scale: float | None = None
     approximate: Approximate | None = None
+    regions: str | None = None
 
     @property
     def dim(self) -> int:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zsretrieve.domain.errors import ImageError, SkippedInputError, SourceError
-from zsretrieve.domain.ports import Encoder, ImageMemory, Known, OnProgress, Pixels, PromptMemory
+from zsretrieve.domain.ports import Encoder, ImageEncoder, ImageMemory, Known, OnProgress, Pixels, PromptMemory
 from zsretrieve.domain.records import Item, Skipped, Space, check_same_space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.prefetch import Prefetch, Ready
+from zsretrieve.encoding.prefetch import Loads, Prefetch, Ready
 from zsretrieve.encoding.units import ends_unit
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
@@ -29,7 +29,7 @@ _KEPT_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Seen:
-    """An image and its vector, float32 of shape (dim,); ``fresh`` if the model encoded it just now."""
+    """An image and its vector as in ``Known``; ``fresh`` if the model encoded it just now."""
 
     file: SourceFile
     item: Item
@@ -123,7 +123,7 @@ def encode_source(
         If the model has another embedding space.
     """
 
-    def accept(encoder: Encoder) -> None:
+    def accept(encoder: ImageEncoder) -> None:
         if space is not None:
             check_same_space(space, "the index", encoder.space, "the model")
 
@@ -167,10 +167,10 @@ def nothing_readable(skipped: Sequence[Skipped]) -> SourceError:
 def encode_batches(
     source: Source,
     files: Sequence[SourceFile],
-    model: Model,
+    model: Loads[ImageEncoder],
     reading: Reading,
     known: Callable[[str], Known | None],
-    accept: Callable[[Encoder], None] = lambda _: None,
+    accept: Callable[[ImageEncoder], None] = lambda _: None,
 ) -> Generator[Batch]:
     """Encode files, one batch of the model after the other.
 
@@ -183,7 +183,7 @@ def encode_batches(
     source : Source
     files : sequence of SourceFile
         Of that source. The ID of an item is its place in this sequence.
-    model : Model
+    model : Loads
         Loaded for the first image to encode.
     reading : Reading
     known : callable
@@ -366,7 +366,7 @@ class _Threads:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def encode(self, batch: _Filling, encoder: Encoder | None) -> _Filling:
+    def encode(self, batch: _Filling, encoder: ImageEncoder | None) -> _Filling:
         """Start encoding the pixels of a batch, which are freed when that is done."""
         if encoder is None or not batch.pixels:
             return batch
