@@ -46,7 +46,7 @@ class RegionIndex:
     def __init__(self, vectors: LiveVectors, regions: LiveVectors, boxes: tuple[Box, ...]) -> None:
         self.dim = vectors.dim
         self._vectors = vectors
-        self._regions = regions
+        self.regions = regions
         self._boxes = boxes
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class RegionIndex:
         """The vectors of images and of their regions, float32 of shape (rows.shape..., 1 + r, dim)."""
         check_held(rows, len(self))
         flat = rows.ravel()
-        bundles = np.hstack([self._vectors.take(flat), self._regions.take(flat)])
+        bundles = np.hstack([self._vectors.take(flat), self.regions.take(flat)])
         return bundles.reshape(*rows.shape, 1 + len(self._boxes), self.dim)
 
     def best_places(self, query: Vectors, rows: Rows) -> tuple[list[Box | None], Vectors]:
@@ -136,7 +136,7 @@ class RegionIndex:
 
     def _all(self, queries: Vectors) -> Scores:
         scores = np.empty((len(queries), len(self)), np.float32)
-        for vectors, regions, rows in zip(self._vectors.parts, self._regions.parts, self._rows_of_parts, strict=True):
+        for vectors, regions, rows in zip(self._vectors.parts, self.regions.parts, self._rows_of_parts, strict=True):
             for start, maxima in products.maxima(queries, vectors, regions):
                 here = rows[start : start + maxima.shape[1]]
                 live = here >= 0
@@ -148,7 +148,7 @@ class RegionIndex:
         step = max(1, _COPIED // (self.dim * (1 + len(self._boxes))))
         for first in range(0, len(among), step):
             some = among[first : first + step]
-            for start, maxima in products.maxima(queries, self._vectors.take(some), self._regions.take(some)):
+            for start, maxima in products.maxima(queries, self._vectors.take(some), self.regions.take(some)):
                 scores[:, first + start : first + start + maxima.shape[1]] = maxima
         return scores
 
