@@ -1,4 +1,4 @@
-"""Galleries with regions: whatever happens to them, each image keeps the vectors of its tiles, and searches use them."""
+"""Galleries with regions: whatever happens to them, each image keeps the vectors of its tiles, and searches use all."""
 
 from __future__ import annotations
 

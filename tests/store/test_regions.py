@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_a_search_is_that_of_brute_force(n: int, twins: bool, monkeypatch: pytes
             reached = expected >= np.float32(least)
             if some is not None:
                 reached[:, np.setdiff1d(np.arange(len(live)), some)] = False
-            assert [rows[a:b].tolist() for a, b in zip(limits, limits[1:], strict=False)] == [
+            assert [rows[a:b].tolist() for a, b in itertools.pairwise(limits)] == [
                 np.flatnonzero(one).tolist() for one in reached
             ]
             assert (scores >= np.float32(least)).all()
