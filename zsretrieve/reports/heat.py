@@ -57,7 +57,7 @@ def write_heat_map(look: Look, path: PathLike) -> None:
 
 
 def drawn(look: Look) -> Image.Image:
-    """The picture that ``write_heat_map`` writes."""
+    """What ``write_heat_map`` writes."""
     low, high = min(one.low for one in look.maps), max(one.high for one in look.maps)
     scale = min(max(_LEAST / max(look.image.size), 1.0), _MOST / max(look.image.size))
     size = (max(1, round(look.width * scale)), max(1, round(look.height * scale)))
