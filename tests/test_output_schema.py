@@ -110,6 +110,7 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("index list", "index list", None),
         ("index plan --gallery gallery --rate 50", "index plan", None),
         ("index info gallery", "index info", None),
+        ("index info regions", "index info", None),
         ("index info raw", "index info", None),
         ("index info means", "index info", None),
         ("probe gallery probe --shots 2 --allow-fewer --c 1", "probe", None),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from zsretrieve.domain.arguments import check_texts
+from zsretrieve.domain.arguments import check, check_texts
 from zsretrieve.domain.errors import DeviceError, ImageError, SourceError, UsageError
 from zsretrieve.domain.heat import HeatMap, HeatMethod, Look
 from zsretrieve.domain.ports import OnStage, progress_of
@@ -75,10 +75,13 @@ def look(
     if method not in [*HeatMethod]:
         raise UsageError(f"'{method}' is not a method", hint=f"Use {', '.join(HeatMethod)}.")
     method, pyramid = HeatMethod(method), Pyramid.of(tiles)
-    path = None if hasattr(image, "getexif") else os.fspath(image)  # type: ignore[arg-type]
-    picture = _opened(image, path, reading or Reading())
+    path = None
+    if not hasattr(image, "getexif"):
+        check("image", image, PathLike, "Give a path or a Pillow image.")
+        path = os.fspath(image)
+    opened = _opened(image, path, reading or Reading())
     encoder, reason = _encoder(as_model(model), method, on_stage)
-    return _looked(path, picture, wanted, encoder, method, reason, pyramid, on_stage)
+    return _looked(path, opened, wanted, encoder, method, reason, pyramid, on_stage)
 
 
 def _looked(

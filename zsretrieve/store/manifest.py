@@ -265,7 +265,8 @@ def _resume_hint(folder: Path) -> str:
         return "Run the command that builds it once more."
     source = shlex.quote(staged.origins[0]) if staged.origins else "SOURCE"
     name, model = shlex.quote(shown(folder)), shlex.quote(staged.space.model)
-    return f"Continue with: zsretrieve index gallery {source} {name} --model {model}"
+    regions = "" if staged.regions is None else f" --regions {staged.regions}"
+    return f"Continue with: zsretrieve index gallery {source} {name} --model {model}{regions}"
 
 
 def _digest(content: dict[str, Any]) -> str:
