@@ -13,6 +13,7 @@ from kits.pictures import Counting
 from PIL import Image
 
 import zsretrieve as zs
+from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.regions import boxes_of
 from zsretrieve.gallery.ingest import CHECKPOINT_IMAGES
 from zsretrieve.store import rows
@@ -251,6 +252,20 @@ def test_what_does_not_go_with_regions_is_refused_before_any_work(built: Path, p
     assert zs.set_index_kind(built, "Flat").factory == "Flat"
     with pytest.raises(zs.UsageError, match="has regions"):
         zs.open_gallery(built, ray=zs.Shards(zs.Cluster("local")))
+
+
+def test_a_note_counts_images_of_which_parts_are_not_seen(
+    photos: Path, demo_encoder: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = sorted(photos.glob("class */0*.png"))[:6]
+    wide = sum(max(size) > 2 * min(size) for size in (Image.open(file).size for file in files))
+    zs.build_gallery(files, tmp_path / "demo", demo_encoder, regions=SPEC)
+    assert wide
+    assert f"{wide} images are more than twice as long as wide" in caplog.text
+    caplog.clear()
+    zs.build_gallery(files, tmp_path / "squashed", ENCODER, regions=SPEC)
+    zs.build_gallery(files, tmp_path / "plain", demo_encoder)
+    assert "twice as long" not in caplog.text
 
 
 def test_an_export_has_the_regions_beside_the_vectors(built: Path, tmp_path: Path) -> None:

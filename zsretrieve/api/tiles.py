@@ -36,6 +36,6 @@ def note_unseen(gallery: Gallery) -> None:
     long = sum(max(item.width, item.height) > 2 * min(item.width, item.height) for item in gallery.items)
     if long:
         _log.warning(
-            f"{counted(long, 'image')} {'is' if long == 1 else 'are'} more than twice as long as wide: the model sees the "
-            "square middle of each tile, so parts between the tiles are not searched"
+            f"{counted(long, 'image')} {'is' if long == 1 else 'are'} more than twice as long as wide: the model sees "
+            "the square middle of each tile, so parts between the tiles are not searched"
         )
