@@ -51,8 +51,8 @@ def built(photos: Path) -> Path:
 
 
 @pytest.fixture
-def gallery(built: Path, photos: Path, tmp_path: Path) -> Path:
-    """A copy of the gallery with photos of its own, which may be changed."""
+def gallery(photos: Path, tmp_path: Path) -> Path:
+    """A gallery of photos that may be changed."""
     shutil.copytree(photos, tmp_path / "photos")
     zs.build_gallery(tmp_path / "photos", tmp_path / "gallery", ENCODER, regions=SPEC)
     return tmp_path / "gallery"

@@ -18,7 +18,9 @@ def checked(regions: str, kind: str, ray: Cluster | None, reading: Reading) -> s
     """The regions that a text names. Raises UsageError if there are none, or they do not go with the rest."""
     pyramid = Pyramid.of(regions)
     if kind != FLAT:
-        raise UsageError("regions need the index kind Flat, which compares all of them", hint="Leave `kind` out.")
+        raise UsageError(
+            "regions need the index kind Flat, which compares all of them", hint="Leave the index kind out."
+        )
     if ray is not None:
         raise UsageError("regions are not encoded on a cluster", hint="Leave `ray` out, or `regions`.")
     if reading.fast:

@@ -113,7 +113,7 @@ class RegionIndex:
         """
         bundles = self.bundles(rows)
         scores = exact_scores(query, bundles.reshape(1, -1, self.dim)).reshape(bundles.shape[:2])
-        places = scores.argmax(axis=1) if len(rows) else np.empty(0, np.int64)
+        places = scores.argmax(axis=1)
         boxes = [self._boxes[place - 1] if place else None for place in places.tolist()]
         return boxes, bundles[np.arange(len(rows)), places]
 
