@@ -258,7 +258,8 @@ def test_a_note_counts_images_of_which_parts_are_not_seen(
     photos: Path, demo_encoder: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = sorted(photos.glob("class */0*.png"))[:6]
-    wide = sum(max(size) > 2 * min(size) for size in (Image.open(file).size for file in files))
+    sizes = [zs.read_image(file).size for file in files]
+    wide = sum(max(size) > 2 * min(size) for size in sizes)
     zs.build_gallery(files, tmp_path / "demo", demo_encoder, regions=SPEC)
     assert wide
     assert f"{wide} images are more than twice as long as wide" in caplog.text

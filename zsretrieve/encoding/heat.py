@@ -50,12 +50,10 @@ def heat_of_patches(
     scores = np.einsum("bijd,nd->nbij", encoded.astype(np.float64), texts.astype(np.float64))
     rows, columns = encoded.shape[1:3]
     side = min(image.size)
-    sums = np.zeros(
-        (len(texts), max(1, round(image.height / side * rows)), max(1, round(image.width / side * columns)))
-    )
-    weights = np.zeros(sums.shape[1:])
+    shape = (round(image.height / side * rows), round(image.width / side * columns))
+    sums, weights = np.zeros((len(texts), *shape)), np.zeros(shape)
     for number, box in enumerate(boxes):
-        (top, down), (left, across) = _inside(box, sums.shape[1:])
+        (top, down), (left, across) = _inside(box, shape)
         row = np.minimum((down * rows).astype(int), rows - 1)
         column = np.minimum((across * columns).astype(int), columns - 1)
         sums[:, top, left] += scores[:, number][:, row[:, None], column[None, :]]
