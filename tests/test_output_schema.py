@@ -48,6 +48,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, demo_enc
     (root / "photos" / CLASSES[1] / "broken.png").write_bytes(b"no")
     zs.build_gallery(root / "photos", root / "gallery", demo_encoder)
     shutil.copytree(root / "gallery", folder_of("@schema"))
+    zs.build_gallery(root / "photos", root / "regions", demo_encoder, regions="pyramid:2")
+    shutil.copy(first, root / "scene.png")
     for templates in ("raw", "openai7"):
         zs.build_prototypes(root / templates, ",".join(CLASSES), demo_encoder, templates=templates)
     twins = ",".join((*CLASSES, CLASSES[0]))
@@ -92,6 +94,8 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ('search gallery "a red circle" -q blue', "search", None),
         ('search gallery "a red circle" --more 1 --explain -p raw', "search", None),
         ("search gallery --order date", "search", None),
+        ('search regions "a red circle" -k 12', "search", None),
+        ('look scene.png "a red circle" blue --model demo --method tiles --tiles pyramid:2', "look", None),
         ("index searches gallery", "index searches", None),
         ("classify gallery -p raw -k 2", "classify", None),
         ("classify gallery -p raw --reject-below 0.9", "classify", None),
@@ -110,6 +114,7 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("index list", "index list", None),
         ("index plan --gallery gallery --rate 50", "index plan", None),
         ("index info gallery", "index info", None),
+        ("index info regions", "index info", None),
         ("index info raw", "index info", None),
         ("index info means", "index info", None),
         ("index info adapter", "index info", None),

@@ -30,6 +30,7 @@ from .api.indexes import read_manifest as read_manifest
 from .api.indexes import verify as verify
 from .api.kinds import set_index_kind as set_index_kind
 from .api.kinds import tune_index as tune_index
+from .api.look import look as look
 from .api.maps import has_map as has_map
 from .api.maps import make_map as make_map
 from .api.maps import open_map as open_map
@@ -137,6 +138,9 @@ from .domain.errors import ZsRetrieveError as ZsRetrieveError
 from .domain.found import Explanation as Explanation
 from .domain.found import Matching as Matching
 from .domain.found import TermScore as TermScore
+from .domain.heat import HeatMap as HeatMap
+from .domain.heat import HeatMethod as HeatMethod
+from .domain.heat import Look as Look
 from .domain.kinds import Effort as Effort
 from .domain.kinds import Expected as Expected
 from .domain.kinds import QueryKind as QueryKind
@@ -190,6 +194,8 @@ from .images.sources import Source as Source
 from .prototypes.learning_curve import FewShotCurve as FewShotCurve
 from .reports.contact_sheet import check_contact_sheet as check_contact_sheet
 from .reports.contact_sheet import write_contact_sheet as write_contact_sheet
+from .reports.heat import check_heat_map as check_heat_map
+from .reports.heat import write_heat_map as write_heat_map
 from .reports.learning_curve import check_plot as check_plot
 from .reports.learning_curve import plot_curve as plot_curve
 from .reports.maps import check_map_plot as check_map_plot

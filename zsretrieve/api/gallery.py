@@ -14,6 +14,7 @@ from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
 from zsretrieve.api.texts import open_texts
+from zsretrieve.api.tiles import checked, note_unseen
 from zsretrieve.cluster import encode as _cluster
 from zsretrieve.cluster.job import Job
 from zsretrieve.domain.arguments import Count
@@ -52,6 +53,7 @@ def build_gallery(
     include: str | Sequence[str] = (),
     kind: str = FLAT,
     memory: int | str | None = None,
+    regions: str | None = None,
     force: bool = False,
     ray: Cluster | None = None,
     checkpoint: Count = CHECKPOINT_IMAGES,
@@ -76,6 +78,9 @@ def build_gallery(
         The index kind, see ``set_index_kind``.
     memory : int or str, optional
         How much memory it may take, see ``set_index_kind``. A model that has encoded before takes its own.
+    regions : str, optional
+        Give overlapping tiles of each image vectors of their own: ``pyramid:2`` for 9 per image, ``pyramid:3`` for 34,
+        ``pyramid:4`` for 83. Encoding, memory and searches take as many times as long and as much.
     force : bool
         Replace an existing index, or discard an interrupted build of another kind.
     ray : Cluster, optional
@@ -97,7 +102,8 @@ def build_gallery(
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
         See ``Model``; an index kind other than Flat needs FAISS.
     UsageError
-        If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster.
+        If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster;
+        if ``regions`` names none, or is given with another kind than Flat, with ``ray``, with ``fast`` or with texts.
     ClusterError
         If the cluster, its storage or its nodes do not suit the work, or if no node is left.
     """
@@ -106,6 +112,8 @@ def build_gallery(
     model.check_installed()
     kind = spelt(kind)
     demands = demands_of(kind, memory)
+    if regions is not None:
+        regions = checked(regions, kind, ray, reading)
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     if ray is not None:
@@ -116,12 +124,16 @@ def build_gallery(
     what = "texts" if images.holds_texts else "images"
     if ray is not None and images.holds_texts:
         raise UsageError("only images are encoded on a cluster", hint="Leave out `ray`.")
+    if regions is not None and images.holds_texts:
+        raise UsageError("texts have no regions", hint="Leave out `regions`.")
     how = _ingest(model, reading, checkpoint, on_stage, what)
     if ray is None:
         if not images.holds_texts:
             calibrate_once(model, images, reading, on_stage)
         with _reporting_interruption(folder):
-            return _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
+            built = _build.build_gallery(folder, images, how, kind=kind, demands=demands, regions=regions, force=force)
+        note_unseen(built)
+        return built
     with (
         _cluster.encoding_on(ray, Job(images, folder, model, reading), on_stage) as elsewhere,
         _reporting_interruption(folder),

@@ -26,6 +26,7 @@ from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.gallery import kinds as _kinds
 from zsretrieve.gallery import tuning as _tuning
 from zsretrieve.gallery.captions import captions
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.named import folder_of
 from zsretrieve.system import extras
@@ -66,12 +67,18 @@ def set_index_kind(
     OptionalDependencyError
         If the kind is not ``Flat`` and FAISS is not installed.
     UsageError
-        If the kind is not supported, does not fit the dimensions or the memory, or the gallery is too small for it.
+        If the kind is not supported, does not fit the dimensions or the memory, or the gallery is too small for it, or
+        has regions.
     IndexFormatError, IntegrityError, IndexFolderError
         If the gallery is not sound, or cannot be written.
     """
     kind = spelt(kind)
     demands = demands_of(kind, memory, recall)
+    if kind != FLAT and manifests.read(folder_of(gallery)).regions is not None:
+        raise UsageError(
+            f"'{gallery}' has regions, which an approximate index does not hold",
+            hint="Keep the kind Flat, or build a gallery without regions.",
+        )
     if kind != FLAT:
         extras.require_faiss(f"the index kind '{kind}'")
     return _kinds.set_kind(folder_of(gallery), kind, cpu_backend(), demands, on_stage)

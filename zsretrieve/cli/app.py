@@ -25,6 +25,7 @@ class _Commands(Group):
         Later("demo", "demo:demo"),
         Later("index", "index:app"),
         Later("search", "search:search"),
+        Later("look", "look:look"),
         Later("serve", "serve:serve"),
         Later("mcp", "mcp:mcp"),
         Later("classify", "classify:classify"),

@@ -153,8 +153,9 @@ class Skipped(Result):
 class Hit(Result):
     """One search result; ``rank`` starts at 1, ``score`` is cosine similarity, None without a query.
 
-    ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known. In a
-    gallery of texts ``path`` is the place of the ``text`` in its file, and ``image`` the image that it describes.
+    ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known. ``box``
+    is the region that fits best, None if that is the whole image. In a gallery of texts ``path`` is the place of the
+    ``text`` in its file, and ``image`` the image that it describes.
     """
 
     rank: int
@@ -162,6 +163,7 @@ class Hit(Result):
     path: str
     score: float | None
     missing: bool = False
+    box: tuple[float, float, float, float] | None = None
     text: str | None = None
     image: str | None = None
 
@@ -302,7 +304,8 @@ class Manifest:
     ``exclude`` and ``include`` are globs of what a gallery leaves out of its sources, and takes. ``home`` is where the
     index folder was while its images were where the manifest says.
     ``fitted_scale`` takes the place of the head's scale in probabilities. ``holds_texts`` is whether the items of a
-    gallery are texts. ``adapter`` is set if keys and values of images add to the scores.
+    gallery are texts. ``adapter`` is set if keys and values of images add to the scores. ``regions`` names the
+    ``Pyramid`` of tiles that have vectors of their own.
     """
 
     kind: IndexKind
@@ -337,6 +340,7 @@ class Manifest:
     approximate: Approximate | None = None
     holds_texts: bool = False
     adapter: Adapter | None = None
+    regions: str | None = None
 
     @property
     def dim(self) -> int:

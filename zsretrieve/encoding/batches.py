@@ -12,12 +12,12 @@ from typing import TypeVar
 import numpy as np
 
 from zsretrieve.domain.errors import ImageError, SkippedInputError, SourceError
-from zsretrieve.domain.ports import Encoder, ImageMemory, Known, OnProgress, Pixels, PromptEncoder, PromptMemory
+from zsretrieve.domain.ports import ImageEncoder, ImageMemory, Known, OnProgress, Pixels, PromptEncoder, PromptMemory
 from zsretrieve.domain.records import Item, Skipped, Space, check_same_space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.prefetch import ImageEncoder, Loads, Prefetch, Ready
+from zsretrieve.encoding.prefetch import BatchEncoder, Loads, Prefetch, Ready
 from zsretrieve.encoding.units import ends_unit
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
@@ -28,12 +28,12 @@ _MOST_SKIPPED = 1024
 _KEPT_AT_ONCE = 512
 
 
-_Encodes = TypeVar("_Encodes", bound=ImageEncoder)
+_Encodes = TypeVar("_Encodes", bound=BatchEncoder)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An image and its vector, float32 of shape (dim,); ``fresh`` if the model encoded it just now."""
+    """An image and its vector as in ``Known``; ``fresh`` if the model encoded it just now."""
 
     file: SourceFile
     item: Item
@@ -87,7 +87,7 @@ class Memory:
             if seen.fresh:
                 self._new[seen.item.digest] = known
 
-    def keep(self, model: Loads[ImageEncoder], least: int = 1) -> None:
+    def keep(self, model: Loads[BatchEncoder], least: int = 1) -> None:
         """Put what the model encoded since the last time into the cache, if it is at least so many images."""
         if self._cache is not None and len(self._new) >= least:
             self._cache.keep(self._new, model.load().encoding)
@@ -127,7 +127,7 @@ def encode_source(
         If the model has another embedding space.
     """
 
-    def accept(encoder: Encoder) -> None:
+    def accept(encoder: ImageEncoder) -> None:
         if space is not None:
             check_same_space(space, "the index", encoder.space, "the model")
 
@@ -187,7 +187,7 @@ def encode_batches(
     source : Source
     files : sequence of SourceFile
         Of that source. The ID of an item is its place in this sequence.
-    model : Model or another that loads an ImageEncoder
+    model : Model or another that loads a BatchEncoder
         Loaded for the first image to encode.
     reading : Reading
     known : callable
@@ -370,7 +370,7 @@ class _Threads:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def encode(self, batch: _Filling, encoder: ImageEncoder | None) -> _Filling:
+    def encode(self, batch: _Filling, encoder: BatchEncoder | None) -> _Filling:
         """Start encoding the pixels of a batch, which are freed when that is done."""
         if encoder is None or not batch.pixels:
             return batch

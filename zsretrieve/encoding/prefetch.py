@@ -55,7 +55,7 @@ class Preparer(Protocol):
     def prepare(self, image: Image.Image) -> Pixels: ...
 
 
-class ImageEncoder(Preparer, Protocol):
+class BatchEncoder(Preparer, Protocol):
     """What of an encoder encodes images, see ``Encoder``. The vectors of one image may be longer than another's."""
 
     @property

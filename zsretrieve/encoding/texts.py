@@ -6,13 +6,15 @@ import hashlib
 import logging
 from collections.abc import Callable, Generator, Sequence
 
-from zsretrieve.domain.ports import Encoder, Known
+from zsretrieve.domain.boxes import Box
+from zsretrieve.domain.ports import ImageEncoder, Known
 from zsretrieve.domain.records import Item
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Batch, Seen, encode_batches, encode_texts_once
+from zsretrieve.encoding.regions import TiledModel
 from zsretrieve.encoding.units import units_of
 from zsretrieve.images.sources import Source, SourceFile
 
@@ -29,12 +31,16 @@ def batches(
     model: Model,
     reading: Reading,
     known: Callable[[str], Known | None],
-    accept: Callable[[Encoder], None] = lambda _: None,
+    boxes: tuple[Box, ...] = (),
+    accept: Callable[[ImageEncoder], None] = lambda _: None,
 ) -> Generator[Batch]:
-    """Encode the files of a source, or its texts; see ``encode_batches``. Of texts none is skipped here."""
+    """Encode the files of a source, with the regions in ``boxes``, or its texts; see ``encode_batches``.
+
+    Of texts none is skipped here, and they have no regions.
+    """
     if source.holds_texts:
         return _text_batches(files, model, known, accept)
-    return encode_batches(source, files, model, reading, known, accept)
+    return encode_batches(source, files, TiledModel(model, boxes), reading, known, accept)
 
 
 def digest_of(text: str) -> str:
@@ -43,7 +49,10 @@ def digest_of(text: str) -> str:
 
 
 def _text_batches(
-    files: Sequence[SourceFile], model: Model, known: Callable[[str], Known | None], accept: Callable[[Encoder], None]
+    files: Sequence[SourceFile],
+    model: Model,
+    known: Callable[[str], Known | None],
+    accept: Callable[[ImageEncoder], None],
 ) -> Generator[Batch]:
     """Each unit of the listing is a batch, so that a resumed run encodes the same texts together."""
     done, cut = 0, dict[str, None]()

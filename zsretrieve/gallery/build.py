@@ -37,7 +37,14 @@ class BuiltGallery:
 
 
 def build_gallery(
-    out: Path, source: Source, how: Ingest, *, kind: str = FLAT, demands: Demands = NO_DEMANDS, force: bool = False
+    out: Path,
+    source: Source,
+    how: Ingest,
+    *,
+    kind: str = FLAT,
+    demands: Demands = NO_DEMANDS,
+    regions: str | None = None,
+    force: bool = False,
 ) -> Gallery:
     """See ``api.gallery.build_gallery``.
 
@@ -46,7 +53,7 @@ def build_gallery(
     """
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
-        wanted = replace(_manifest(source, how.described(source), how.reading), factory=kind)
+        wanted = replace(_manifest(source, how.described(source), how.reading), factory=kind, regions=regions)
         making.check(kind, wanted.dim, len(source.files), demands, how.backend)
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
@@ -73,6 +80,7 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
         wanted = replace(
             _manifest(source, how.described(source), how.reading),
             origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
+            regions=old.regions,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
@@ -177,6 +185,8 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
             differences.append(name)
     if (staged.root, staged.origins, staged.holds_texts) != (wanted.root, wanted.origins, wanted.holds_texts):
         differences.append("source")
+    if staged.regions != wanted.regions:
+        differences.append("regions")
     if not differences:
         _log.info(f"resuming an interrupted build: {staged.count} images are encoded already")
         next_id = max(staged.next_id, wanted.next_id)

@@ -10,18 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zsretrieve.domain.encodings import joined_encoding
 from zsretrieve.domain.errors import IndexFolderError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import IndexBackend, Known, OnProgress, OnStage
 from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen
 from zsretrieve.encoding.elsewhere import Described, Elsewhere, TextSide
 from zsretrieve.encoding.texts import batches
-from zsretrieve.gallery.encodings import joined_encoding
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store import index_files, indexes, making, rows
 from zsretrieve.store.folder import Writer
@@ -61,11 +62,11 @@ class _Written(NamedTuple):
 
     width: int
     height: int
-    vectors: Vectors
+    part: Part
     row: int
 
     def known(self) -> Known:
-        return Known(self.width, self.height, self.vectors[self.row])
+        return Known(self.width, self.height, self.part.bundle(self.row))
 
 
 class GalleryBuilder:
@@ -140,7 +141,7 @@ class GalleryBuilder:
         return id_
 
     def put(self, item: Item, vector: Vectors) -> None:
-        """Add a row, or replace the row of its ID. ``vector`` is float32 of shape (dim,)."""
+        """Add a row, or replace the row of its ID. ``vector`` is as in ``Known``."""
         self._waiting.append((item, vector))
         self._ids.add(item.id)
         self._skipped.pop(item.path, None)
@@ -233,9 +234,9 @@ class GalleryBuilder:
         dim = self.manifest.space.dim
         is_whole = len(parts) == 1 and not len(parts[0].removed)
         if first < len(segments) - 1 or (compact and not is_whole):
-            segments[first:] = [_merged(self._writer, parts[first:], dim, oldest=first == 0)]
+            segments[first:] = [_merged(self._writer, parts[first:], self.manifest, oldest=first == 0)]
             parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
-        live = rows.joined(parts, dim)
+        live = rows.joined(parts, self.manifest)
         index = index_files.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
         if self.manifest.factory == AUTO:
             self.manifest = replace(self.manifest, factory=making.chosen(self.count, dim, demands))
@@ -262,7 +263,7 @@ class GalleryBuilder:
             self._commit(self.manifest.segments, self.manifest.index)
 
     def _vector(self, row: int) -> Vectors:
-        vector: Vectors = self._live.vectors.take(np.array([row]))[0]
+        vector: Vectors = self._live.bundles(np.array([row]))[0]
         return vector
 
     def _write(self) -> Segment:
@@ -270,7 +271,9 @@ class GalleryBuilder:
         latest = {item.id: (item, vector) for item, vector in self._waiting}
         items = [item for item, _ in latest.values()]
         vectors = np.array([vector for _, vector in latest.values()], dtype=np.float32)
-        segment = rows.write(self._writer, items, vectors.reshape(-1, self.manifest.space.dim), sorted(self._removed))
+        dim = self.manifest.space.dim
+        width = dim + self._live.regions.dim
+        segment = rows.write(self._writer, items, vectors.reshape(-1, width), dim, sorted(self._removed))
         if (made := self.manifest.approximate) is not None:
             places = ((self._row_of.get(id_), vector) for id_, (_, vector) in latest.items())
             same = sum(row is not None and np.array_equal(self._vector(row), vector) for row, vector in places)
@@ -281,7 +284,7 @@ class GalleryBuilder:
         part = rows.read_part(self._writer.out, self.manifest, segment)
         for row, item in enumerate(part.items):
             if item.digest:
-                self._added[item.digest] = _Written(item.width, item.height, part.vectors, row)
+                self._added[item.digest] = _Written(item.width, item.height, part, row)
         return segment
 
     def _commit(self, segments: tuple[Segment, ...], index: str | None) -> None:
@@ -325,13 +328,15 @@ def ingest(
     if not files:
         return encoded
 
+    boxes = boxes_of(builder.manifest.regions)
+
     def accept(_: object) -> None:
         encoder = how.described(source)
         check_same_space(builder.manifest.space, "the gallery", encoder.space, "the model")
         joined_encoding(builder.manifest.encoding, encoder.encoding)
 
     if how.elsewhere is None:
-        encoded_batches = batches(source, files, how.model, how.reading, builder.known, accept)
+        encoded_batches = batches(source, files, how.model, how.reading, builder.known, boxes, accept)
     else:
         accept(how.elsewhere)
         encoded_batches = how.elsewhere.batches(source, files, how.reading, builder.known)
@@ -368,7 +373,7 @@ def _merge_from(segments: Sequence[Segment], kept: int, count: int) -> int:
     return first
 
 
-def _merged(writer: Writer, parts: Sequence[Part], dim: int, *, oldest: bool) -> Segment:
-    live = rows.joined(parts, dim)
+def _merged(writer: Writer, parts: Sequence[Part], manifest: Manifest, *, oldest: bool) -> Segment:
+    live = rows.joined(parts, manifest)
     removed = [] if oldest else sorted({int(gone) for part in parts for gone in part.removed})
     return rows.write_live(writer, live, removed)

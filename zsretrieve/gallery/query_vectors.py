@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.errors import ImageError, OptionalDependencyError, QueryError, ShapeError
 from zsretrieve.domain.kinds import QueryKind
 from zsretrieve.domain.ports import TextEncoder
@@ -22,6 +21,7 @@ from zsretrieve.domain.wanted import ALPHA, BETA, GAMMA, MINUS, Wanted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.images import opening
 from zsretrieve.images.content import is_image_name
+from zsretrieve.images.parts import part
 from zsretrieve.store.indexes import Gallery
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class QueryVectors:
         try:
             image = self._opened(term)
             if term.box is not None:
-                image = _part(image, term.box)
+                image = part(image, term.box)
             encoder = self._model.load(self._gallery.space)
             vector: Vectors = encoder.encode_prepared([encoder.prepare(image)])[0]
         except ImageError as error:
@@ -296,10 +296,3 @@ def rows_by_text(gallery: Gallery) -> dict[str, list[int]]:
             rows.setdefault((item.text or "").casefold(), []).append(row)
         gallery.memo["rows by text"] = rows
     return rows
-
-
-def _part(image: Image.Image, box: Box) -> Image.Image:
-    """The part of an image in a box, at least one pixel."""
-    x0, y0, x1, y1 = (round(share * side) for share, side in zip(box, (image.width, image.height) * 2, strict=True))
-    x0, y0 = min(x0, image.width - 1), min(y0, image.height - 1)
-    return image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))

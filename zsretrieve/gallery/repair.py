@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.encodings import joined_encoding
 from zsretrieve.domain.errors import ImageError, IntegrityError, SourceError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.pooling import pool_prompts
 from zsretrieve.domain.ports import IndexBackend, OnProgress, OnStage, progress_of
 from zsretrieve.domain.records import Damage, Encoding, IndexKind, Manifest
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_texts_once
+from zsretrieve.encoding.regions import TiledModel
 from zsretrieve.encoding.texts import batches
-from zsretrieve.gallery.encodings import joined_encoding
 from zsretrieve.images import opening
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import Source, SourceFile
@@ -87,6 +89,7 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
         names = [f"class '{opened.prompts.class_names[i]}'" for i in chosen]
         return _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.text_encoding), 0)
     missed = _missed(opened, chosen)
+    tiled = TiledModel(model, boxes_of(opened.manifest.regions)).load()
     reading = Reading().as_for(opened.manifest.encoding)
     again, stored, names, changed = [], [], [], 0
     for row in chosen:
@@ -102,12 +105,14 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
             except ImageError:
                 changed += 1
                 continue
-            again.append(encoder.encode_prepared([encoder.prepare(image)])[0])
-        stored.append(opened.live.take(np.array([row]))[0])
+            again.append(tiled.encode_prepared([tiled.prepare(image)])[0])
+        stored.append(opened.bundles(np.array([row]))[0])
         names.append(f"'{item.path}'")
     if not again:
         return DeepCheck(0, changed, missed)
-    cosines = _cosines(np.stack(again), np.stack(stored))
+    shape = (len(again), -1, opened.space.dim)
+    # An image is as far from what it was as the furthest of its vectors.
+    cosines = _cosines(np.stack(again).reshape(shape), np.stack(stored).reshape(shape)).min(axis=1)
     encoding = encoder.text_encoding if opened.manifest.holds_texts else encoder.encoding
     checked = _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoding), changed)
     return replace(checked, damages=(*missed, *checked.damages))
@@ -219,7 +224,8 @@ def _encode_again(
     source = Source(moving.followed(folder, manifest).root or "", listed)
     encoded: dict[int, Vectors] = {}
     reading = Reading().as_for(manifest.encoding)
-    for batch in batches(source, listed, model, reading, lambda _digest: None):
+    boxes = boxes_of(manifest.regions)
+    for batch in batches(source, listed, model, reading, lambda _digest: None, boxes):
         for seen in batch.seen:
             if seen.file.id is not None and digests[seen.file.id] in ("", seen.item.digest):
                 encoded[seen.file.id] = seen.vector
@@ -267,7 +273,7 @@ def _repair_prototypes(
 
 
 def _cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
-    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", one.astype(np.float64), other.astype(np.float64))
+    cosines: NDArray[np.float64] = np.einsum("...d,...d->...", one.astype(np.float64), other.astype(np.float64))
     return cosines
 
 

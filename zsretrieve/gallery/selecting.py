@@ -46,7 +46,7 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
     items = [gallery.items[row] for row in rows.tolist()]
     dim = gallery.space.dim
     with creating(out) as writer:
-        segment = row_files.write(writer, items, gallery.index.stored(rows))
+        segment = row_files.write(writer, items, gallery.bundles(rows), dim)
         manifest = replace(
             gallery.manifest, segments=(), index=None, files={}, created=now(), count=len(items), skipped=(),
             origins=(), generation=1, factory=FLAT, approximate=None,

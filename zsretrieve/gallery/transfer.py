@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from zsretrieve.store.manifest import STAGING, shown
 from zsretrieve.store.rows import LiveVectors
 from zsretrieve.system.atomic import OutputKind, replacing
 from zsretrieve.system.version import tool_version
+
+_log = logging.getLogger("zsretrieve")
 
 # A row whose norm is further from 1 was never meant as a unit vector; float16 alone changes it by less than 1e-3.
 _MEANT_AS_UNIT = 1e-2
@@ -88,6 +91,8 @@ def export_gallery(
 ) -> None:
     """See ``api.exchange.export_index``."""
     dtype = _dtype(half)
+    if gallery.regions is not None and form is not Form.NPY:
+        _log.warning(f"the form {form} holds whole images alone; only npy holds the vectors of their regions, too")
     with replacing(out, _KINDS[form], force=force) as part:
         match form:
             case Form.CLIP_RETRIEVAL:

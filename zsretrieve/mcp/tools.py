@@ -84,15 +84,17 @@ class Tools:
         recall: Annotated[
             float | None, Field(gt=0, le=1, description="The share of the best to find, where the index is tuned.")
         ] = None,
+        whole: Annotated[bool, Field(description="Compare whole images alone, not their regions.")] = False,
     ) -> dict[str, Any]:
         """Search a gallery of images or texts by words. A score is the cosine similarity with the query, which only
         compares the hits of one query. If exact is false, the index may have missed a few images; expected says which
         share it finds, if that was measured. If matching.nothing is true, nothing seems to match, however the hits are
-        ordered. Look at hits with open_images.
+        ordered. A hit's box, if any, is the region that fits, in shares of width and height. Look at hits with
+        open_images.
         """
         body = SearchBody(
             query=query, k=k, offset=offset, where=where, more=more, less=less, minus=minus, dedup=dedup, order=order,
-            literal=literal, exact=exact, recall=recall,
+            literal=literal, exact=exact, recall=recall, whole=whole,
         )  # fmt: skip
         return await self._service.search(self._named(gallery), body)
 

@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
+from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError, UsageError
 from zsretrieve.domain.kinds import Approximate, Effort
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, SearchIndex, VectorIndex
 from zsretrieve.domain.records import IndexKind, Item, Manifest, Space
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import one_line
 from zsretrieve.images import opening
@@ -29,6 +30,7 @@ from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.key_values import read_key_values
 from zsretrieve.store.prototype_files import PROMPTS, read_drawn, read_prompts
 from zsretrieve.store.prototypes import Prototypes as Prototypes
+from zsretrieve.store.regions import RegionIndex
 from zsretrieve.store.rows import Live, LiveVectors
 
 _OPEN_ATTEMPTS = 20
@@ -52,6 +54,7 @@ class Gallery:
     """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``; ids ascend.
 
     ``index`` compares every row. ``approximate`` compares a part of them, for searches; None for a gallery without.
+    ``regions`` compares the images and their regions; None for a gallery without.
     """
 
     folder: Path | None
@@ -60,10 +63,15 @@ class Gallery:
     live: LiveVectors
     index: SearchIndex
     approximate: ApproximateSearch | None = None
+    regions: RegionIndex | None = None
 
     @property
     def space(self) -> Space:
         return self.manifest.space
+
+    def bundles(self, rows: Rows) -> Vectors:
+        """All vectors of rows, see ``zsretrieve.store.rows``, float32 of shape (len(rows), (1 + r) * dim)."""
+        return self.index.stored(rows) if self.regions is None else self.regions.bundles(rows).reshape(len(rows), -1)
 
     def nearest(
         self,
@@ -220,6 +228,11 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
 
 def _open_gallery(folder: Path, backend: IndexBackend, remote: RemoteIndexes | None) -> Gallery:
     manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
+    if remote is not None and manifest.regions is not None:
+        raise UsageError(
+            f"'{manifests.shown(folder)}' has regions, which are not searched on a cluster",
+            hint="Search it on this machine: leave out `ray`.",
+        )
     live = read_live(folder, manifest)
     index: SearchIndex
     if remote is None:
@@ -233,7 +246,9 @@ def _open_gallery(folder: Path, backend: IndexBackend, remote: RemoteIndexes | N
         return remote.candidates(folder, made, manifest.dim)
 
     nearly = approximate.opened(manifest, live.vectors, index, load)
-    return Gallery(folder, manifest, live.items, live.vectors, index, nearly)
+    boxes = boxes_of(manifest.regions)
+    regions = RegionIndex(live.vectors, live.regions, boxes) if boxes else None
+    return Gallery(folder, manifest, live.items, live.vectors, index, nearly, regions)
 
 
 def read_live(folder: Path, manifest: Manifest) -> Live:

@@ -50,6 +50,7 @@ class SearchBody(Body):
     explain: bool = False
     exact: bool = False
     recall: Annotated[float, Field(gt=0, le=1)] | None = None
+    whole: bool = False
     revision: Annotated[str, Field(max_length=100)] | None = None
 
 
@@ -81,10 +82,15 @@ class TermScoreAnswer(BaseModel):
 
 
 class HitAnswer(ItemAnswer):
-    """An image with its place in a ranking; ``score`` is null where nothing was ranked."""
+    """An image with its place in a ranking; ``score`` is null where nothing was ranked.
+
+    ``box`` is the region that fits best: left, top, right and bottom in shares of the width and the height of the
+    upright image; null if that is the whole image.
+    """
 
     rank: int
     score: float | None
+    box: list[float] | None = None
     terms: list[TermScoreAnswer] | None = None
 
 

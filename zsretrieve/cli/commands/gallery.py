@@ -53,6 +53,15 @@ def gallery(
         ),
     ] = "Flat",
     memory: options.IndexMemory = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="SPEC",
+            help="Also encode overlapping tiles of each image, to find small things: pyramid:2 (9 tiles per image), "
+            "pyramid:3 (34) or pyramid:4 (83).",
+        ),
+    ] = None,
     force: options.Force = False,
 ) -> None:
     """Encode images into a gallery index, to search and classify them without encoding them again.
@@ -69,7 +78,7 @@ def gallery(
         built = zs.build_gallery(
             options.listed(source, null), out, zs.Model(model, compute, on_stage=on_stage), reading=reading,
             ground_truth=ground_truth, exclude=exclude or (), include=include or (), kind=kind, memory=memory,
-            force=force, ray=ray, on_stage=on_stage,
+            regions=regions, force=force, ray=ray, on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
     output.note(f"{len(built.items)} images -> {out}{effect_of(built)}")

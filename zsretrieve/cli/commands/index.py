@@ -107,6 +107,7 @@ def info(
         "model": space.model,
         "weights": space.weights,
         "vectors": f"{manifest.count} x {manifest.dim}, {manifest.factory}{', with a bias' if manifest.lifted else ''}",
+        "regions": manifest.regions,
         "preprocessing": f"{space.preprocessing.size[0]} x {space.preprocessing.size[1]}, "
         f"{space.preprocessing.resize_mode}, {space.preprocessing.interpolation}",
         "activation": space.activation,

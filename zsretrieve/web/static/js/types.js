@@ -18,6 +18,7 @@
  * @property {string|null} [image]  the path of the image that a text describes
  * @property {number|null} [score]
  * @property {number} [rank]
+ * @property {Box|null} [box]  the region that fits the search best; null for the whole image
  * @property {{label: string, weight: number, score: number}[]} [terms]
  *
  * @typedef {Item & {classes?: {class_name: string, score: number, probability: number|null}[], neighbours?: Item[]}} Details

@@ -3,6 +3,7 @@
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { stateLink } from "./link.js";
+import { place } from "./region.js";
 import { thumb, title } from "./thumb.js";
 
 /** @typedef {import("../types.js").Item} Item */
@@ -12,6 +13,7 @@ export function facts(item) {
   /** @type {[string, string|null|undefined|false][]} */
   const rows = [
     ["Score", item.score !== null && item.score !== undefined && format.score(item.score)],
+    ["Region", place(item.box)],
     ["Label", item.label],
     ["Image", item.image],
     ["Path", item.path],

@@ -7,6 +7,7 @@ import { count } from "../format.js";
 import { showKeys } from "../keys.js";
 import { Crop } from "./crop.js";
 import { classes, facts, neighbours, terms } from "./panel.js";
+import { region } from "./region.js";
 import { title } from "./thumb.js";
 
 /** @typedef {import("../types.js").Item} Item */
@@ -91,8 +92,8 @@ export class Viewer extends HTMLElement {
     const given = this.shown ? `?prototypes=${encodeURIComponent(this.shown)}` : "";
     try {
       const details = await ask(`${galleryPath(gallery)}/items/${id}${given}`, { signal });
-      // The score and the terms belong to the search, everything else to the image.
-      const item = { ...details, score: known?.score, terms: known?.terms };
+      // The score, the region and the terms belong to the search, everything else to the image.
+      const item = { ...details, score: known?.score, box: known?.box, terms: known?.terms };
       this.item = item;
       if (!known) this.#draw(gallery, item);
       this.#describe(app, item, details);
@@ -128,7 +129,7 @@ export class Viewer extends HTMLElement {
     if (item.text) return fill(stage, h("p", { class: "said" }, item.text));
     if (item.missing) return fill(stage, gone("The file is missing", "It was moved or deleted after it was indexed. Sync the gallery to update it."));
     const full = h("img", { class: "full", src: imageAddress(gallery, item.id), alt: title(item), draggable: "false" });
-    const frame = h("div", { class: "frame" }, full);
+    const frame = h("div", { class: "frame" }, full, region(item.box));
     const { width, height } = item;
     if (width && height) {
       frame.style.setProperty("--ratio", String(width / height));

@@ -1,4 +1,4 @@
-"""How the vectors of a gallery were computed, where that was not always the same."""
+"""How the vectors of one gallery were computed, where that was in two ways."""
 
 from __future__ import annotations
 

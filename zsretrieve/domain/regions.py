@@ -1,0 +1,57 @@
+"""The regions of images that have vectors of their own: overlapping tiles, the same for every image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zsretrieve.domain.errors import UsageError
+
+if TYPE_CHECKING:
+    from zsretrieve.domain.boxes import Box
+
+# Level 5 alone has 81 tiles, more than are worth their search.
+_MOST_LEVELS = 4
+_SPEC = re.compile(r"pyramid:([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Tiles in levels: level 1 is the whole image, and level n has tiles of an nth of the sides, each half covered by
+    the next: (2n - 1) x (2n - 1) of them.
+
+    ``pyramid:2`` has 9 tiles beside the whole image, ``pyramid:3`` 34, ``pyramid:4`` 83.
+    """
+
+    levels: int
+
+    @classmethod
+    def of(cls, spec: str) -> Pyramid:
+        """The pyramid that a text such as ``pyramid:2`` names. Raises UsageError."""
+        found = _SPEC.fullmatch(spec)
+        if found is None or not 2 <= int(found[1]) <= _MOST_LEVELS:
+            raise UsageError(
+                f"'{spec}' does not name regions", hint=f"Use pyramid:2 (9 tiles per image) to pyramid:{_MOST_LEVELS}."
+            )
+        return cls(int(found[1]))
+
+    @property
+    def spec(self) -> str:
+        """The text that names it."""
+        return f"pyramid:{self.levels}"
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The box of each tile, level by level, and row by row within a level."""
+        return tuple(
+            (column / (2 * level), row / (2 * level), (column + 2) / (2 * level), (row + 2) / (2 * level))
+            for level in range(2, self.levels + 1)
+            for row in range(2 * level - 1)
+            for column in range(2 * level - 1)
+        )
+
+
+def boxes_of(spec: str | None) -> tuple[Box, ...]:
+    """The boxes of the regions that a manifest names; none without regions."""
+    return () if spec is None else Pyramid.of(spec).boxes
