@@ -90,7 +90,8 @@ def test_captions_become_a_gallery_that_images_search(world: Path, ask: Ask) -> 
 
 @pytest.mark.parametrize(
     ("query", "answer"),
-    [("red star - red + blue", "blue star"), ("green circle - circle + cross", "green cross"), ("red star", "red star")],
+    [("red star - red + blue", "blue star"), ("green circle - circle + cross", "green cross"),
+     ("red star", "red star")],
 )  # fmt: skip
 def test_analogies_among_words(ask: Ask, query: str, answer: str) -> None:
     assert printed(ask("search", "words", query, "-k", "1", "--format", "json"))[0]["text"] == answer
@@ -135,7 +136,7 @@ def test_what_makes_no_sense_is_refused(ask: Ask, words: str, message: str) -> N
 def test_a_gallery_of_texts_is_kept(world: Path, ask: Ask) -> None:
     added = printed(ask("index", "add", "words", "-", "--format", "json", stdin="crimson\nred star\n"))
     assert (added["added"], added["encoded"]) == (2, 1)
-    removed = printed(ask("index", "remove", "words", "-!/*", "--format", "json"))
+    removed = printed(ask("index", "remove", "words", "stdin!/*", "--format", "json"))
     assert removed["removed"] == 2
     for command in ("verify words --deep", "sources words"):
         done = ask("index", *command.split())
