@@ -56,6 +56,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, demo_enc
     for templates in ("raw", "openai7"):
         outputs = zs.Outputs(run=root / f"{templates}.run")
         zs.evaluate(root / "gallery", root / templates, ranks=(1, 2), outputs=outputs)
+    named = sorted(path.relative_to(root) for path in (root / "photos").rglob("[0-9]*.png"))
+    rows = "\n".join(f"{path},a photo of a {path.parent.name}" for path in named)
+    (root / "captions.csv").write_text(f"image,caption\n{rows}\n")
+    zs.build_gallery(zs.open_texts(root / "captions.csv"), root / "captions", demo_encoder)
     terms = [zs.Term(zs.ItemId(1), box=(0, 0, 1, 0.5)), zs.Term(first, -0.5), zs.Term("red")]
     wanted = zs.Wanted(
         5,
@@ -96,6 +100,10 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("classify gallery -p raw --reject-below 0.9", "classify", None),
         ("evaluate gallery -p raw", "evaluate", None),
         ("evaluate gallery -p twins -k 3 --retrieval --reject-below 1", "evaluate", None),
+        ("evaluate gallery --captions captions.csv -k 1,2", "evaluate --captions", None),
+        ("evaluate gallery --captions captions", "evaluate --captions", None),
+        ('search captions "a red circle" -k 2', "search", None),
+        ("index info captions", "index info", None),
         ("compare raw.run openai7.run", "compare", None),
         ("compare raw means --on gallery", "compare", None),
         ("index duplicates gallery", "index duplicates", None),
