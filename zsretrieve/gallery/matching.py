@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zsretrieve.domain.ports import TextEncoder
 from zsretrieve.domain.ranking import rescored
 from zsretrieve.domain.vectors import Scores
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.store.indexes import Gallery
 
@@ -43,11 +44,11 @@ def calibration(gallery: Gallery, model: Model, texts: TextEncoder, *, cached: b
     ``texts`` is what encodes texts with the model, as ``Model.texts`` gives it.
     With ``cached`` it is kept in the user's cache folder, so that neither a model nor a search is needed again.
     """
-    encoding = model.load(gallery.space).text_encoding if model.is_given else model.compute
-    known = gallery.memo.get(("calibration", encoding))
+    encoding = model.load(gallery_space(model, gallery.manifest)).text_encoding if model.is_given else model.compute
+    known = gallery.memo.get(("calibration", model.name, encoding))
     if not isinstance(known, Calibration):
         known = Calibration(threshold(_best_scores(gallery, texts, remembers=cached and not model.is_given)))
-        gallery.memo["calibration", encoding] = known
+        gallery.memo["calibration", model.name, encoding] = known
     return known
 
 

@@ -18,6 +18,7 @@ from zsretrieve.domain.errors import IndexFormatError, IndexVersionError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.records import Manifest
+from zsretrieve.domain.spaces import space_fields
 from zsretrieve.system.data_dir import data_folder
 
 NAME = "manifest.json"
@@ -30,7 +31,7 @@ FORMAT = "zsretrieve-index"
 FORMAT_VERSION = 5
 # Versions of zsretrieve before approximate indexes read version 2, so all other indexes are written as that.
 _WITHOUT_APPROXIMATE = 2
-# Before galleries of texts.
+# Before galleries of texts, and spaces whose text side was trained alone.
 _WITHOUT_TEXTS = 4
 # Before counts of what changed since training and tuning; written with parts, and before that without.
 _WITHOUT_COUNTS = 3
@@ -51,6 +52,7 @@ _OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale",
 def to_bytes(manifest: Manifest) -> bytes:
     """The canonical form of a manifest."""
     content = {"format": FORMAT, "format_version": _version(manifest), **asdict(manifest)}
+    content["space"] = space_fields(manifest.space)
     for name in _OPTIONAL:
         if not content[name]:
             del content[name]
@@ -243,7 +245,7 @@ def _in_parts(content: dict[str, Any]) -> None:
 
 def _version(manifest: Manifest) -> int:
     """The lowest version that says all of it, so that older versions of zsretrieve open what they understand."""
-    if manifest.holds_texts:
+    if manifest.holds_texts or manifest.space.images_of is not None:
         return FORMAT_VERSION
     return _WITHOUT_APPROXIMATE if manifest.approximate is None else _WITHOUT_TEXTS
 
