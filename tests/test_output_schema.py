@@ -117,6 +117,7 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("index info raw", "index info", None),
         ("index info means", "index info", None),
         ("probe gallery probe --shots 2 --allow-fewer --c 1", "probe", None),
+        ("train model --from-gallery gallery --steps 2 --held-out 0.3 --templates standard", "train", None),
         ("fewshot curve gallery -p raw --shots 1 --seeds 1 --c 1 --held-out 0.3", "fewshot curve", None),
         ("prompts list", "prompts list", None),
         ("prompts show scenes", "prompts show", None),
