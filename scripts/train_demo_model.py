@@ -28,6 +28,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from zsretrieve.demo import scenes
+from zsretrieve.demo.captions import random_caption, random_scene
 from zsretrieve.demo.scenes import Scene
 from zsretrieve.domain.prompts import read_templates
 from zsretrieve.encoders.catalog.bundled_prompts import provide
@@ -53,42 +54,6 @@ CONFIG = {
         "resize_mode": "shortest",
     },
 }
-# What a caption may look like, with its share. Bare labels do not occur: on the web, too, they are rare.
-SENTENCES = {
-    "a photo of {}.": 14,
-    "a picture of {}.": 14,
-    "a photo showing {}": 8,
-    "{}": 12,
-    "{}.": 8,
-    "an image of {}": 10,
-    "a drawing of {}.": 8,
-    "a small picture of {}": 6,
-    "there is {} here": 6,
-    "a blurry photo of {}.": 5,
-    "a clean photo of {}.": 5,
-    "look at {}!": 4,
-}
-ONE_OF_TWO_SHARE = 0.4
-
-
-def random_scene(rng: random.Random, names: list[str]) -> Scene:
-    if rng.random() < 0.6:
-        return scenes.single(rng.choice(names), rng)
-    return scenes.pair(rng.choice(names), rng.choice(names), rng)
-
-
-def random_caption(scene: Scene, rng: random.Random) -> str:
-    """A true caption: any detail may go unsaid, even one of two objects, so every level is learned."""
-    phrases = [f"a {t.phrase(with_size=rng.random() < 0.35, with_fill=rng.random() < 0.4)}" for t in scene.things]
-    if scene.relation is None:
-        text = phrases[0]
-    elif rng.random() < ONE_OF_TWO_SHARE:
-        text = rng.choice(phrases)
-    else:
-        text = (f" {scene.relation} " if rng.random() < 0.8 else " and ").join(phrases)
-    if rng.random() < 0.3:
-        text += f" on a {scene.background} background"
-    return rng.choices(list(SENTENCES), list(SENTENCES.values()))[0].format(text)
 
 
 def render(chunk: tuple[int, int]) -> tuple[np.ndarray, list[Scene]]:

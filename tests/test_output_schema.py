@@ -59,6 +59,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, demo_enc
     for templates in ("raw", "openai7"):
         outputs = zs.Outputs(run=root / f"{templates}.run")
         zs.evaluate(root / "gallery", root / templates, ranks=(1, 2), outputs=outputs)
+    named = sorted(path.relative_to(root) for path in (root / "photos").rglob("[0-9]*.png"))
+    rows = "\n".join(f"{path},a photo of a {path.parent.name}" for path in named)
+    (root / "captions.csv").write_text(f"image,caption\n{rows}\n")
+    zs.build_gallery(zs.open_texts(root / "captions.csv"), root / "captions", demo_encoder)
     terms = [zs.Term(zs.ItemId(1), box=(0, 0, 1, 0.5)), zs.Term(first, -0.5), zs.Term("red")]
     wanted = zs.Wanted(
         5,
@@ -104,6 +108,10 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("evaluate gallery -p raw", "evaluate", None),
         ("evaluate gallery -p raw --coverage 0.8 --propagate", "evaluate", None),
         ("evaluate gallery -p twins -k 3 --retrieval --reject-below 1", "evaluate", None),
+        ("evaluate gallery --captions captions.csv -k 1,2", "evaluate --captions", None),
+        ("evaluate gallery --captions captions", "evaluate --captions", None),
+        ('search captions "a red circle" -k 2', "search", None),
+        ("index info captions", "index info", None),
         ("compare raw.run openai7.run", "compare", None),
         ("compare raw means --on gallery", "compare", None),
         ("index duplicates gallery", "index duplicates", None),
@@ -121,6 +129,7 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("probe gallery probe --shots 2 --allow-fewer --c 1", "probe", None),
         ("fewshot train gallery tip -p raw --shots 2 --allow-fewer", "fewshot train", None),
         ("fewshot train gallery lp -p raw --method lp++", "fewshot train", None),
+        ("train model --from-gallery gallery --steps 2 --held-out 0.3 --templates standard", "train", None),
         ("fewshot curve gallery -p raw --shots 1 --seeds 1 --c 1 --held-out 0.3", "fewshot curve", None),
         ("fewshot curve gallery -p raw --shots 2 --seeds 1 --c 1 --held-out 0.3 --adapters tip", "fewshot curve", None),
         ("prompts list", "prompts list", None),

@@ -92,6 +92,7 @@ from .api.sources import open_source as open_source
 from .api.sources import read_image as read_image
 from .api.suite import evaluate_suite as evaluate_suite
 from .api.texts import open_texts as open_texts
+from .api.training import train_from_gallery as train_from_gallery
 from .domain.annotations import AnnotatedImage as AnnotatedImage
 from .domain.annotations import Annotation as Annotation
 from .domain.annotations import Annotations as Annotations
@@ -131,6 +132,7 @@ from .domain.errors import ShapeError as ShapeError
 from .domain.errors import SkippedInputError as SkippedInputError
 from .domain.errors import SourceError as SourceError
 from .domain.errors import SpaceMismatchError as SpaceMismatchError
+from .domain.errors import TrainingError as TrainingError
 from .domain.errors import UntrustedCodeError as UntrustedCodeError
 from .domain.errors import UsageError as UsageError
 from .domain.errors import WeightsUnavailableError as WeightsUnavailableError
@@ -149,6 +151,9 @@ from .domain.kinds import Setting as Setting
 from .domain.kinds import Tuning as Tuning
 from .domain.maps import Caption as Caption
 from .domain.maps import Map as Map
+from .domain.model_training import TrainedModel as TrainedModel
+from .domain.model_training import TrainingPoint as TrainingPoint
+from .domain.model_training import TrainingSettings as TrainingSettings
 from .domain.plans import Plan as Plan
 from .domain.plans import PlannedKind as PlannedKind
 from .domain.prediction_sets import Coverage as Coverage

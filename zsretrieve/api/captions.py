@@ -14,9 +14,11 @@ from zsretrieve.api.texts import of_gallery, open_texts
 from zsretrieve.domain.errors import SkippedInputError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.ports import OnStage, one_step, progress_of
-from zsretrieve.domain.records import PathLike, Space, check_same_space
+from zsretrieve.domain.records import PathLike, Space
 from zsretrieve.domain.settings import Precision, Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Rows, Vectors
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.encoding.batches import encode_source, encode_texts_once
 from zsretrieve.encoding.texts import note_cut
@@ -97,12 +99,12 @@ def evaluate_captions(
     opened = images if isinstance(images, Gallery) else gallery_of_texts
     if opened is not None:
         model = model.named(opened.space.model)
-        model.check(opened.space)
+        model.check(gallery_space(model, opened.manifest))
         if opened.manifest.encoding.precision in ("fp32", "float32"):
             model = model.computed_with(Precision.FP32)
-    space = images.space if isinstance(images, Gallery) else model.load().space
+    space = gallery_space(model, images.manifest) if isinstance(images, Gallery) else model.load().space
     if gallery_of_texts is not None:
-        check_same_space(space, "the images", gallery_of_texts.space, "the captions")
+        check_same_images(space, "the images", gallery_of_texts.space, "the captions")
     if isinstance(images, Gallery):
         vectors = images.index.stored(paired.images if rows is None else rows[paired.images])
     else:

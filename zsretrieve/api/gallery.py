@@ -23,8 +23,9 @@ from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kind_choice import demands_of
 from zsretrieve.domain.kinds import FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step
-from zsretrieve.domain.records import Changes, Item, Manifest, PathLike
+from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import Choice, Cluster, Reading
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
 from zsretrieve.gallery import origins as _origins
@@ -345,9 +346,11 @@ def _ingest(
 
 
 def model_of(manifest: Manifest, model: ModelLike | None) -> Model:
-    """The model for an index: by default the one it names; another must have the same weights."""
+    """The model for an index: by default the one it names; another must have the same weights, or for a gallery the
+    same image tower.
+    """
     model = as_model(model).named(manifest.space.model)
-    model.check(manifest.space)
+    model.check(gallery_space(model, manifest) if manifest.kind is IndexKind.GALLERY else manifest.space)
     return model
 
 

@@ -21,6 +21,7 @@ from zsretrieve.domain.tuning import QUERIES, RECALL, Goal, Tuned
 from zsretrieve.domain.vectors import Vectors, unit_rows
 from zsretrieve.domain.wanted import DEFAULT_K
 from zsretrieve.domain.wording import one_line
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.gallery import kinds as _kinds
@@ -197,9 +198,10 @@ def _name(path: PathLike) -> str:
 
 def _encoded(texts: Sequence[str], gallery: Gallery, model: Model, on_stage: OnStage | None) -> Vectors:
     model = model.named(gallery.space.model)
-    model.check(gallery.space)
+    space = gallery_space(model, gallery.manifest)
+    model.check(space)
     if gallery.manifest.encoding.precision in ("fp32", "float32"):
         model = model.computed_with(Precision.FP32)
-    encoder, memory = model.load(gallery.space), model.prompt_memory(gallery.space)
+    encoder, memory = model.load(space), model.prompt_memory(space)
     on_progress = progress_of(on_stage, "encoding texts")
     return encode_texts_once(encoder, [texts], memory=memory, on_progress=on_progress).vectors

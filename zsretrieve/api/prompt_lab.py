@@ -17,6 +17,7 @@ from zsretrieve.domain.ports import OnStage, progress_of
 from zsretrieve.domain.prompts import ClassList
 from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.wording import counted
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.evaluation.labelled import Labelled, class_ids, labelled_gallery
 from zsretrieve.evaluation.report import take_labelled
@@ -292,8 +293,8 @@ def _expanded(class_list: ClassList, templates: Prompts) -> PromptSet:
 def _scorer(
     labelled: Labelled, sets: Sequence[PromptSet], model: ModelLike | None, cached: bool, on_stage: OnStage | None
 ) -> Scorer:
-    space = labelled.space
-    chosen = as_model(model).named(space.model)
+    chosen = as_model(model).named(labelled.space.model)
+    space = space_beside(chosen, labelled.space)
     chosen.check(space)
     texts = encode_prompts(sets, space, chosen, cached=cached, on_progress=progress_of(on_stage, "encoding prompts"))
     if texts.cut:

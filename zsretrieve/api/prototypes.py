@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from zsretrieve.backends import loading as backend_loading
 from zsretrieve.domain.arguments import Scale, Share
 from zsretrieve.domain.errors import OutputExistsError, UsageError
 from zsretrieve.domain.ports import OnStage, progress_of
-from zsretrieve.domain.records import PathLike, PromptSet, check_same_space
+from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.shots import AdapterSettings, CurveSettings, Regularisation, Shots
+from zsretrieve.domain.spaces import check_same_images
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.encoding.batches import encode_source
 from zsretrieve.evaluation.labelled import labelled_gallery, labelled_source
@@ -164,7 +167,7 @@ def build_image_prototypes(
     training_images = images.label(prompts, chosen, on_stage)
     text = None
     if mixed:
-        encoder = chosen.load(training_images.labelled.space)
+        encoder = chosen.load(space_beside(chosen, training_images.labelled.space))
         progress = progress_of(on_stage, _PROMPTS)
         text = _text.make_prototypes(prompts, encoder, cpu_backend(), on_progress=progress).prototypes
     trained = _images.image_prototypes(training_images, shots, cpu_backend(), text=text, text_weight=text_weight)
@@ -284,7 +287,7 @@ def few_shot_curve(
     scored = None
     if test is not None:
         gallery = test if isinstance(test, Gallery) else open_gallery(test, device="cpu")
-        check_same_space(gallery.space, "the test gallery", text.space, "the prototype index")
+        check_same_images(gallery.space, "the test gallery", text.space, "the prototype index")
         scored = labelled_gallery(gallery, text.prompts)
     labelled = images.label(text.prompts, chosen, on_stage).labelled
     on_progress = progress_of(on_stage, "training on drawn images")
@@ -304,8 +307,19 @@ def _with_text(
     text = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
     _images.check_text(text)
     chosen = images.model(as_model(model).named(text.space.model))
-    chosen.check(text.space)
+    chosen.check(space_beside(chosen, text.space))
     return images, text, chosen
+
+
+def prompts_of_labels(labels: Sequence[str | None], templates: Prompts | None) -> PromptSet:
+    """The labels that occur as classes, in templates. Raises as ``classes_of_labels`` does."""
+    of_labels = _images.classes_of_labels(labels)
+    named = names_of_labels(of_labels.class_names)
+    # Of a bundled set of classes, those that occur.
+    rows = [row for row, key in enumerate(named.keys) if key is None or key in of_labels.class_names]
+    prompts = read_prompts([named.names[row] for row in rows], templates)
+    keys = tuple(named.keys[row] for row in rows)
+    return replace(prompts, class_keys=keys, classes_source=of_labels.classes_source)
 
 
 def _prompts(classes: Prompts | PromptSet, templates: Prompts | None) -> PromptSet:
@@ -355,15 +369,7 @@ class _Images:
         """The classes that are named, or else the labels that occur, which have prompts if ``prompted``."""
         if classes is not None:
             return _prompts(classes, templates)
-        of_labels = _images.classes_of_labels(self.labels)
-        if not prompted:
-            return of_labels
-        named = names_of_labels(of_labels.class_names)
-        # Of a bundled set of classes, those that occur.
-        rows = [row for row, key in enumerate(named.keys) if key is None or key in of_labels.class_names]
-        prompts = read_prompts([named.names[row] for row in rows], templates)
-        keys = tuple(named.keys[row] for row in rows)
-        return replace(prompts, class_keys=keys, classes_source=of_labels.classes_source)
+        return prompts_of_labels(self.labels, templates) if prompted else _images.classes_of_labels(self.labels)
 
     def model(self, model: ModelLike | None, *, prompted: bool = False) -> Model:
         """The model that is meant; for a gallery its own, unless another with the same weights is given.
@@ -375,7 +381,7 @@ class _Images:
             refuse_compute(chosen.compute)
         if isinstance(self.opened, Gallery):
             chosen = chosen.named(self.opened.space.model)
-            chosen.check(self.opened.space)
+            chosen.check(space_beside(chosen, self.opened.space))
         return chosen
 
     def label(self, prompts: PromptSet, model: Model, on_stage: OnStage | None) -> TrainingImages:

@@ -35,6 +35,7 @@ class _Commands(Group):
         Later("prompts", "prompts:app"),
         Later("fewshot", "learning_curve:app"),
         Later("probe", "probe:probe"),
+        Later("train", "train:train"),
         Later("models", "models:app"),
         Later("reproduce", "reproduce:app"),
         Later("doctor", "doctor:doctor"),

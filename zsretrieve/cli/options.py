@@ -50,7 +50,7 @@ ModelOfIndex = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="Open this model instead of the one the index names; it must have the same weights.",
+        help="Open this model instead of the one the index names; it must have the same weights or image tower.",
     ),
 ]
 

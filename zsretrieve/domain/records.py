@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from zsretrieve.domain.errors import SpaceMismatchError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result, shortest
 from zsretrieve.domain.training import Adapter, Training
@@ -59,7 +58,9 @@ class Space:
     """What makes vectors comparable.
 
     ``model`` is the name that opens the model again; it is not compared, because one set of weights may be in two
-    places. ``weights`` identifies them: ``tag:ARCH/TAG``, ``hub:ORG/REPO@COMMIT`` or ``sha256:...``.
+    places. ``weights`` identifies them: ``tag:ARCH/TAG``, ``hub:ORG/REPO@COMMIT`` or ``sha256:...``. ``images_of`` are
+    the weights that the image tower was taken from unchanged, if only the text side was trained; it is known of the
+    weights, so it is not compared.
     """
 
     model: str = field(compare=False)
@@ -68,6 +69,12 @@ class Space:
     activation: str
     preprocessing: Preprocessing
     text: TextContext
+    images_of: str | None = field(default=None, compare=False)
+
+    @property
+    def image_side(self) -> str:
+        """The weights whose image tower it has: images have the same vectors wherever this is the same."""
+        return self.images_of or self.weights
 
     def differences(self, other: Space) -> list[str]:
         """The names of the fields in which two spaces differ; empty if their vectors are comparable."""
@@ -349,14 +356,3 @@ class Manifest:
 
 
 PathLike = str | os.PathLike[str]
-
-
-def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -> None:
-    """Raise SpaceMismatchError, naming both sides, unless vectors of the two spaces are comparable."""
-    differences = one.differences(other)
-    if differences:
-        raise SpaceMismatchError(
-            f"the embedding spaces of {one_name} ('{one.model}') and {other_name} ('{other.model}') differ in "
-            f"{', '.join(differences)}",
-            hint=f"Build one of the two again with the other's `model` {other.model}",
-        )

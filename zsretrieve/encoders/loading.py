@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from zsretrieve.domain.arguments import check
 from zsretrieve.domain.errors import CacheError, DeviceError, OptionalDependencyError, SpaceMismatchError
 from zsretrieve.domain.ports import Encoder, ImageMemory, OnStage, PromptMemory, TextEncoder, one_step
-from zsretrieve.domain.records import Encoding, check_same_space
+from zsretrieve.domain.records import Encoding
 from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision, Reading
+from zsretrieve.domain.spaces import check_same_space
 from zsretrieve.encoders import packs
 from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, full_name, parse_model_name, same_weights
 from zsretrieve.encoders.choosing import check_installed, engine, planned_encoding

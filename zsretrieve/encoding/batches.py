@@ -13,9 +13,11 @@ import numpy as np
 
 from zsretrieve.domain.errors import ImageError, SkippedInputError, SourceError
 from zsretrieve.domain.ports import ImageEncoder, ImageMemory, Known, OnProgress, Pixels, PromptEncoder, PromptMemory
-from zsretrieve.domain.records import Item, Skipped, Space, check_same_space
+from zsretrieve.domain.records import Item, Skipped, Space
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Vectors
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.prefetch import BatchEncoder, Loads, Prefetch, Ready
 from zsretrieve.encoding.units import ends_unit
@@ -129,9 +131,9 @@ def encode_source(
 
     def accept(encoder: ImageEncoder) -> None:
         if space is not None:
-            check_same_space(space, "the index", encoder.space, "the model")
+            check_same_images(space, "the index", encoder.space, "the model")
 
-    memory = Memory(None if space is None else model.image_memory(space, reading))
+    memory = Memory(None if space is None else model.image_memory(space_beside(model, space), reading))
     skipped = list(unread(source, reading))
     batches = []
     try:

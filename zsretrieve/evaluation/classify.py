@@ -14,9 +14,10 @@ from zsretrieve.domain.plain import Result, Table, plain
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.prediction_sets import SetThreshold
 from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import Classified, Item, Prediction, Skipped, check_same_space
+from zsretrieve.domain.records import Classified, Item, Prediction, ScoreHead, Skipped
 from zsretrieve.domain.results import Reject
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Scores, Vectors
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
@@ -177,7 +178,7 @@ def classify_gallery(
     FilterError
         If the filter cannot be used, or nothing passes it.
     """
-    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    check_same_images(gallery.space, "the gallery", prototypes.space, "the prototype index")
     rows = selected(gallery, where)
     items = gallery.items if rows is None else [gallery.items[row] for row in rows]
     paths = [gallery.path_of(item) for item in items]

@@ -12,7 +12,6 @@ from zsretrieve.domain.errors import RankError
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.prediction_sets import Coverage, SetThreshold
 from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import check_same_space
 from zsretrieve.domain.results import (
     CONFIDENCES,
     Baseline,
@@ -26,6 +25,7 @@ from zsretrieve.domain.results import (
     Run,
 )
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_source
 from zsretrieve.evaluation.answers import OfPrototypes, OfShares, ranked_all
@@ -89,7 +89,7 @@ def take_labelled(
 
     Raises as ``encode_labelled`` does, and FilterError if the filter cannot be used, or nothing passes it.
     """
-    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    check_same_images(gallery.space, "the gallery", prototypes.space, "the prototype index")
     labelled = labelled_gallery(gallery, prototypes.prompts, where=where)
     return without_drawn(labelled, prototypes, include=include_shots)
 

@@ -15,9 +15,10 @@ from zsretrieve.domain.errors import IndexFolderError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import IndexBackend, Known, OnProgress, OnStage
-from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
+from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped
 from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images, check_same_space
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import Seen
@@ -332,7 +333,8 @@ def ingest(
 
     def accept(_: object) -> None:
         encoder = how.described(source)
-        check_same_space(builder.manifest.space, "the gallery", encoder.space, "the model")
+        check_space = check_same_space if source.holds_texts else check_same_images
+        check_space(builder.manifest.space, "the gallery", encoder.space, "the model")
         joined_encoding(builder.manifest.encoding, encoder.encoding)
 
     if how.elsewhere is None:

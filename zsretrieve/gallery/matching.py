@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from zsretrieve.domain.ports import TextEncoder
 from zsretrieve.domain.ranking import rescored
 from zsretrieve.domain.vectors import Scores
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.regions import RegionIndex
@@ -47,13 +48,14 @@ def calibration(
     With ``whole`` it is of whole images alone, whose best scores are lower than those of regions.
     With ``cached`` it is kept in the user's cache folder, so that neither a model nor a search is needed again.
     """
-    encoding = model.load(gallery.space).text_encoding if model.is_given else model.compute
+    encoding = model.load(gallery_space(model, gallery.manifest)).text_encoding if model.is_given else model.compute
     regions = None if whole else gallery.regions
-    known = gallery.memo.get(("calibration", encoding, regions is None))
+    key = ("calibration", model.name, encoding, regions is None)
+    known = gallery.memo.get(key)
     if not isinstance(known, Calibration):
         best = _best_scores(gallery, regions, texts, remembers=cached and not model.is_given)
         known = Calibration(threshold(best))
-        gallery.memo["calibration", encoding, regions is None] = known
+        gallery.memo[key] = known
     return known
 
 

@@ -18,6 +18,7 @@ from zsretrieve.domain.queries import Address, ItemId, Query, Term, Value, combi
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 from zsretrieve.domain.wanted import ALPHA, BETA, GAMMA, MINUS, Wanted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.images import opening
 from zsretrieve.images.content import is_image_name
@@ -242,7 +243,7 @@ class QueryVectors:
             image = self._opened(term)
             if term.box is not None:
                 image = part(image, term.box)
-            encoder = self._model.load(self._gallery.space)
+            encoder = self._model.load(gallery_space(self._model, self._gallery.manifest))
             vector: Vectors = encoder.encode_prepared([encoder.prepare(image)])[0]
         except ImageError as error:
             if isinstance(error.__cause__, OptionalDependencyError):

@@ -20,6 +20,7 @@ from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import counted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.encoding.regions import TiledModel
@@ -81,7 +82,8 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
             "these prototypes were made from images, which cannot be encoded again here",
             hint=f"Verify the files alone, and '{opened.manifest.training.source}' itself if it is a gallery.",
         )
-    encoder = model.load(opened.space)
+    is_gallery = isinstance(opened, Gallery)
+    encoder = model.load(gallery_space(model, opened.manifest) if is_gallery else opened.space)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(opened.index))[:sample])
     if isinstance(opened, Prototypes):
         texts = encode_texts_once(encoder, [opened.prompts.prompts[i] for i in chosen])
@@ -161,7 +163,7 @@ def repair(
         encoded: dict[int, Vectors] = {}
         encoding = manifest.encoding
         if model and saved.without_vector:
-            encoder = model.load(manifest.space)
+            encoder = model.load(gallery_space(model, manifest))
             joined = joined_encoding(encoding, encoder.text_encoding if manifest.holds_texts else encoder.encoding)
             encoded = _encode_again(folder, saved, manifest, model, progress_of(on_stage, "encoding again"))
             encoding = joined if encoded else encoding

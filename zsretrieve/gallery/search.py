@@ -20,6 +20,7 @@ from zsretrieve.domain.ranking import exact_scores
 from zsretrieve.domain.records import Hit, Item
 from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wanted import Order, Wanted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.gallery.matching import Calibration, calibration
 from zsretrieve.gallery.query_vectors import Aim, QueryVectors
@@ -51,7 +52,7 @@ def search(
     """
     among = selected(gallery, wanted.where)
     check_recall(gallery, wanted)
-    texts = model.texts(gallery.space, cached=cached, together=together)
+    texts = model.texts(gallery_space(model, gallery.manifest), cached=cached, together=together)
     aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
     known = None
     if any(map(_is_calibrated, aims)):

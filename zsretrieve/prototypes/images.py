@@ -13,8 +13,9 @@ from zsretrieve.domain.errors import ClassMappingError, SourceError
 from zsretrieve.domain.names import SYNSET, composed, number_in
 from zsretrieve.domain.pooling import mix, pool_images
 from zsretrieve.domain.ports import IndexBackend
-from zsretrieve.domain.records import Encoding, Head, PromptSet, Skipped, check_same_space
+from zsretrieve.domain.records import Encoding, Head, PromptSet, Skipped
 from zsretrieve.domain.shots import Shots
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.training import ADAPTERS, Training, TrainingMethod
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.evaluation.labelled import NO_LABEL, Labelled, class_ids
@@ -134,8 +135,9 @@ def image_prototypes(
     """
     labelled = images.labelled
     if text is not None:
-        check_same_space(labelled.space, "the images", text.space, "the text prototypes")
+        check_same_images(labelled.space, "the images", text.space, "the text prototypes")
         check_text(text)
+        images = replace(images, labelled=replace(labelled, space=text.space))  # which repairs and texts belong to
     drawn = draw(labelled, shots.per_class, shots.seed, allow_fewer=shots.allow_fewer, fill=text is not None)
     vectors = multi_shot(labelled, drawn, text.vectors if text is not None else None, text_weight)
     training = Training(TrainingMethod.MEAN, images.source, shots.per_class, shots.seed, len(drawn.rows), text_weight)

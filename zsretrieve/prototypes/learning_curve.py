@@ -11,9 +11,10 @@ import numpy as np
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import Result, Table, flat
 from zsretrieve.domain.ports import IndexBackend, OnProgress
-from zsretrieve.domain.records import Skipped, check_same_space
+from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.results import Interval
 from zsretrieve.domain.shots import AdapterSettings, CurveSettings
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Vectors, augmented_rows
 from zsretrieve.evaluation.labelled import Labelled
 from zsretrieve.evaluation.splits import Draw, draw, first, held_out, without
@@ -158,7 +159,7 @@ def few_shot_curve(
         If images and prototypes have different embedding spaces.
     """
     settings = settings or CurveSettings()
-    check_same_space(labelled.space, "the images", text.space, "the prototype index")
+    check_same_images(labelled.space, "the images", text.space, "the prototype index")
     check_text(text)
     train, scored = _divided(labelled, test, settings.held_out)
     if settings.drawn:

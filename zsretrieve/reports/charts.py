@@ -104,6 +104,12 @@ def count_ticks(most: int) -> list[Tick]:
     return [(value, f"{value:g}") for value in _ticks(0, most, 1)]
 
 
+def number_ticks(low: float, high: float) -> list[Tick]:
+    """Round numbers of any size."""
+    least = 10.0 ** math.floor(math.log10((high - low) / 100))
+    return [(value, f"{value:g}") for value in _ticks(low, high, least)]
+
+
 def _ticks(low: float, high: float, least: float) -> list[float]:
     """Round numbers in a range, few of them, at least so far apart."""
     sizes = (least * step * 10**power for power in range(12) for step in _STEPS)

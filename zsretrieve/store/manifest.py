@@ -19,6 +19,7 @@ from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.records import Manifest
 from zsretrieve.domain.regions import boxes_of
+from zsretrieve.domain.spaces import space_fields
 from zsretrieve.domain.training import ADAPTERS
 from zsretrieve.system.data_dir import data_folder
 
@@ -30,9 +31,9 @@ MAP = "map.parquet"
 SEARCHES = "searches.json"
 FORMAT = "zsretrieve-index"
 FORMAT_VERSION = 5
-# Versions of zsretrieve before approximate indexes read version 2, and those before texts, adapters, LP++ and regions
-# version 4, so that all indexes that they understand are written as these. Of regions they would lose the vectors with
-# their next commit.
+# Versions of zsretrieve before approximate indexes read version 2, and those before texts, adapters, LP++, regions and
+# spaces whose text side was trained alone version 4, so that all indexes that they understand are written as these. Of
+# regions they would lose the vectors with their next commit.
 _WITHOUT_APPROXIMATE, _WITHOUT_TEXTS = 2, 4
 # Before counts of what changed since training and tuning; written with parts, and before that without.
 _WITHOUT_COUNTS = 3
@@ -56,6 +57,7 @@ _OPTIONAL = (
 def to_bytes(manifest: Manifest) -> bytes:
     """The canonical form of a manifest."""
     content = {"format": FORMAT, "format_version": _version(manifest), **asdict(manifest)}
+    content["space"] = space_fields(manifest.space)
     for name in _OPTIONAL:
         if not content[name]:
             del content[name]
@@ -259,7 +261,7 @@ def _in_parts(content: dict[str, Any]) -> None:
 def _version(manifest: Manifest) -> int:
     """The lowest version that says all of it, so that older versions of zsretrieve open what they understand."""
     learnt = manifest.training is not None and manifest.training.method in ADAPTERS
-    if manifest.holds_texts or learnt or manifest.regions is not None:
+    if manifest.holds_texts or learnt or manifest.regions is not None or manifest.space.images_of is not None:
         return FORMAT_VERSION
     return _WITHOUT_APPROXIMATE if manifest.approximate is None else _WITHOUT_TEXTS
 

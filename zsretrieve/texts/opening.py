@@ -27,7 +27,7 @@ def of_lines(data: bytes, wanted: Wanted) -> Source:
     columns, rows = text_files.text_rows(data, STDIN, wanted)
     collected = _Collected(os.getcwd(), wanted)
     collected.take(STDIN, 0, columns, rows)
-    return collected.source(None, STDIN)
+    return collected.source(None, "stdin")
 
 
 def open_texts(names: Sequence[str], wanted: Wanted) -> Source:
@@ -78,7 +78,7 @@ class _Collected:
         self._splits: Counter[str] = Counter()
 
     def take(self, name: str, mtime_ns: int, columns: Columns | None, rows: Iterator[Row | Skipped]) -> None:
-        short = opening.relative(self._root, name)
+        short = "stdin" if name == STDIN else opening.relative(self._root, name)
         for row in rows:
             if isinstance(row, Skipped):
                 self._skipped.append(Skipped(f"{short}{MEMBER}{row.path}" if row.path else short, row.reason))
@@ -102,7 +102,7 @@ class _Collected:
             for number, text in enumerate(texts, start=1):
                 path = place if len(texts) == 1 else f"{place}.{number}"
                 if name == STDIN:  # what comes next may be other lines
-                    path = f"{STDIN}{MEMBER}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+                    path = f"{short}{MEMBER}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
                 self._files.append(SourceFile(path, text=Text(text, of, mtime_ns)))
 
     def source(self, origin: str | None, shown: str) -> Source:

@@ -126,7 +126,7 @@ class CachedPrompts:
 def prefix_of(space: Space, settings: str, packages: Sequence[str] = ()) -> bytes:
     """All that vectors depend on except the text or the image, which may also depend on further ``packages``."""
     compared = asdict(space)
-    del compared["model"]  # the same weights may be in two places
+    del compared["model"], compared["images_of"]  # the same weights may be in two places
     return json.dumps([compared, settings, tool_version(), versions(packages)], sort_keys=True).encode()
 
 

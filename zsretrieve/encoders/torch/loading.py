@@ -16,7 +16,7 @@ import torch
 from zsretrieve.domain.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.domain.records import Head, Preprocessing, ScoreHead, Space, TextContext
 from zsretrieve.encoders.catalog.availability import refuse_code, unavailable, untrusted
-from zsretrieve.encoders.catalog.fingerprint import weights_identity
+from zsretrieve.encoders.catalog.fingerprint import image_side, weights_identity
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
 from zsretrieve.encoders.catalog.registry import check_tag, common_to_tags, tag_activation
@@ -176,6 +176,7 @@ def _space(name: ModelName, model: Any, config: Any, tokenizer: Any) -> Space:
             fill_color=int(config.fill_color),
         ),
         text=TextContext(f"{kind}:{clean.strip('_').removeprefix('clean_')}", int(tokenizer.context_length)),
+        images_of=image_side(name),
     )
 
 

@@ -1,0 +1,25 @@
+"""Where a model is trained: a folder that holds the state of the training until the model takes its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zsretrieve.encoders.catalog.fingerprint import RECORD
+from zsretrieve.system.atomic import OutputKind, check_output
+
+# In the folder, until the model is there.
+STATE = Path(".training", "state.safetensors")
+
+
+def _is_ours(folder: Path) -> bool:
+    return (folder / RECORD).is_file() or (folder / STATE).is_file()
+
+
+KIND = OutputKind(is_folder=True, is_ours=_is_ours, name="model")
+
+
+def check_place(out: Path, *, force: bool) -> None:
+    """Raise OutputExistsError unless a model can be trained in a folder: it is free, has an unfinished training, or
+    with ``force`` a model that was trained here. Raises IndexFolderError if nothing could be written there.
+    """
+    check_output(out, KIND, force=force or not (out / RECORD).is_file())
