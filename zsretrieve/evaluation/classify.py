@@ -14,7 +14,7 @@ from zsretrieve.domain.plain import Result, Table, plain
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.prediction_sets import SetThreshold
 from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import Classified, Item, Prediction, ScoreHead, Skipped
+from zsretrieve.domain.records import Classified, Item, Prediction, Skipped
 from zsretrieve.domain.results import Reject
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.spaces import check_same_images

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.propagation import Propagation
-from zsretrieve.domain.records import check_same_space
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.evaluation.answers import OfShares, parts
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -77,7 +77,7 @@ class Graph:
         """
         from scipy.sparse import coo_array, diags_array, eye_array
 
-        check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+        check_same_images(gallery.space, "the gallery", prototypes.space, "the prototype index")
         check_spreads(prototypes)
         images = np.arange(len(gallery.items)) if rows is None else rows
         if not len(images):

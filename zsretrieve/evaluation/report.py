@@ -199,7 +199,7 @@ def evaluate_labelled(
 
 def _compared(run: Run, labelled: Labelled, against: Prototypes) -> Baseline:
     """What other prototypes say of the same images, and the difference."""
-    check_same_space(labelled.space, "the images", against.space, "the prototypes to compare with")
+    check_same_images(labelled.space, "the images", against.space, "the prototypes to compare with")
     known = class_ids([item.label for item in labelled.items], against.prompts)
     truth = np.array([known[item.label] for item in labelled.items if item.label is not None], dtype=np.int64)
     other = run_of(replace(labelled, truth=truth, prompts=against.prompts), against, min(2, len(against.index)))

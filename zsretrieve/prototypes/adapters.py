@@ -7,8 +7,9 @@ from typing import Any
 
 from zsretrieve.domain.plain import plain
 from zsretrieve.domain.ports import IndexBackend
-from zsretrieve.domain.records import Head, ScoreHead, check_same_space
+from zsretrieve.domain.records import Head, ScoreHead
 from zsretrieve.domain.shots import AdapterSettings, Shots
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.training import Training, TrainingMethod
 from zsretrieve.domain.vectors import Rows, Vectors, augmented_rows
 from zsretrieve.evaluation.labelled import Labelled
@@ -84,7 +85,7 @@ def train_adapter(
         If images and text have different embedding spaces.
     """
     labelled = images.labelled
-    check_same_space(labelled.space, "the images", text.space, "the text prototypes")
+    check_same_images(labelled.space, "the images", text.space, "the text prototypes")
     check_text(text)
     check_classes(len(labelled.prompts.class_names), "an adapter")
     drawn = draw(labelled, shots.per_class, shots.seed, allow_fewer=shots.allow_fewer)
