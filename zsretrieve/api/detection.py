@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -62,9 +61,9 @@ class DetectionOutputs:
 
         Raises OutputExistsError, IndexFolderError or ReportError if one cannot be written.
         """
-        for one, other in itertools.combinations(filter(None, (self.page, self.results)), 2):
-            if Path(one).resolve() == Path(other).resolve():
-                raise UsageError(f"'{one}' is named for two outputs", hint="Give each a place of its own.")
+        places = [Path(place).resolve() for place in (self.page, self.results) if place is not None]
+        if len(set(places)) < len(places):
+            raise UsageError(f"'{self.page}' is named for two outputs", hint="Give each a place of its own.")
         if self.results is not None:
             check_output(Path(self.results), _RESULTS, force=True)
         if self.page is not None:

@@ -79,7 +79,7 @@ class Handover:
         for place, other in itertools.permutations(places, 2):
             if place == other or place in other.parents:
                 raise UsageError(f"'{place}' is named for two outputs", hint="Give each a place of its own.")
-        if self.export is not None:
+        if self.export is not None and self.form is not None:
             atomic.check_output(Path(self.export), _writing.KINDS[AnnotationForm(self.form)], force=self.force)
         if self.sort_into is not None:
             atomic.check_output(Path(self.sort_into), _writing.SORTED, force=self.force)
@@ -109,7 +109,7 @@ def hand_over(annotations: Annotations, to: Handover, *, on_stage: OnStage | Non
     """
     to.check()
     done = []
-    if to.export is not None:
+    if to.export is not None and to.form is not None:
         how = How(to.copy, to.images_at, to.force, progress_of(on_stage, "writing annotations"))
         done.append(_writing.write(annotations, Path(to.export), AnnotationForm(to.form), how))
     if to.sort_into is not None:
@@ -137,4 +137,4 @@ def gallery_annotations(
         If there is no image with one of the IDs.
     """
     opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery, device="cpu")
-    return _selecting.annotations(opened, ids, label)
+    return _selecting.annotations_of(opened, ids, label)

@@ -103,7 +103,8 @@ def exact_scores(queries: Vectors, candidates: Vectors) -> Scores:
     """
     if candidates.ndim == 4:
         n, m, p, dim = candidates.shape
-        return exact_scores(queries, candidates.reshape(n, m * p, dim)).reshape(n, m, p).max(axis=2)
+        best: Scores = exact_scores(queries, candidates.reshape(n, m * p, dim)).reshape(n, m, p).max(axis=2)
+        return best
     products = np.einsum("nmd,nd->nm", candidates.astype(np.float64), queries.astype(np.float64))
     return np.asarray(products, dtype=np.float32)
 

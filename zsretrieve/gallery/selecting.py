@@ -58,7 +58,7 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
     return open_gallery(out, backend)
 
 
-def annotations(gallery: Gallery, ids: Sequence[int] | None, label: str | None) -> Annotations:
+def annotations_of(gallery: Gallery, ids: Sequence[int] | None, label: str | None) -> Annotations:
     """See ``api.handover.gallery_annotations``."""
     items = gallery.items if ids is None else [gallery.items[_row_of(gallery, number)] for number in ids]
     labels = [label or item.label for item in items]

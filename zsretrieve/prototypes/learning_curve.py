@@ -206,9 +206,12 @@ def few_shot_curve(
     points = []
     for (method, n), entry in sorted(scores.items(), key=lambda item: (list(Method).index(item[0][0]), item[0][1])):
         mean, spread, interval = mean_over_draws(np.array(entry.n_correct), len(scored.truth))
-        counts = len(scored.truth), len(train.truth), tuple(entry.n_correct)
-        rest = tuple(entry.c), entry.converged, tuple(entry.n_trained), tuple(entry.alpha), tuple(entry.beta)
-        points.append(CurvePoint(method, n, mean, interval, spread, *counts, *rest))
+        points.append(
+            CurvePoint(
+                method, n, mean, interval, spread, len(scored.truth), len(train.truth), tuple(entry.n_correct),
+                tuple(entry.c), entry.converged, tuple(entry.n_trained), tuple(entry.alpha), tuple(entry.beta),
+            )
+        )  # fmt: skip
     return FewShotCurve(
         points=tuple(points),
         n_scored=len(scored.truth),

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.records import Skipped
@@ -83,7 +84,8 @@ class _Collected:
             if isinstance(row, Skipped):
                 self._skipped.append(Skipped(f"{short}{MEMBER}{row.path}" if row.path else short, row.reason))
                 continue
-            place, image, value = f"{short}{MEMBER}{row.place}", None, row.fields
+            place, image = f"{short}{MEMBER}{row.place}", None
+            value: Any = row.fields
             if columns is not None and not isinstance(row.fields, str):
                 if columns.split is not None:
                     split = str(row.fields.get(columns.split))

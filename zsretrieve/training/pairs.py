@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Pairs:
     skipped: tuple[Skipped, ...] = ()
 
     @classmethod
-    def of(cls, captions: dict[int, Sequence[str]], skipped: Sequence[Skipped] = ()) -> Pairs:
+    def of(cls, captions: Mapping[int, Sequence[str]], skipped: Sequence[Skipped] = ()) -> Pairs:
         """Pairs from the captions of each row. Raises SourceError unless two different captions occur."""
         numbers: dict[str, int] = {}
         of_image = [
@@ -83,7 +83,8 @@ class Batch:
     @property
     def same(self) -> NDArray[np.bool_]:
         """Where captions are equal, bool of shape (n, n)."""
-        return self.captions[:, None] == self.captions[None, :]
+        equal: NDArray[np.bool_] = self.captions[:, None] == self.captions[None, :]
+        return equal
 
 
 @functools.lru_cache(maxsize=1)

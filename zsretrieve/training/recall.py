@@ -41,5 +41,5 @@ class HeldOut:
 
 
 def _first(queries: torch.Tensor, among: torch.Tensor, belongs: NDArray[np.bool_]) -> float:
-    best = torch.cat([(part @ among.T).argmax(dim=1) for part in queries.split(_ROWS)]).numpy()
+    best = torch.cat([(part @ among.T).argmax(dim=1) for part in torch.split(queries, _ROWS)]).numpy()
     return float(belongs[np.arange(len(queries)), best].mean())

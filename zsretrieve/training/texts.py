@@ -203,7 +203,7 @@ def _restart(model: Any, config: dict[str, Any], tokens: torch.Tensor, seed: int
     embedding = getattr(text_of(model), "token_embedding", None)
     if embedding is not None:
         unused = torch.ones(embedding.num_embeddings, dtype=torch.bool)
-        unused[tokens.unique().long()] = False
+        unused[torch.unique(tokens).long()] = False
         with torch.no_grad():
             embedding.weight[unused.to(embedding.weight.device)] = 0
 
