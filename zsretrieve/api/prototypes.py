@@ -336,11 +336,7 @@ class _Images:
 
     @classmethod
     def open(
-        cls,
-        source: SourceLike | Gallery,
-        reading: Reading | None,
-        ground_truth: PathLike | None,
-        where: str | None,
+        cls, source: SourceLike | Gallery, reading: Reading | None, ground_truth: PathLike | None, where: str | None
     ) -> _Images:
         reading = reading or Reading()
         opened = source_or_gallery(source, reading, ground_truth=ground_truth, where=where, device="cpu")
