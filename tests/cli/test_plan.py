@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,15 @@ def test_the_example_of_the_help() -> None:
     assert "Not on one machine: 256 GB are 51 bytes for each of 5,000,000,000 vectors of 768 dimensions" in shown
     assert "PQ192x4fsr" in shown
     assert "give --rate" in shown
+
+
+@pytest.mark.parametrize(
+    "words", [(*HUGE, "--rate", "50"), ("--vectors", "1e9", "--dim", "1024", "--recall", "1", "--rate", "50")]
+)
+def test_no_row_is_wider_than_a_terminal(words: tuple[str, ...]) -> None:
+    rows = [line for line in run(*words).splitlines() if re.search(r"^ *(kind|each|IVF|RR|SQ|Flat|\u2500)", line)]
+    assert len(rows) > 10
+    assert max(map(len, rows)) <= 110
 
 
 def test_json() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zsretrieve.cli import output
@@ -12,32 +13,46 @@ if TYPE_CHECKING:
     from zsretrieve.domain.plans import Plan, PlannedKind
 
 _HOUR, _DAY = 3600.0, 86400.0
+_SIZES = ("texts", "images", "bytes\neach", "memory", "machines", "vectors\non each")
+_TIMES = ("looks at", "sample", "encode", "build", "ms", "ms from\ndisk")
 
 
 def show(plan: Plan) -> None:
-    """Print what each kind takes, and what to choose."""
-    numbers = ("bytes each", "memory", "machines", "vectors on each", "sample", "encode", "build", "ms", "ms from disk")
-    table = output.table("kind", "texts", "images", "looks at", *numbers, right=numbers, whole=("kind",))
-    has_hours = any(kind.encode_hours is not None for kind in plan.kinds)
-    for kind in plan.kinds:
-        table.add_row(*(output.cell(text) for text in _cells(kind, plan.recall)))
-    output.show(table, f"{plan.vectors:,} vectors of {plan.dim:,} dimensions")
-    for line in _legend(plan, has_hours=has_hours):
+    """Print what each kind takes, and what to choose: in two tables, since one would be wider than a terminal."""
+    _print(plan, f"{plan.vectors:,} vectors of {plan.dim:,} dimensions", _SIZES, _sizes)
+    _print(plan, "Time", _TIMES, _times)
+    for line in _legend(plan, has_hours=any(kind.encode_hours is not None for kind in plan.kinds)):
         output.out().print(line)
     output.say(plan.answer)
 
 
-def _cells(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
-    """A row; a latency in brackets is not to be expected, because the vectors do not fit beside the index."""
-    memory, disk = (f"{ms:.3g}" if ms < 1000 else f"{ms:,.0f}" for ms in (kind.latency_ms, kind.disk_ms))
+def _print(
+    plan: Plan, title: str, columns: tuple[str, ...], cells: Callable[[PlannedKind, float], tuple[str, ...]]
+) -> None:
+    numbers = [column for column in columns if column != "looks at"]
+    table = output.table("kind", *columns, right=numbers, whole=("kind",))
+    for column in table.columns:
+        column.max_width = 7 if column.header in ("texts", "images") else None  # "reaches" above what it is
+    for kind in plan.kinds:
+        table.add_row(*(output.cell(text) for text in (kind.kind, *cells(kind, plan.recall))))
+    output.show(table, title)
+
+
+def _sizes(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
     return (
-        kind.kind,
         *(f"{found:.3f}" if reaches(found, wanted) else f"reaches {found:.3f}" for found in (kind.texts, kind.images)),
-        _looks_at(kind),
         f"{kind.bytes_per_vector:.0f}",
         shown_bytes(kind.memory_bytes),
         f"{kind.machines:,}",
         _count(kind.shard_vectors),
+    )
+
+
+def _times(kind: PlannedKind, _: float) -> tuple[str, ...]:
+    """A latency in brackets is not to be expected, because the vectors do not fit beside the index, or do."""
+    memory, disk = (f"{ms:.3g}" if ms < 1000 else f"{ms:,.0f}" for ms in (kind.latency_ms, kind.disk_ms))
+    return (
+        _looks_at(kind),
         _count(kind.sample) if kind.sample else "",
         "" if kind.encode_hours is None else _time(kind.encode_hours),
         _time(kind.build_hours) if kind.build_hours else "",
