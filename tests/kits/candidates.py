@@ -1,4 +1,4 @@
-"""Whether an approximate index answers for the images that there are now, and for no others."""
+"""Approximate indexes: their files and efforts, and whether one answers for the images of now and for no others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from zsretrieve.domain.ranking import exact_scores
 from zsretrieve.store import making
 from zsretrieve.store.folder import writing
 from zsretrieve.store.indexes import Gallery
+
+# The gallery of the tests of the store.
+N, DIM, KIND = 3000, 32, "IVF16,SQ8"
 
 
 def asking(gallery: Gallery, depth: int | None = None) -> Gallery:
@@ -57,8 +60,22 @@ def index_in_parts(out: Path, kind: str, rows: int, effort: Effort) -> None:
     """Give a gallery an approximate index in parts of so many rows, which is searched by an effort."""
     with in_parts(rows):
         zs.set_index_kind(out, kind)
-    with writing(out) as writer:
+    set_effort(out, **vars(effort))
+
+
+def set_effort(gallery: Path, **effort: int | None) -> None:
+    """Set some of the effort that the manifest names."""
+    with writing(gallery) as writer:
         manifest = writer.manifest
         assert manifest is not None
         assert manifest.approximate is not None
-        writer.commit(replace(manifest, approximate=replace(manifest.approximate, effort=effort)))
+        made = manifest.approximate
+        writer.commit(replace(manifest, approximate=replace(made, effort=replace(made.effort, **effort))))
+
+
+def file_of(gallery: Path) -> Path:
+    """The file of the approximate index of a gallery, if it is one."""
+    approximate = zs.read_manifest(gallery).approximate
+    assert approximate is not None
+    (file,) = approximate.files
+    return gallery / file
