@@ -88,7 +88,7 @@ class Window:
     def ready(self) -> None:
         """Wait until nothing is on its way."""
         # Playwright's own waiting for an expression needs eval, which the policy of the page forbids.
-        idle = "html:not([data-busy]) #page"
+        idle = "html:not([data-busy]):not(:has(.map-stage:not([hidden]) zs-map[data-drawing])) #page"
         shown = ", ".join(f"{idle} {one}" for one in (".cell", ".notice", ".figures", ".histogram button"))
         expect(self.page.locator(shown).first).to_be_attached()
 

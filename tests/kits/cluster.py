@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,12 @@ class LocalCluster:
             self.nodes.append(self.add())
 
     def shutdown(self) -> None:
-        ray.shutdown()  # shards of the last test may be about to end
+        """End all of it, once the last shards have: the thread that ends them uses the connection, and closes it."""
+        until = time.monotonic() + 30
+        while ray.is_initialized() and time.monotonic() < until:
+            gc.collect()
+            time.sleep(0.05)
+        ray.shutdown()
         self._ray.shutdown()
 
 

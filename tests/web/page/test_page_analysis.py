@@ -327,10 +327,11 @@ def test_every_state_is_a_link_and_accessible(open_studio: Opener, studio: Studi
     window = open_studio(state.format(cross=cross))
     window.expected = ODD
     page = window.page
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        expect(page.locator(STATES[state]).first).to_be_visible()
-        assert findings(page) == [], scheme
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    expect(page.locator(STATES[state]).first).to_be_visible()
+    assert findings(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert findings(page, "color-contrast") == []  # all else is the same in the dark
     ids = window.ids()
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") <= 320

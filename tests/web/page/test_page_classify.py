@@ -18,7 +18,7 @@ CLASSES = ["a red thing", "a blue thing", "something green", "a yellow, bright t
 
 def bars(page: Page) -> dict[str, int]:
     """The classes of the histogram, in order, with their counts."""
-    expect(page.locator(".histogram button").first).to_be_visible()
+    expect(page.locator("html:not([data-busy]) .histogram button").first).to_be_visible()
     return {
         bar.get_attribute("data-class") or "": int(re.sub(r"\D", "", bar.locator(".number").first.inner_text()))
         for bar in page.locator(".histogram button").all()

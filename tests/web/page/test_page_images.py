@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,20 @@ def parameter(page: Page, name: str) -> str | None:
 
 def scroll_to_the_end(window: Window, n: int) -> None:
     """Scroll until so many images are there."""
-    for _ in range(20):
+    until = time.monotonic() + 20
+    while (count := window.page.locator(".cell").count()) < n:
+        assert time.monotonic() < until, f"only {count} images were loaded"
         window.page.mouse.wheel(0, 4000)
         window.page.wait_for_timeout(60)
-        if window.page.locator(".cell").count() >= n:
-            return
-    raise AssertionError(f"only {window.page.locator('.cell').count()} images were loaded")
+
+
+def scrolled_to(page: Page) -> float:
+    """How far the page is scrolled, once that has been so for longer than it takes the page to note it."""
+    seen = [-1.0, page.evaluate("scrollY")]
+    while seen[-1] != seen[-2]:
+        page.wait_for_timeout(350)
+        seen.append(page.evaluate("scrollY"))
+    return seen[-1]
 
 
 def shown_at(page: Page, n: int) -> bool:
@@ -56,8 +65,7 @@ def test_all_images_are_reached_by_scrolling_and_nothing_moves(
     assert window.shift() < 0.01
     # Back keeps the place, and so does loading the page again.
     page.mouse.wheel(0, -1500)
-    page.wait_for_timeout(350)
-    place = page.evaluate("scrollY")
+    place = scrolled_to(page)
     assert place > 1000
     window.box.fill("red")
     page.keyboard.press("Enter")
@@ -225,7 +233,7 @@ def test_searching_on_from_an_image(open_window: Opener, place: str, key: str, n
     page.keyboard.press(key)
     expect(page).to_have_url(re.compile(query))
     expect(page.locator(".status")).to_contain_text("exact")
-    assert window.ids() == ids
+    assert window.ids()[:40] == ids[:40] != []
     assert page.evaluate("document.activeElement.matches('.cell a')")
 
 

@@ -194,7 +194,7 @@ def test_an_image_of_ones_own(open_window: Opener, galleries: Galleries, way: st
     page.reload()
     window.ready()
     expect(page.locator(".chip")).to_have_count(2)
-    assert window.ids() == ids
+    assert window.ids()[:40] == ids[:40] != []
 
 
 def test_something_else_than_an_image_is_refused(open_window: Opener, tmp_path: Path) -> None:
