@@ -44,6 +44,15 @@ hypothesis.settings.load_profile("tests")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
+TOGETHER = ("tests/web/page/", "tests/cluster/", "tests/gallery/tuning/")
+# What takes longest begins first, so that in the end no process works while the others wait.
+LONGEST = (
+    *TOGETHER, "tests/test_benchmarks.py", "tests/encoders/openvino/test_model_cache.py", "tests/cli/test_app.py",
+    "tests/encoders/openvino/test_packing.py", "tests/doctor/test_doctor.py", "tests/encoders/openvino/test_int8.py",
+    "tests/demo/test_demo.py", "tests/gallery/test_histories.py", "tests/test_plain_install.py", "tests/test_docs.py",
+    "tests/web/test_running.py", "tests/cli/test_reproduce.py", "tests/test_start.py",
+)  # fmt: skip
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-pictures", action="store_true", help="write the images of the page into docs/images")
@@ -51,14 +60,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """The tests on a cluster share it, and so run in one process; all others are distributed by file."""
+    """The tests of a folder of ``TOGETHER`` share what takes long to make; all others are distributed by file."""
     from xdist.scheduler import LoadFileScheduling
 
-    class ByFileOrCluster(LoadFileScheduling):
+    class ByFileOrFolder(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "cluster" if nodeid.startswith("tests/cluster/") else super()._split_scope(nodeid)
+            return next((one for one in TOGETHER if nodeid.startswith(one)), super()._split_scope(nodeid))
 
-    return ByFileOrCluster(config, log) if config.getvalue("dist") == "loadfile" else None
+        def _assign_work_unit(self, node: object) -> None:
+            longest = min(self.workqueue, key=lambda one: LONGEST.index(one) if one in LONGEST else len(LONGEST))
+            self.workqueue.move_to_end(longest, last=False)
+            super()._assign_work_unit(node)
+
+    return ByFileOrFolder(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_sessionfinish() -> None:
@@ -157,8 +171,17 @@ def run_cli(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+@pytest.fixture(scope="session")
+def scene_gallery(
+    tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, hashing_encoder: HashingEncoder
+) -> Path:
+    """A gallery of 360 scenes encoded by the hashing encoder, which tests only read."""
+    out = tmp_path_factory.mktemp("scene") / "gallery"
+    zs.build_gallery(scene_folder, out, hashing_encoder)
+    return out
+
+
 @pytest.fixture
-def small_gallery(tmp_path: Path, scene_folder: Path, hashing_encoder: HashingEncoder) -> Path:
-    """A gallery of 360 scenes encoded by the hashing encoder."""
-    zs.build_gallery(scene_folder, tmp_path / "gallery", hashing_encoder)
-    return tmp_path / "gallery"
+def small_gallery(tmp_path: Path, scene_gallery: Path) -> Path:
+    """The same for one test, which may change it."""
+    return Path(shutil.copytree(scene_gallery, tmp_path / "gallery"))

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from typer.testing import CliRunner
 
 from zsretrieve.cli.app import app
@@ -26,11 +25,22 @@ GOOD_FAISS = {"faiss": "1.15.1", "options": ["AVX2"], "kernels": "AVX2", "step":
 
 
 @pytest.fixture(scope="module")
-def diagnosis(run_cli: Run) -> dict[str, object]:
-    done = run_cli("doctor", "--offline", "--format", "json")
+def diagnosis(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What a user hears whose home folder has weights in an old place."""
+    home = tmp_path_factory.mktemp("homes") / "grace"
+    (home / ".cache" / "clip").mkdir(parents=True)
+    (home / ".cache" / "clip" / "weights").write_bytes(bytes(3_000_000))
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "zsretrieve", "doctor", "--offline", "--format", "json"],
+        env={**kept, "HOME": str(home), "USER": "grace"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     found: dict[str, object] = json.loads(done.stdout)
     assert done.returncode == (0 if found["healthy"] else 1)
     assert done.stderr == ""
+    assert "grace" not in done.stdout
     return found
 
 
@@ -163,19 +173,8 @@ def test_a_home_that_is_the_root_hides_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert anonymous("/opt/cache") == "/opt/cache"
 
 
-def test_the_home_folder_is_not_in_the_report(tmp_path: Path) -> None:
-    home = tmp_path / "grace"
-    (home / ".cache" / "clip").mkdir(parents=True)
-    (home / ".cache" / "clip" / "weights").write_bytes(bytes(3_000_000))
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME")
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "zsretrieve", "doctor", "--offline", "--format", "json"],
-        env={**kept, "HOME": str(home), "USER": "grace"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "grace" not in done.stdout
-    findings = by_name(json.loads(done.stdout))
+def test_the_home_folder_is_not_in_the_report(diagnosis: dict[str, object]) -> None:
+    findings = by_name(diagnosis)
     assert findings["Hugging Face cache"]["found"].startswith("~/.cache/huggingface/hub: not created yet; ")
     assert findings["open_clip cache"]["found"].startswith("~/.cache/clip: 3.0 MB; ")
     assert findings["torch cache"]["found"].startswith("~/.cache/torch/hub: not created yet; ")

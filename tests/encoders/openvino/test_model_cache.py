@@ -55,9 +55,32 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model("modified-resnet", tmp_path_factory.mktemp("written") / "model")
+
+
 @pytest.fixture
-def model(tmp_path: Path) -> str:
-    return f"local-dir:{write_model('modified-resnet', tmp_path / 'model')}"
+def model(tmp_path: Path, written: Path) -> str:
+    return f"local-dir:{shutil.copytree(written, tmp_path / 'model')}"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, written: Path) -> tuple[str, Path]:
+    """A model, and a cache folder with what it was converted to."""
+    root = tmp_path_factory.mktemp("made")
+    name = f"local-dir:{written}"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ZSRETRIEVE_CACHE", str(root / "cache"))
+        zs.export_model(name)
+    return name, root / "cache"
+
+
+@pytest.fixture
+def converted(cache: Path, made: tuple[str, Path]) -> str:
+    """A model that was converted before."""
+    shutil.copytree(made[1], cache)
+    return made[0]
 
 
 def start(code: str, model: str) -> subprocess.Popen[str]:
@@ -154,13 +177,13 @@ def test_two_processes_convert_once(cache: Path, model: str) -> None:
     assert sum("converting" in out for out, _ in done) == 1
 
 
-def test_two_processes_compile_at_once(cache: Path, model: str) -> None:
-    folder = zs.export_model(model)
+def test_two_processes_compile_at_once(cache: Path, converted: str) -> None:
+    folder = zs.export_model(converted)
     shutil.rmtree(folder / "compiled", ignore_errors=True)
     described = json.loads((folder / "model.json").read_text())
     described["files"] = {file: of for file, of in described["files"].items() if not file.startswith("compiled")}
     (folder / "model.json").write_text(json.dumps(described))
-    both = [start(LOAD, model), start(LOAD, model)]
+    both = [start(LOAD, converted), start(LOAD, converted)]
     done = [process.communicate(timeout=300)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert len(done[0]) == 1, "nothing was converted, so there is no more than the vector"
@@ -185,9 +208,9 @@ def test_a_conversion_that_was_killed_leaves_nothing_in_use(cache: Path, model: 
 @pytest.mark.parametrize(
     ("file", "how"), [("image.bin", "flipped"), ("text.json", "gone"), ("text.xml", "flipped"), ("model.json", "cut")]
 )
-def test_a_damaged_model_is_converted_again(cache: Path, model: str, file: str, how: str) -> None:
-    before = zs.Model(model, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
-    path = zs.export_model(model) / file
+def test_a_damaged_model_is_converted_again(cache: Path, converted: str, file: str, how: str) -> None:
+    before = zs.Model(converted, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
+    path = zs.export_model(converted) / file
     if how == "cut":
         os.truncate(path, path.stat().st_size // 2)
     elif how == "flipped":
@@ -196,18 +219,18 @@ def test_a_damaged_model_is_converted_again(cache: Path, model: str, file: str, 
         path.write_bytes(content)
     else:
         path.unlink()
-    after = zs.Model(model, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
+    after = zs.Model(converted, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
     np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no graph"])
 def test_a_damaged_cache_of_compiled_models_does_no_harm(
-    cache: Path, model: str, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+    cache: Path, converted: str, content: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from zsretrieve.encoders.openvino import export
 
-    before = zs.Model(model, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
-    blobs = list((zs.export_model(model) / "compiled").rglob("*.blob"))
+    before = zs.Model(converted, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
+    blobs = list((zs.export_model(converted) / "compiled").rglob("*.blob"))
     assert blobs
     for blob in blobs:
         blob.chmod(0o644)
@@ -216,7 +239,7 @@ def test_a_damaged_cache_of_compiled_models_does_no_harm(
         else:
             blob.write_bytes(content)
     monkeypatch.setattr(export, "_convert", lambda *arguments: pytest.fail("it was converted again"))
-    after = zs.Model(model, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
+    after = zs.Model(converted, zs.Compute(engine="openvino", precision="fp32")).load().encode_texts(["a"])
     np.testing.assert_array_equal(before, after)
 
 
@@ -405,32 +428,32 @@ def test_a_full_disk_is_reported_and_not_recorded(
     assert zs.export_model(model).is_dir()
 
 
-def test_what_is_compiled_waits_for_no_lock(cache: Path, model: str) -> None:
-    folder = zs.export_model(model)
+def test_what_is_compiled_waits_for_no_lock(cache: Path, converted: str) -> None:
+    folder = zs.export_model(converted)
     with cache_module.locked(folder.with_name(f"{folder.name}.lock")):  # as a calibration holds it for minutes
-        assert zs.Model(model, zs.Compute(engine="openvino")).load().encode_texts(["a"]).shape[0] == 1
+        assert zs.Model(converted, zs.Compute(engine="openvino")).load().encode_texts(["a"]).shape[0] == 1
 
 
-def test_an_int8_tower_outlives_damage_to_the_model(cache: Path, model: str) -> None:
-    folder = zs.export_model(model)
+def test_an_int8_tower_outlives_damage_to_the_model(cache: Path, converted: str) -> None:
+    folder = zs.export_model(converted)
     made = int8_cache.store(
-        model_cache.find(parse_model_name(model)),  # type: ignore[arg-type]
+        model_cache.find(parse_model_name(converted)),  # type: ignore[arg-type]
         lambda part: _tower(part),
         again=True,
     )
     (folder / "text.bin").write_bytes(b"damaged")
-    assert zs.export_model(model) == folder
-    found = int8_cache.find(model_cache.find(parse_model_name(model)))  # type: ignore[arg-type]
+    assert zs.export_model(converted) == folder
+    found = int8_cache.find(model_cache.find(parse_model_name(converted)))  # type: ignore[arg-type]
     assert found == made
     content = bytearray((made.folder / "image.bin").read_bytes())
     content[0] ^= 1
     (made.folder / "image.bin").write_bytes(content)
-    assert int8_cache.find(model_cache.find(parse_model_name(model))) is None  # type: ignore[arg-type]
+    assert int8_cache.find(model_cache.find(parse_model_name(converted))) is None  # type: ignore[arg-type]
 
 
-def test_a_calibration_that_another_process_made_is_kept_unless_another_is_wanted(cache: Path, model: str) -> None:
-    zs.export_model(model)
-    found = model_cache.find(parse_model_name(model))
+def test_a_calibration_that_another_process_made_is_kept_unless_another_is_wanted(cache: Path, converted: str) -> None:
+    zs.export_model(converted)
+    found = model_cache.find(parse_model_name(converted))
     assert found is not None
     first = int8_cache.store(found, lambda part: _tower(part, b"first"), again=False)
     assert int8_cache.store(found, lambda part: _tower(part, b"second"), again=False) == first
