@@ -56,7 +56,8 @@ class Placing:
         (self._folder / below).mkdir(parents=True, exist_ok=True)
         name = file_name(address)
         stem, suffix = os.path.splitext(name)
-        links, content = not self._copy and is_file(address), None
+        links = not self._copy and is_file(address)
+        content: Content | None = None
         if not links or not is_image_name(name):
             content = opening.read(address)
             suffix = suffix if is_image_name(name) else f"{suffix}{_suffix_of(content)}"
@@ -74,7 +75,7 @@ class Placing:
         return name
 
     def write(self, place: str, text: str) -> None:
-        """Write a file that is no image."""
+        """Write a file other than an image."""
         target = self._folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="surrogateescape")

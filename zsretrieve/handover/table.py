@@ -42,7 +42,8 @@ def _rows(annotations: Annotations) -> Iterator[tuple[Any, ...]]:
     for image in annotations.images:
         end = (image.width, image.height, int(image.rejected))
         for one in image.annotations:
-            box = () if one.box is None else (round(s, 3) for s in in_pixels(one.box, image.width, image.height))
+            sides = in_pixels(one.box, image.width, image.height) if one.box is not None else ()
+            box = [round(side, 3) for side in sides]
             yield (image.path, one.class_id, annotations.name_of(one), one.confidence, *box, *end)
         if not image.annotations:
             yield (image.path, None, None, None, *((None,) * 4 if annotations.has_boxes else ()), *end)
