@@ -162,14 +162,13 @@ def test_the_box_of_an_example_chooses_the_part_that_predicts_it_best(owl: Any, 
         box = torch.tensor([[left, top, left + width, top + height]]) / torch.tensor(scale)
         place = box_iou(box, corners)[0][0].argmax()
         query = model.class_predictor(features)[1][:, place]
-        for number, other in enumerate(loaded(photos)):
-            pixels = processor(images=other, return_tensors="pt")["pixel_values"]
-            target = model.image_embedder(pixels)[0].flatten(1, 2)
-            scores = model.class_predictor(target, query[None])[0].sigmoid().max().item()
-            assert found.images[number].detections[0].score == pytest.approx(scores, abs=1e-5) or (
-                # The best box may be in the padding, which is no part of the image.
-                owl.family == "owlv2" and found.images[number].detections[0].score < scores
-            )
+        pixels = [processor(images=other, return_tensors="pt")["pixel_values"] for other in loaded(photos)]
+        grids = model.image_embedder(torch.cat(pixels))[0].flatten(1, 2)
+        expected = model.class_predictor(grids, query[None].expand(len(grids), -1, -1))[0].sigmoid().amax(dim=(1, 2))
+    best = np.array([max((one.score for one in image.detections), default=0) for image in found.images])
+    same = np.isclose(best, expected, atol=1e-5, rtol=0)
+    # The best box of OWLv2 may be in the padding, which is no part of the image.
+    assert same.all() or (owl.family == "owlv2" and (best[~same] < expected.numpy()[~same]).all() and same.sum() > 2)
 
 
 def test_bf16_keeps_boxes_near(owl: Any, photos: Path) -> None:
