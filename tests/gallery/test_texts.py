@@ -246,6 +246,12 @@ def test_older_versions_refuse_a_gallery_of_texts(tmp_path: Path, words: Path, s
             ),
             "only images are encoded on a cluster",
         ),
+        (
+            lambda words, photos: zs.build_gallery(
+                zs.open_texts(words), photos / "out", HashingEncoder(), regions="pyramid:2"
+            ),
+            "texts have no regions",
+        ),
     ],
 )
 def test_what_only_images_have_is_refused(
