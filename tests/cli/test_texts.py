@@ -148,7 +148,7 @@ def test_a_killed_build_is_resumed(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "zsretrieve", "index", "texts", "a.txt", "out", "--model", "demo"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, env=environment)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (build := staged(tmp_path / "out")) is None or not build.count:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
