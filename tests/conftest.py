@@ -47,10 +47,10 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TOGETHER = ("tests/web/page/", "tests/cluster/", "tests/gallery/tuning/")
 # What takes longest begins first, so that in the end no process works while the others wait.
 LONGEST = (
-    *TOGETHER, "tests/test_benchmarks.py", "tests/encoders/openvino/test_model_cache.py", "tests/cli/test_app.py",
+    "tests/web/page/", "tests/gallery/tuning/", "tests/test_benchmarks.py", "tests/encoders/openvino/test_model_cache.py", "tests/cli/test_app.py",
     "tests/encoders/openvino/test_packing.py", "tests/doctor/test_doctor.py", "tests/encoders/openvino/test_int8.py",
     "tests/demo/test_demo.py", "tests/gallery/test_histories.py", "tests/test_plain_install.py", "tests/test_docs.py",
-    "tests/web/test_running.py", "tests/cli/test_reproduce.py", "tests/test_start.py",
+    "tests/web/test_running.py", "tests/cli/test_reproduce.py", "tests/test_start.py", "tests/cluster/",
 )  # fmt: skip
 
 
