@@ -26,7 +26,8 @@ def ious(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     common = np.clip(high - low, 0, None).prod(axis=2)
     area, other_area = (np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (one, other))
     union = area[:, None] + other_area[None, :] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    shares: NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return shares
 
 
 def suppressed(boxes: Sequence[Box], scores: Sequence[float], most: float) -> list[int]:
