@@ -44,14 +44,7 @@ hypothesis.settings.load_profile("tests")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-TOGETHER = ("tests/web/page/", "tests/cluster/", "tests/gallery/tuning/")
-# What takes longest begins first, so that in the end no process works while the others wait.
-LONGEST = (
-    "tests/web/page/", "tests/gallery/tuning/", "tests/test_benchmarks.py", "tests/encoders/openvino/test_model_cache.py", "tests/cli/test_app.py",
-    "tests/encoders/openvino/test_packing.py", "tests/doctor/test_doctor.py", "tests/encoders/openvino/test_int8.py",
-    "tests/demo/test_demo.py", "tests/gallery/test_histories.py", "tests/test_plain_install.py", "tests/test_docs.py",
-    "tests/web/test_running.py", "tests/cli/test_reproduce.py", "tests/test_start.py", "tests/cluster/",
-)  # fmt: skip
+TOGETHER = ("tests/cluster/", "tests/gallery/tuning/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,11 +59,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     class ByFileOrFolder(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return next((one for one in TOGETHER if nodeid.startswith(one)), super()._split_scope(nodeid))
-
-        def _assign_work_unit(self, node: object) -> None:
-            longest = min(self.workqueue, key=lambda one: LONGEST.index(one) if one in LONGEST else len(LONGEST))
-            self.workqueue.move_to_end(longest, last=False)
-            super()._assign_work_unit(node)
 
     return ByFileOrFolder(config, log) if config.getvalue("dist") == "loadfile" else None
 

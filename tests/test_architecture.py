@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import LONGEST
 
 import zsretrieve as zs
 
@@ -67,10 +66,6 @@ def test_architecture_page_names_what_exists() -> None:
     assert len(paths) > 20
     missing = [path for path in paths if not any((base / path).exists() for base in (ROOT, PACKAGE, ROOT / "docs"))]
     assert not missing
-
-
-def test_the_longest_tests_are_there() -> None:
-    assert [one for one in LONGEST if not (ROOT / one).exists()] == []
 
 
 def test_every_public_name_is_there() -> None:
