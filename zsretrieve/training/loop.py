@@ -99,10 +99,11 @@ class _Run:
             {"params": [one for one in side.parameters.values() if one.ndim < 2], "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=job.settings.peak_lr, betas=_BETAS, eps=_EPSILON)
-        for name, parameter in side.parameters.items() if state.updates else ():
+        for name, mean in state.means.items():
+            parameter = side.parameters[name]
             self._optimizer.state[parameter] = {
                 "step": torch.tensor(float(state.updates)),
-                "exp_avg": state.means[name].to(parameter.device, copy=True),
+                "exp_avg": mean.to(parameter.device, copy=True),
                 "exp_avg_sq": state.squares[name].to(parameter.device, copy=True),
             }
         measured = job.vectors(job.pairs.rows[job.held_out])
@@ -128,7 +129,9 @@ class _Run:
         """Write the state to disk."""
         state = self._state
         state.now, state.seconds = self._side.state(), time.monotonic() - self._started
-        moments = {name: self._optimizer.state[value] for name, value in self._side.parameters.items() if state.updates}
+        # A weight that the loss does not depend on has none.
+        known = {name: self._optimizer.state.get(value) for name, value in self._side.parameters.items()}
+        moments = {name: one for name, one in known.items() if one}
         state.means = {name: one["exp_avg"].cpu() for name, one in moments.items()}
         state.squares = {name: one["exp_avg_sq"].cpu() for name, one in moments.items()}
         write_state(self._job.out, state)
