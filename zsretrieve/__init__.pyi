@@ -22,6 +22,7 @@ from .api.handover import Handover as Handover
 from .api.handover import gallery_annotations as gallery_annotations
 from .api.handover import hand_over as hand_over
 from .api.hits import Hits as Hits
+from .api.image_training import train as train
 from .api.indexes import is_index as is_index
 from .api.indexes import manifest_dict as manifest_dict
 from .api.indexes import open_gallery as open_gallery
@@ -151,6 +152,7 @@ from .domain.kinds import Setting as Setting
 from .domain.kinds import Tuning as Tuning
 from .domain.maps import Caption as Caption
 from .domain.maps import Map as Map
+from .domain.model_training import ImageTrainingSettings as ImageTrainingSettings
 from .domain.model_training import TrainedModel as TrainedModel
 from .domain.model_training import TrainingPoint as TrainingPoint
 from .domain.model_training import TrainingSettings as TrainingSettings

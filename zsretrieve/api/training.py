@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from zsretrieve.api.captioned import Captioned
 from zsretrieve.api.indexes import open_gallery
-from zsretrieve.api.prompts import Prompts, read_prompts
-from zsretrieve.api.prototypes import prompts_of_labels
-from zsretrieve.api.texts import open_texts
+from zsretrieve.api.prompts import Prompts
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.model_training import TrainedModel, TrainingPoint, TrainingSettings
 from zsretrieve.domain.ports import OnStage, progress_of
-from zsretrieve.domain.records import PathLike, PromptSet, Skipped
+from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.encoders.catalog.model_name import parse_model_name
 from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import ModelLike, as_model
-from zsretrieve.evaluation.captions import pair
-from zsretrieve.evaluation.labelled import class_ids
 from zsretrieve.gallery.search import selected
 from zsretrieve.images.sources import Source
 from zsretrieve.store.indexes import Gallery
@@ -110,12 +109,8 @@ def train_from_gallery(
     name = parse_model_name(str(model.name))
     run.check_trainable(name, model.compute)
     model.check(space_beside(model, opened.space))
-    pairs = (
-        _pairs_of_labels(opened, classes, templates, where)
-        if captions is None
-        else _pairs_of_captions(opened, captions, where)
-    )
-    shown = _Shown(place, report, settings.steps_for(len(pairs.split(settings)[0])), force)
+    pairs = _pairs(opened, captions, classes, templates, where)
+    shown = Shown(place, report, settings.steps_for(len(pairs.split(settings)[0])), force)
     trained = run.train_text_side(
         opened, pairs, name, settings, model.compute, place, force=force,
         on_progress=progress_of(on_stage, "training"), on_point=shown.point,
@@ -125,7 +120,7 @@ def train_from_gallery(
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """What is shown of a training in ``out`` while it runs: a line and the page after each measurement."""
 
     out: Path
@@ -153,45 +148,22 @@ class _Shown:
             write_training_report(self.report, points, self.steps, heading, running=running, force=self.force)
 
 
-def _pairs_of_captions(gallery: Gallery, captions: PathLike | Source, where: str | None) -> Pairs:
-    """The images with the captions that name them."""
-    texts = captions if isinstance(captions, Source) else open_texts(captions)
-    rows = _rows(gallery, where)
-    items = [gallery.items[row] for row in rows]
-    addresses = [gallery.path_of(item) for item in items]
-    paired = pair(texts, [item.path for item in items], addresses, str(gallery.folder or "in memory"))
-    of_row: dict[int, list[str]] = {rows[image]: [] for image in paired.images.tolist()}
-    for place, owner in zip(paired.captions.tolist(), paired.owners.tolist(), strict=True):
-        text = texts.files[place].text
-        assert text is not None
-        of_row[rows[int(paired.images[owner])]].append(text.text)
-    missing = [
-        Skipped(address, "no caption") for row, address in zip(rows, addresses, strict=True) if row not in of_row
-    ]
-    return Pairs.of(of_row, (*texts.skipped, *paired.without, *missing))
-
-
-def _pairs_of_labels(
-    gallery: Gallery, classes: Prompts | PromptSet | None, templates: Prompts | None, where: str | None
+def _pairs(
+    gallery: Gallery,
+    captions: PathLike | Source | None,
+    classes: Prompts | PromptSet | None,
+    templates: Prompts | None,
+    where: str | None,
 ) -> Pairs:
-    """The images with the prompts of their labels as captions."""
-    rows = _rows(gallery, where)
-    labels = [gallery.items[row].label for row in rows]
-    if classes is None:
-        prompts = prompts_of_labels(labels, templates)
-    else:
-        prompts = classes if isinstance(classes, PromptSet) else read_prompts(classes, templates)
-    ids = class_ids(labels, prompts)
-    skipped = [
-        Skipped(gallery.path_of(gallery.items[row]), "no label")
-        for row, label in zip(rows, labels, strict=True)
-        if label is None
-    ]
-    known = {row: prompts.prompts[ids[label]] for row, label in zip(rows, labels, strict=True) if label is not None}
-    return Pairs.of(known, skipped)
-
-
-def _rows(gallery: Gallery, where: str | None) -> list[int]:
-    """The rows that pass a filter."""
+    """The images of a gallery that pass a filter, with their captions."""
     chosen = selected(gallery, where)
-    return list(range(len(gallery.items))) if chosen is None else chosen.tolist()
+    rows = list(range(len(gallery.items))) if chosen is None else chosen.tolist()
+    items = [gallery.items[row] for row in rows]
+    captioned = Captioned(
+        [item.path for item in items],
+        [gallery.path_of(item) for item in items],
+        [item.label for item in items],
+        str(gallery.folder or "in memory"),
+    )
+    pairs = captioned.described(captions) if captions is not None else captioned.labelled(classes, templates)
+    return replace(pairs, rows=np.array(rows, dtype=np.int64)[pairs.rows])

@@ -27,19 +27,26 @@ class Loss(StrEnum):
     SIGLIP = "siglip"
 
 
+class Lock(StrEnum):
+    """The tower whose weights stay as they are: the image tower (LiT) or the text tower."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+
 _EPOCHS = 10
 # Peak learning rates of AdamW: of a text tower from scratch, of a trained one, and of a linear map.
 _SCRATCH_LR, _TEXT_LR, _LINEAR_LR = 2e-3, 1e-4, 1e-3
+# Of both towers, from scratch and trained; the first is CLIP's (Radford et al. 2021, table 18) for ViT-B.
+_TOWERS_SCRATCH_LR, _TOWERS_LR = 5e-4, 1e-5
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """How a model is trained.
+class Schedule:
+    """How long a model is trained, on which batches.
 
     Parameters
     ----------
-    tune : Tune or str
-        ``text``, the text tower, or ``linear``, a linear map on its vectors, which becomes part of its projection.
     loss : Loss or str, optional
         ``clip`` or ``siglip``; by default the model's own.
     epochs : int, optional
@@ -49,13 +56,13 @@ class TrainingSettings:
     batch_size : int
         Images per batch, each with one of its captions; fewer where there are fewer images.
     lr : float, optional
-        The peak learning rate; by default 0.0001 for a text tower, 0.002 from scratch, and 0.001 for a linear map.
+        The peak learning rate; ``peak_lr`` says which by default.
     held_out : float
         The share of images that is not trained on; retrieval among them is measured.
     patience : int, optional
         Stop after so many measurements in a row that do not improve; by default none stops the training.
     from_scratch : bool
-        Begin with random weights of the text tower.
+        Begin with random weights of what is trained.
     seed : int
         The same seed draws the same held-out images, batches, captions and first weights.
 
@@ -65,7 +72,6 @@ class TrainingSettings:
         If values contradict each other or are out of range.
     """
 
-    tune: Tune = Tune.TEXT
     loss: Loss | None = None
     epochs: Count | None = None
     steps: Count | None = None
@@ -76,8 +82,11 @@ class TrainingSettings:
     from_scratch: bool = False
     seed: Seed = 0
 
+    # Fields that are written as texts.
+    _written: ClassVar[Mapping[str, type[StrEnum]]] = {"loss": Loss}
+
     def __post_init__(self) -> None:
-        for name, kind in (("tune", Tune), ("loss", Loss)):
+        for name, kind in self._written.items():
             if (value := getattr(self, name)) in list(kind):
                 object.__setattr__(self, name, kind(value))
         check_fields(self)
@@ -85,8 +94,6 @@ class TrainingSettings:
             raise UsageError("`epochs` and `steps` both say how long to train", hint="Give one of them.")
         if self.patience is not None and not self.held_out:
             raise UsageError("`patience` has no effect without held-out images", hint="Leave out `patience`.")
-        if self.from_scratch and self.tune is Tune.LINEAR:
-            raise UsageError("a linear map needs a trained text tower", hint="Leave out `from_scratch`.")
 
     def steps_for(self, images: int) -> int:
         """The batches in all for so many images to train on."""
@@ -96,14 +103,78 @@ class TrainingSettings:
         """A last batch that would be smaller than the others is left out."""
         return max(1, images // self.batch_size)
 
+
+@dataclass(frozen=True)
+class TrainingSettings(Schedule):
+    """How the text side of a model is trained on the vectors of a gallery; see ``Schedule`` for the other parameters.
+
+    Parameters
+    ----------
+    tune : Tune or str
+        ``text``, the text tower, or ``linear``, a linear map on its vectors, which becomes part of its projection.
+    """
+
+    tune: Tune = Tune.TEXT
+
+    _written: ClassVar[Mapping[str, type[StrEnum]]] = {"loss": Loss, "tune": Tune}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.from_scratch and self.tune is Tune.LINEAR:
+            raise UsageError("a linear map needs a trained text tower", hint="Leave out `from_scratch`.")
+
     @property
     def peak_lr(self) -> float:
-        """The learning rate after the warm-up."""
+        """The learning rate after the warm-up: by default 0.0001 for a text tower, 0.002 from scratch, and 0.001 for a
+        linear map.
+        """
         if self.lr is not None:
             return self.lr
         if self.tune is Tune.LINEAR:
             return _LINEAR_LR
         return _SCRATCH_LR if self.from_scratch else _TEXT_LR
+
+
+@dataclass(frozen=True)
+class ImageTrainingSettings(Schedule):
+    """How a model is trained on images, by open_clip's trainer; see ``Schedule`` for the other parameters.
+
+    Parameters
+    ----------
+    lock : Lock or str, optional
+        The tower that stays as it is; by default both are trained.
+    weight_decay : float
+        Of AdamW, for all but biases, norms and the temperature.
+    crop : float
+        The least share of an image that a random crop of it shows to the model; 1 for whole images.
+    checkpointing : bool
+        Compute activations again in the backward pass, which takes less memory and about a third more time.
+    workers : int
+        Processes that decode images, for each process that trains.
+    processes : int, optional
+        That train on this machine together, each on its share of every batch; by default one for each GPU.
+    """
+
+    lock: Lock | None = None
+    weight_decay: Annotated[float, Between(0, 10)] = 0.2
+    crop: Annotated[float, Between(0.01, 1)] = 0.9
+    checkpointing: bool = False
+    workers: Annotated[int, Between(0, 1024)] = 2
+    processes: Annotated[int, Between(1, 1024)] | None = None
+
+    _written: ClassVar[Mapping[str, type[StrEnum]]] = {"loss": Loss, "lock": Lock}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lock is not None and self.from_scratch:
+            raise UsageError("a tower of random weights cannot be locked", hint="Leave out `lock` or `from_scratch`.")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after the warm-up: by default 0.00001, and 0.0005 from scratch."""
+        if self.lr is not None:
+            return self.lr
+        return _TOWERS_SCRATCH_LR if self.from_scratch else _TOWERS_LR
 
 
 @dataclass(frozen=True)
@@ -142,16 +213,17 @@ class TrainingPoint(Result):
 class TrainedModel(Result):
     """A model that was trained, in the folder ``out``; ``model`` is the name that opens it.
 
+    It was trained on ``data``, a gallery or a source of images; ``trained`` says what of it, such as ``text tower``.
     Its weights are those after ``best_step``, whose retrieval among the held-out images was the best, of ``steps``
-    steps. ``n_images`` were trained on, with ``n_captions`` distinct captions. ``skipped`` are images of the gallery
-    without a caption, and captions without an image.
+    steps. ``n_images`` were trained on, with ``n_captions`` distinct captions. ``skipped`` are images without a
+    caption or that cannot be read, and captions without an image.
     """
 
     out: str
     model: str
     base: str
-    gallery: str
-    tune: Tune
+    data: str
+    trained: str
     loss: Loss
     n_images: int
     n_captions: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zsretrieve.domain.model_training import Loss, TrainedModel, TrainingPoint, Tune
+from zsretrieve.domain.model_training import Loss, TrainedModel, TrainingPoint
 from zsretrieve.system.hardware import cpu_name
 from zsretrieve.system.version import tool_version
 
@@ -10,14 +10,13 @@ CARD = "MODEL_CARD.md"
 
 _TEXT = """# {title}
 
-{base} with another text side: {what}, trained by zsretrieve {version} against the image vectors of a gallery. The image
-tower is unchanged, so galleries of {base} stay valid beside this model.
+{base}: {trained}, trained by zsretrieve {version}.{unchanged}
 
-- **Data**: the gallery `{gallery}`: {n_images:,} images with {n_captions:,} distinct captions, and {n_held_out:,} more
-  images held out. Not used: {n_skipped:,} images without a caption or captions without an image.
+- **Data**: `{data}`: {n_images:,} images with {n_captions:,} distinct captions, and {n_held_out:,} more
+  images held out. Not used: {n_skipped:,} images or captions without each other, or that cannot be read.
 - **Training**: {loss}; AdamW, peak learning rate {lr:g}, {steps:,} steps of {batch_size:,}, seed {seed}{stopped};
   the weights of step {best_step:,}. {seconds:.0f} s on {cpu}.
-- **Limits**: measured on images like those it was trained on. What else the text tower knew may have changed.
+- **Limits**: measured on images like those it was trained on. What else the model knew may have changed.
 
 | figure | before | after |
 |---|---|---|
@@ -33,16 +32,17 @@ _LOSSES = {
 }
 
 
-def card(trained: TrainedModel) -> str:
-    """What a trained model is, in Markdown."""
-    what = "a linear map of its text vectors" if trained.tune is Tune.LINEAR else "its text tower"
-    if trained.from_scratch:
-        what = "a text tower from random weights"
+_UNCHANGED = """ The image
+tower is unchanged, so galleries of {base} stay valid beside this model."""
+
+
+def card(trained: TrainedModel, *, keeps_images: bool) -> str:
+    """What a trained model is, in Markdown. With ``keeps_images`` it has the image tower of the one it began as."""
     content = {**vars(trained), "loss": _LOSSES[trained.loss]}
     return _TEXT.format(
         **content,
         title=trained.out.rstrip("/").rpartition("/")[2],
-        what=what,
+        unchanged=_UNCHANGED.format(base=trained.base) if keeps_images else "",
         version=tool_version(),
         n_skipped=len(trained.skipped),
         stopped=", stopped early" if trained.stopped_early else "",

@@ -24,11 +24,17 @@ _LICENCES = "LICEN[CS]E*"
 
 
 def write_model(
-    name: ModelName, configuration: Configuration, model: Any, tokenizer: Any, images_of: str, trained: TrainedModel
+    name: ModelName,
+    configuration: Configuration,
+    model: Any,
+    tokenizer: Any,
+    images_of: str | None,
+    trained: TrainedModel,
 ) -> None:
     """Write a trained model to the folder ``trained.out``, in place of its unfinished training or an earlier model.
 
-    ``name`` is that of the model it was made from, and ``images_of`` identifies the weights that have its image tower.
+    ``name`` is that of the model it was made from, and ``images_of`` identifies the weights that have its image tower,
+    None if it has one of its own.
     Raises IndexFolderError if the system refuses to write.
     """
     config = {
@@ -48,9 +54,10 @@ def write_model(
         elif hasattr(tokenizer, "save_pretrained"):
             tokenizer.save_pretrained(folder)
         own = weights_identity(parse_model_name(f"{LOCAL}{folder}"))
-        record = {"format": _FORMAT, "format_version": 1, "weights": own, "images_of": images_of}
+        record = {"format": _FORMAT, "format_version": 1, "weights": own}
+        record |= {} if images_of is None else {"images_of": images_of}
         (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        (folder / CARD).write_text(card(trained), encoding="utf-8")
+        (folder / CARD).write_text(card(trained, keeps_images=images_of is not None), encoding="utf-8")
 
 
 def _model_config(configuration: Configuration, loss: Loss) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Images of a gallery with their captions, and how they are divided into batches."""
+"""Images with their captions, and how they are divided into batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import SourceError
-from zsretrieve.domain.model_training import TrainingSettings
+from zsretrieve.domain.model_training import Schedule
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.vectors import Rows
 
@@ -24,7 +24,8 @@ _SPLIT, _EPOCH = 0, 1
 class Pairs:
     """Images with captions: those of image i are ``captions[j]`` for the j of ``of_image[i]``.
 
-    ``rows`` are the rows of the images in their gallery, int64 of shape (n,); ``captions`` are distinct.
+    ``rows`` are the rows of the images in their gallery, or their places in their source, int64 of shape (n,);
+    ``captions`` are distinct.
     """
 
     rows: Rows
@@ -48,7 +49,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def split(self, settings: TrainingSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def split(self, settings: Schedule) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The images to train on and those held out, int64 each, at random by the seed.
 
         Raises SourceError if fewer than two are left to train on.
@@ -61,21 +62,26 @@ class Pairs:
             )
         return np.sort(order[held_out:]), np.sort(order[:held_out])
 
-    def batch(self, step: int, images: NDArray[np.int64], settings: TrainingSettings) -> Batch:
+    def batch(self, step: int, images: NDArray[np.int64], settings: Schedule) -> Batch:
+        """The batch of a step, see ``numbered``, with the rows of the images."""
+        numbered = self.numbered(step, images, settings)
+        return Batch(self.rows[numbered.rows], numbered.captions)
+
+    def numbered(self, step: int, images: NDArray[np.int64], settings: Schedule) -> Batch:
         """The batch of a step, whatever came before it: the images of an epoch in a random order, each with one of its
-        captions drawn at random.
+        captions drawn at random. Its rows are the numbers of the images here.
         """
         size = min(settings.batch_size, len(images))
         epoch, place = divmod(step, settings.batches_per_epoch(len(images)))
         order, draws = _epoch(len(images), settings.seed, epoch)
         chosen = order[place * size : (place + 1) * size]
         drawn = [_one(self.of_image[images[number]], draws[number]) for number in chosen]
-        return Batch(self.rows[images[chosen]], np.array(drawn, dtype=np.int64))
+        return Batch(images[chosen], np.array(drawn, dtype=np.int64))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a gallery and a caption for each, int64 of shape (n,): its number in ``Pairs.captions``."""
+    """Rows of images and a caption for each, int64 of shape (n,): its number in ``Pairs.captions``."""
 
     rows: Rows
     captions: NDArray[np.int64]

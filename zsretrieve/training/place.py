@@ -8,11 +8,13 @@ from zsretrieve.encoders.catalog.fingerprint import RECORD
 from zsretrieve.system.atomic import OutputKind, check_output
 
 # In the folder, until the model is there.
-STATE = Path(".training", "state.safetensors")
+FOLDER = ".training"
+STATE = Path(FOLDER, "state.safetensors")
+JOB = Path(FOLDER, "job.pickle")
 
 
 def _is_ours(folder: Path) -> bool:
-    return (folder / RECORD).is_file() or (folder / STATE).is_file()
+    return any((folder / one).is_file() for one in (RECORD, STATE, JOB))
 
 
 KIND = OutputKind(is_folder=True, is_ours=_is_ours, name="model")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zsretrieve.domain.errors import DeviceError, IntegrityError, OutputExistsError, UsageError
-from zsretrieve.domain.model_training import TrainedModel, TrainingPoint, TrainingSettings
+from zsretrieve.domain.model_training import TrainedModel, TrainingPoint, TrainingSettings, Tune
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.settings import Compute, Engine, Precision
 from zsretrieve.encoders.catalog import files
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from zsretrieve.training.state import State
 
 _log = logging.getLogger("zsretrieve")
+
+_TRAINED = {Tune.TEXT: "text tower", Tune.LINEAR: "linear map of its text vectors"}
 
 
 def check_trainable(name: ModelName, compute: Compute) -> None:
@@ -95,8 +97,8 @@ def train_text_side(
         out=str(out),
         model=f"{LOCAL}{out.absolute()}",
         base=loaded.space.model,
-        gallery=str(gallery.folder or "in memory"),
-        tune=settings.tune,
+        data=str(gallery.folder or "in memory"),
+        trained=_TRAINED[settings.tune] if not settings.from_scratch else "text tower from random weights",
         loss=side.loss,
         n_images=len(images),
         n_captions=len(pairs.captions),

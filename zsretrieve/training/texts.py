@@ -70,7 +70,7 @@ class TrainedTexts:
             _restart(self._model, config, self._tokens, settings.seed)
         loss = settings.loss or (Loss.CLIP if getattr(self._model, _BIAS, None) is None else Loss.SIGLIP)
         self.loss = loss
-        _set_bias(self._model, loss)
+        set_bias(self._model, loss)
         self._model.requires_grad_(requires_grad=False)
         self._tower = text_tower(self._model)
         self._fixed: torch.Tensor | None = None
@@ -177,12 +177,12 @@ def _width(tokens: torch.Tensor) -> int:
     return int(used[-1]) + 1 if len(used) else 1
 
 
-def _set_bias(model: Any, loss: Loss) -> None:
+def set_bias(model: Any, loss: Loss, *, from_scratch: bool = False) -> None:
     """Give a model the bias that its loss needs, or take the one away that it does not."""
     scale = model.logit_scale
     if loss is Loss.CLIP:
         model.logit_bias = None
-    elif getattr(model, _BIAS, None) is None:
+    elif from_scratch or getattr(model, _BIAS, None) is None:
         model.logit_bias = nn.Parameter(torch.full_like(scale, _FIRST_BIAS))
         with torch.no_grad():
             scale.fill_(math.log(_FIRST_SCALE))
@@ -193,7 +193,7 @@ def _restart(model: Any, config: dict[str, Any], tokens: torch.Tensor, seed: int
 
     The embeddings of words that no caption has are zero: they carry no information, and stay as they are.
     """
-    with _random(seed), tempfile.TemporaryDirectory() as folder:
+    with seeded(seed), tempfile.TemporaryDirectory() as folder:
         (Path(folder) / CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}), encoding="utf-8")
         fresh = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
     weights = {
@@ -209,7 +209,7 @@ def _restart(model: Any, config: dict[str, Any], tokens: torch.Tensor, seed: int
 
 
 @contextlib.contextmanager
-def _random(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Torch's random numbers from a seed, without effect on those of the caller."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -32,12 +32,12 @@ def print_trained(trained: TrainedModel, form: ReportFormat) -> None:
     measured = f", measured on {counted(trained.n_held_out, 'other')}" if trained.n_held_out else ""
     output.show(
         table,
-        f"{trained.base}, {trained.tune}: {trained.n_images} images with {trained.n_captions} distinct captions"
+        f"{trained.base}, {trained.trained}: {trained.n_images} images with {trained.n_captions} distinct captions"
         f"{measured}",
     )
 
 
-def note_trained(trained: TrainedModel, gallery: Path, report: Path | None) -> None:
+def note_trained(trained: TrainedModel, gallery: Path | None, report: Path | None) -> None:
     """Note what was not used, which weights were kept, what was written and what to do with it."""
     stopped = ", stopped early" if trained.stopped_early else ""
     best = f"the weights of step {trained.best_step} are kept"
@@ -48,4 +48,7 @@ def note_trained(trained: TrainedModel, gallery: Path, report: Path | None) -> N
         output.note(f"report -> {report}")
     output.note(f"model -> {trained.out}")
     model = shlex.quote(f"local-dir:{trained.out}")
-    output.note(f'try: zsretrieve search {shlex.quote(str(gallery))} "..." --model {model}')
+    if gallery is None:
+        output.note(f"try: zsretrieve index gallery {shlex.quote(trained.data)} indexes/new --model {model}")
+    else:
+        output.note(f'try: zsretrieve search {shlex.quote(str(gallery))} "..." --model {model}')
