@@ -18,6 +18,7 @@ from conftest import Run
 from kits.folders import file_named
 from kits.models import write_model
 from kits.pictures import pictures
+from kits.waiting import PATIENCE_S, eventually
 
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import staged
@@ -329,13 +330,10 @@ def test_interrupted_leaves_no_half_index(many_pictures: Path, tmp_path: Path, n
         [sys.executable, "-m", "zsretrieve", "index", "gallery", many_pictures, out, "--model", "demo"],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not out.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert out.exists(), "the build never began"
+    eventually(out.exists, "the build never began")
     time.sleep(0.5)
     process.send_signal(number)
-    _, told = process.communicate(timeout=240)
+    _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == code
     assert "Traceback" not in told
     begun = staged(out)
@@ -352,11 +350,9 @@ def test_nohup_is_respected(scene_folder: Path, tmp_path: Path) -> None:
         ["nohup", sys.executable, "-m", "zsretrieve", "index", "gallery", scene_folder, out, "--model", "demo"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not out.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    eventually(out.exists, "the build never began")
     process.send_signal(signal.SIGHUP)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, told
     assert (out / manifests.NAME).is_file()
 
@@ -370,11 +366,9 @@ def test_interrupted_replacement_keeps_the_old_index(
         [sys.executable, "-m", "zsretrieve", "index", "gallery", many_pictures, out, "--model", "demo", "--force"],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (out / ".building").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually((out / ".building").exists, "the build never began")
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=240)
+    _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "error: interrupted" in told
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and ".building" not in p.parts} == before

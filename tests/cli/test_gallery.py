@@ -15,6 +15,7 @@ import pytest
 from conftest import Run
 from kits.folders import file_named
 from kits.pictures import pictures
+from kits.waiting import PATIENCE_S, eventually
 
 import zsretrieve as zs
 from zsretrieve.store.folder import staged
@@ -130,12 +131,10 @@ def test_an_interrupted_build_says_so_and_goes_on(tmp_path: Path) -> None:
     begun = None
     for seconds in (0.4, 0.8, 1.6, 3.2, 6.4):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        deadline = time.monotonic() + 120
-        while not (out / ".building").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        eventually(lambda process=process: (out / ".building").exists() or process.poll() is not None, pause=0.01)
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=240)
+        _, told = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 130, told
         begun = staged(out)
         if begun is not None:

@@ -14,6 +14,7 @@ from click.testing import Result
 from conftest import Run
 from kits.hashing_encoder import HashingEncoder
 from kits.models import write_model
+from kits.waiting import PATIENCE_S
 from typer.testing import CliRunner
 
 import zsretrieve as zs
@@ -108,7 +109,7 @@ def test_two_processes_calibrate_at_once(cache: Path, model: str, odd_photos: Pa
     zs.export_model(model)
     both = [start("models", "export", model, "--int8", str(odd_photos), "--force") for _ in range(2)]
     for process in both:
-        stderr = process.communicate(timeout=300)[1]
+        stderr = process.communicate(timeout=PATIENCE_S)[1]
         assert process.returncode == 0, stderr
         assert "int8 calibrated on" in stderr
     assert zs.is_calibrated(model)

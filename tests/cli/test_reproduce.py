@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 from conftest import Run
 from kits import forked
 from kits.models import write_model
+from kits.waiting import eventually
 from PIL import Image
 
 import zsretrieve as zs
@@ -99,10 +99,7 @@ def test_killed_in_the_middle_and_run_again(world: Path, whole: str, run_cli: Ru
         args=(words("work", "--format", "json"), world, streams, {"ZSRETRIEVE_CACHE": os.environ["ZSRETRIEVE_CACHE"]}),
     )
     process.start()
-    deadline = time.monotonic() + 120
-    while not list((world / "work").glob("*/result.json")):
-        assert time.monotonic() < deadline, streams[2].read_text()
-        time.sleep(0.002)
+    eventually(lambda: list((world / "work").glob("*/result.json")), pause=0.002)
     process.kill()
     process.join()
     assert process.exitcode == -9

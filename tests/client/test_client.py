@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kits.small import Served
+from kits.waiting import PATIENCE_S
 from PIL import Image
 
 import zsretrieve as zs
@@ -192,7 +193,7 @@ with Client({served.address!r}) as client:
     client.evaluate("shapes", "prototypes")
 print(len(hits), [name for name in ("torch", "openvino", "open_clip", "transformers", "faiss") if name in sys.modules])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stdout.strip() == "10 []", done.stderr
 
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pytest
 import ray
 from kits.cluster import LocalCluster
 from kits.vector_gallery import vector_gallery
+from kits.waiting import eventually
 from kits.without import without
 
 import zsretrieve as zs
@@ -111,6 +111,12 @@ def test_without_ray_the_extra_is_named() -> None:
     assert "OptionalDependencyError: a cluster needs Ray" in done.stderr
 
 
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 @pytest.fixture
 def head_with_a_token() -> Iterator[str]:
     """The address of a head that wants a token. Its folder has a short path, for the sockets in it."""
@@ -127,12 +133,7 @@ def head_with_a_token() -> Iterator[str]:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
-            until = time.monotonic() + 60
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-                assert time.monotonic() < until
-                time.sleep(0.1)
+            eventually(lambda: _listens(port))
             yield f"127.0.0.1:{port}"
         finally:
             os.killpg(head.pid, signal.SIGKILL)

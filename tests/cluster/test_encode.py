@@ -9,8 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import ray
 from kits.cluster import LocalCluster
 from kits.folders import table
 from kits.hashing_encoder import HashingEncoder
+from kits.waiting import eventually
 from kits.without import without
 
 import zsretrieve as zs
@@ -89,13 +89,6 @@ def assert_same(gallery: zs.Gallery, local: zs.Gallery) -> None:
     assert gallery.manifest.skipped == local.manifest.skipped
     for field in ("space", "encoding", "head", "root", "origins", "next_id"):
         assert getattr(gallery.manifest, field) == getattr(local.manifest, field)
-
-
-def eventually(holds: Callable[[], Any], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 def stopped(cluster: LocalCluster, node: Any) -> list[psutil.Process]:

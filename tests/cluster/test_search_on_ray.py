@@ -6,7 +6,7 @@ import gc
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from kits.index_kit import check_index
 from kits.partial_answers import PartialAnswers
 from kits.shards import ShardedBackend
 from kits.vector_gallery import put, vector_gallery
+from kits.waiting import PATIENCE_S, eventually
 from kits.web import running
 
 import zsretrieve as zs
@@ -35,7 +36,8 @@ from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.rows import LiveVectors
 
 COUNT, DIM, SHARDS = 4000, 32, 4
-DEADLINE_S = 2.0
+# Where shards die, a search waits so long for one that is slow to be known as dead.
+DEADLINE_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +56,12 @@ def plain(out: Path) -> Gallery:
 
 
 def settings(nodes: LocalCluster, **given: Any) -> zs.Shards:
-    return zs.Shards(nodes.cluster, **{"count": SHARDS, "deadline_s": DEADLINE_S, **given})
+    return zs.Shards(nodes.cluster, **{"count": SHARDS, "deadline_s": PATIENCE_S, **given})
 
 
 @pytest.fixture(scope="module")
 def spread(three_nodes: LocalCluster, out: Path) -> Gallery:
     return zs.open_gallery(out, ray=settings(three_nodes))
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> float:
-    start = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - start < seconds, "in time"
-        time.sleep(0.05)
-    return time.monotonic() - start
 
 
 def actors_of(shards: zs.Shards) -> list[Any]:
@@ -78,7 +72,7 @@ def actors_of(shards: zs.Shards) -> list[Any]:
 def only_what_is_used() -> Iterator[None]:
     """Shards of the tests before have ended."""
     yield
-    wait_until(lambda: gc.collect() >= 0 and len(pool._pools) <= 1)
+    eventually(lambda: gc.collect() >= 0 and len(pool._pools) <= 1)
 
 
 def test_the_kit_of_exact_indexes(three_nodes: LocalCluster, spread: Gallery, tmp_path: Path) -> None:
@@ -132,10 +126,12 @@ def test_an_approximate_index_in_parts_finds_what_it_finds_in_one_process(
 
 
 def test_a_process_that_ends_is_started_again_and_holds_its_rows(
-    three_nodes: LocalCluster, spread: Gallery, plain: Gallery, data: Calibrated
+    three_nodes: LocalCluster, out: Path, plain: Gallery, data: Calibrated
 ) -> None:
     """By itself, which Ray repairs; and for good, which the watcher does."""
     answers = PartialAnswers(plain.index, data.texts[:1], 9, SHARDS)
+    shards = settings(three_nodes, deadline_s=DEADLINE_S)
+    spread = zs.open_gallery(out, ray=shards)
     seen = [0]
 
     def changes() -> bool:
@@ -146,9 +142,9 @@ def test_a_process_that_ends_is_started_again_and_holds_its_rows(
         return seen[-1] != seen[-2]
 
     for for_good in (False, True):
-        ray.kill(actors_of(settings(three_nodes))[1], no_restart=for_good)
-        wait_until(changes)
-        wait_until(changes)
+        ray.kill(actors_of(shards)[1], no_restart=for_good)
+        eventually(changes)
+        eventually(changes)
         assert seen[-1] == 0
 
 
@@ -157,7 +153,7 @@ def test_a_shard_that_starts_again_after_a_change_says_so(
 ) -> None:
     out = vector_gallery(tmp_path / "gallery", data.images)
     zs.remove(out, where="id = 5")
-    shards = settings(three_nodes, count=2)
+    shards = settings(three_nodes, count=2, deadline_s=DEADLINE_S)
     spread = zs.open_gallery(out, ray=shards)
     zs.compact(out)
     expected = zs.search(zs.open_gallery(out, device="cpu"), data.texts[0])
@@ -170,7 +166,7 @@ def test_a_shard_that_starts_again_after_a_change_says_so(
         except ClusterError as error:
             return "has changed since it was opened, and shard 2 of 2 was started again" in error.message
 
-    wait_until(is_said)
+    eventually(is_said)
     assert "answers again" not in caplog.text
     assert zs.search(zs.open_gallery(out, ray=shards), data.texts[0]) == expected
 
@@ -195,12 +191,10 @@ def test_parts_that_are_replaced_while_they_are_opened_are_done_without(
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers(three_nodes: LocalCluster, out: Path) -> None:
-    start = time.monotonic()
     with pytest.raises(ClusterError, match=r"100 shards need 20\.0 CPUs, and of 4 nodes with 3 CPUs and 0 GPUs \d"):
         zs.open_gallery(out, ray=settings(three_nodes, count=100))
     with pytest.raises(ClusterError, match="4 replicas need as many nodes, and the cluster has 3 nodes"):
         zs.open_gallery(out, ray=settings(three_nodes, replicas=4))
-    assert time.monotonic() - start < 30
 
 
 def test_files_that_are_not_sound_are_refused(
@@ -264,33 +258,33 @@ class Load:
 def test_a_lost_node_is_stated_and_its_shards_come_back(
     three_nodes: LocalCluster, out: Path, plain: Gallery, data: Calibrated, *, partial: bool
 ) -> None:
-    shards = settings(three_nodes, partial=partial)
+    shards = settings(three_nodes, partial=partial, deadline_s=DEADLINE_S)
     spread = zs.open_gallery(out, ray=shards)
     with Load(spread, plain, data) as load:
-        wait_until(lambda: len(load.seen) > 50)
+        eventually(lambda: len(load.seen) > 50)
         three_nodes.kill()
-        wait_until(lambda: any(missing for *_, missing in load.seen))
-        wait_until(lambda: load.whole_since > 300)
+        eventually(lambda: any(missing for *_, missing in load.seen))
+        eventually(lambda: load.whole_since > 300)
     three_nodes.restore(3)
     assert load.wrong == []
     assert {missing for *_, missing in load.seen} <= ({0, COUNT // SHARDS, COUNT // 2} if partial else {0, -1})
-    # Two searches: one that finds out, and one among the rest.
-    assert max(took for _, took, _ in load.seen) < 2 * DEADLINE_S + 2
+    # Two searches: one that finds out, and one among the rest; and what a busy machine takes.
+    assert max(took for _, took, _ in load.seen) < 2 * DEADLINE_S + 30
 
 
 def test_replicas_hide_a_lost_node(three_nodes: LocalCluster, out: Path, plain: Gallery, data: Calibrated) -> None:
-    patience = 20.0  # a replica that is there must never miss it
+    patience = 120.0  # a replica that is there must never miss it
     spread = zs.open_gallery(out, ray=settings(three_nodes, replicas=2, deadline_s=patience))
     with Load(spread, plain, data) as load:
-        wait_until(lambda: len(load.seen) > 50)
+        eventually(lambda: len(load.seen) > 50)
         three_nodes.kill()
         before = len(load.seen)
-        time.sleep(1.5 * DEADLINE_S)
-        wait_until(lambda: len(load.seen) > before + 200)
+        time.sleep(3.0)
+        eventually(lambda: len(load.seen) > before + 200)
     three_nodes.restore(3)
     assert load.wrong == []
     assert {missing for *_, missing in load.seen} == {0}
-    assert max(took for _, took, _ in load.seen) < patience + 2
+    assert max(took for _, took, _ in load.seen) < patience
 
 
 def test_the_server_answers_as_without_a_cluster(three_nodes: LocalCluster, data: Calibrated, tmp_path: Path) -> None:
@@ -316,7 +310,7 @@ def test_the_server_answers_as_without_a_cluster(three_nodes: LocalCluster, data
         assert len(before[0]["hits"]) == 20
         put(out, [unit_rows(data.images[5:6] + 0.01)[0]])
         for server in (there, local):
-            wait_until(lambda server=server: answers(server) != before)
+            eventually(lambda server=server: answers(server) != before)
         found, expected = answers(there), answers(local)
         for key in ("n_images", "revision", "n_missing", "exact"):
             assert found[0][key] == expected[0][key]
@@ -330,9 +324,9 @@ def test_shards_end_with_the_last_index(three_nodes: LocalCluster, out: Path, da
     first, second = (zs.open_gallery(out, ray=shards) for _ in range(2))
     assert len(pool._pools[shards]._wanted) == 2
     del first
-    wait_until(lambda: len(pool._pools[shards]._wanted) == 1)
+    eventually(lambda: len(pool._pools[shards]._wanted) == 1)
     assert second.index.search(data.texts[:1], 1)[1].shape == (1, 1)
     free = ray.available_resources()["CPU"]
     del second
-    wait_until(lambda: shards not in pool._pools)
-    wait_until(lambda: ray.available_resources()["CPU"] > free + 0.3)
+    eventually(lambda: shards not in pool._pools)
+    eventually(lambda: ray.available_resources()["CPU"] > free + 0.3)

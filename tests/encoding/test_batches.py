@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from kits.hashing_encoder import HashingEncoder, LazyModel
 from kits.pictures import Counting, picture, pictures
+from kits.waiting import PATIENCE_S
 from PIL import Image
 
 import zsretrieve as zs
@@ -53,7 +54,7 @@ class Waiting(HashingEncoder):
         return super().prepare(image)
 
     def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors:
-        assert self._enough.wait(60), "nothing is made ready while the model works"
+        assert self._enough.wait(PATIENCE_S), "nothing is made ready while the model works"
         return super().encode_prepared(batch)
 
 

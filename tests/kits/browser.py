@@ -18,11 +18,16 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from kits.waiting import PATIENCE_S
+
 CHROMIUM = Path("/usr/bin/chromium")
 NO_CHROMIUM = f"{CHROMIUM} is missing; scripts/test installs it with apt-get where it may"
 # What a browser does by itself, such as looking for updates, is not a request of the page.
 _SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-default-apps", "--disable-sync", "--no-first-run"]  # fmt: skip
+# Only what never comes is waited for so long.
+_WAIT_MS = 120_000
+expect.set_options(timeout=_WAIT_MS)
 _LISTEN = """
 addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => {
   console.error('violates', violatedDirective, blockedURI);
@@ -53,7 +58,7 @@ def serving(*args: str | Path) -> Iterator[str]:
         yield found[0]
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE_S)
         process.stdout.close()
 
 
@@ -119,7 +124,7 @@ def context(browser: Browser, address: str, **looks: Any) -> BrowserContext:
     They reach the server at the address, and nothing else.
     """
     made = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **looks})
-    made.set_default_timeout(10_000)
+    made.set_default_timeout(_WAIT_MS)
     made.add_init_script(_LISTEN)
     made.route(lambda url: not url.startswith((address, "blob:", "data:")), lambda route: route.abort())
     return made

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
+from kits.waiting import PATIENCE_S
 from zsretrieve.domain.ports import Encoder
 from zsretrieve.encoders.loading import Model
 from zsretrieve.web.app import create_app
@@ -58,12 +59,12 @@ class Running:
 
     def connect(self) -> socket.socket:
         """A plain connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it as a user does; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
 
 @contextlib.contextmanager

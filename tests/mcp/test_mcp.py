@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from kits.assistant import ENVIRONMENT, asked, words
 from kits.small import CLASSES, Small
+from kits.waiting import PATIENCE_S
 from kits.without import without
 from mcp.types import CallToolResult, ImageContent, TextContent
 from PIL import Image
@@ -156,14 +157,14 @@ def test_the_end_and_nothing_else_on_stdout(small: Small, number: int | None, co
             process.stdin.close()
         else:
             process.send_signal(number)
-        assert process.wait(20) == code
+        assert process.wait(PATIENCE_S) == code
         assert process.stdout.read() == ""
         assert process.stderr.read() == ""
 
 
 def test_without_the_package(small: Small) -> None:
     command = [sys.executable, *words("/no/such/gallery")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=without("mcp"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=without("mcp"))
     assert (done.returncode, done.stdout) == (1, "")
     first, second = done.stderr.splitlines()
     assert first == "error: zsretrieve mcp needs the package mcp"
@@ -173,7 +174,7 @@ def test_without_the_package(small: Small) -> None:
 
 def test_what_is_not_a_gallery(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, *words(tmp_path)], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
+        [sys.executable, *words(tmp_path)], capture_output=True, text=True, timeout=PATIENCE_S, env=ENVIRONMENT
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: '{tmp_path}' is not an index")

@@ -14,6 +14,7 @@ from conftest import Run
 from kits import browser as kit
 from kits.assistant import asked
 from kits.small import Served, Small, serving
+from kits.waiting import PATIENCE_S
 from playwright.sync_api import Response
 
 import zsretrieve as zs
@@ -40,8 +41,8 @@ def by_python(served: Served, query: str) -> Ranking:
 
 def by_api(served: Served, query: str) -> list[Ranking]:
     address = f"{served.address}/api/v1/galleries/shapes/search"
-    posted = httpx.post(address, json={"query": query, "k": ALL}, timeout=60)
-    linked = httpx.get(address, params={"q": query, "k": str(ALL)}, timeout=60)
+    posted = httpx.post(address, json={"query": query, "k": ALL}, timeout=PATIENCE_S)
+    linked = httpx.get(address, params={"q": query, "k": str(ALL)}, timeout=PATIENCE_S)
     return [ranking(answer.json()["hits"]) for answer in (posted, linked)]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from kits.hashing_encoder import HashingEncoder
+from kits.waiting import PATIENCE_S
 from kits.web import client_of, service_for
 from PIL import Image
 from starlette.testclient import TestClient
@@ -168,7 +169,7 @@ def test_closed_revisions_are_let_go(place: Path, hashing_encoder: HashingEncode
         first = weakref.ref(service.shelf.gallery("index").current)
         assert first() is not None
         assert client.post(f"{GALLERY}/labels", json={"ids": [1], "label": "x"}).json() == {"changed": 1}
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while first() is not None and time.monotonic() < until:
             time.sleep(0.05)
             gc.collect()

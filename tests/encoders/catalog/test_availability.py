@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from kits.waiting import PATIENCE_S
 
 from zsretrieve.domain.errors import ModelNameError
 from zsretrieve.encoders.catalog.model_name import NameForm, parse_model_name
 
 _TRY = """
 import logging, sys
+from kits.waiting import PATIENCE_S
 import zsretrieve as zs
 said = []
 logging.getLogger("zsretrieve").addHandler(type("Said", (logging.Handler,), {"emit": lambda self, r: said.append(r)})())
@@ -28,7 +30,7 @@ def test_what_cannot_be_loaded_is_refused_before_torch_is_imported(tmp_path: Pat
     checkpoint = tmp_path / "weights.pt"
     checkpoint.touch()
     names = ["ViT-B-99/openai", "ViT-B-32/opnai", "ViT-B-32/openai", "hf-hub:org/name", f"ViT-X/{checkpoint}"]
-    done = subprocess.run([sys.executable, "-c", _TRY, *names], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _TRY, *names], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 2 * len(names)

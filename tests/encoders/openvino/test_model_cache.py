@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kits.models import write_model
+from kits.waiting import PATIENCE_S
 
 import zsretrieve as zs
 from zsretrieve.domain.errors import CacheError, ConversionError, DeviceError, ModelNameError
@@ -37,6 +38,7 @@ zs.Model(sys.argv[1], zs.Compute(engine="openvino")).load()
 """
 LOAD = """
 import sys
+from kits.waiting import PATIENCE_S
 from zsretrieve.encoders.torch import loading
 load = loading.load
 def reported(name):
@@ -171,7 +173,7 @@ def test_a_copy_of_a_model_keeps_its_own_name(cache: Path, tmp_path: Path, model
 
 
 def test_two_processes_convert_once(cache: Path, model: str) -> None:
-    done = [process.communicate(timeout=300) for process in [start(LOAD, model), start(LOAD, model)]]
+    done = [process.communicate(timeout=PATIENCE_S) for process in [start(LOAD, model), start(LOAD, model)]]
     vectors = [out.split()[-1] for out, _ in done]
     assert vectors[0] == vectors[1]
     assert sum("converting" in out for out, _ in done) == 1
@@ -184,7 +186,7 @@ def test_two_processes_compile_at_once(cache: Path, converted: str) -> None:
     described["files"] = {file: of for file, of in described["files"].items() if not file.startswith("compiled")}
     (folder / "model.json").write_text(json.dumps(described))
     both = [start(LOAD, converted), start(LOAD, converted)]
-    done = [process.communicate(timeout=300)[0].split() for process in both]
+    done = [process.communicate(timeout=PATIENCE_S)[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert len(done[0]) == 1, "nothing was converted, so there is no more than the vector"
     assert done[0] == done[1]

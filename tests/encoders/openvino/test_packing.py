@@ -20,6 +20,7 @@ from kits.encoder_kit import TEXTS, pictures
 from kits.families import write_family
 from kits.models import write_model
 from kits.packs import described, members_of, signed, written
+from kits.waiting import PATIENCE_S
 from kits.without import EXTRAS, without
 
 import zsretrieve as zs
@@ -47,6 +48,7 @@ zs.Model(sys.argv[1]).load()
 """
 LOAD = """
 import sys
+from kits.waiting import PATIENCE_S
 from zsretrieve.encoders.openvino import packing
 check = packing._check
 def reported(*arguments):
@@ -309,7 +311,8 @@ def test_a_pack_is_hashed_once(cache: Path, pack: Path, monkeypatch: pytest.Monk
 
 
 def test_two_processes_unpack_once(cache: Path, pack: Path) -> None:
-    done = [process.communicate(timeout=300) for process in [start(LOAD, f"pack:{pack}"), start(LOAD, f"pack:{pack}")]]
+    both = [start(LOAD, f"pack:{pack}") for _ in range(2)]
+    done = [process.communicate(timeout=PATIENCE_S) for process in both]
     assert len({out.split()[-1] for out, _ in done}) == 1
     assert sum("unpacking" in out for out, _ in done) == 1
 

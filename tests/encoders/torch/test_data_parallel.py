@@ -9,6 +9,7 @@ import pytest
 import torch
 from kits.encoder_kit import check_encoder, pictures
 from kits.hashing_encoder import HashingEncoder
+from kits.waiting import PATIENCE_S
 
 from zsretrieve.domain.errors import DeviceError
 from zsretrieve.domain.ports import Pixels
@@ -30,7 +31,7 @@ class Meeting(HashingEncoder):
         assert self._busy.acquire(blocking=False), "one call at a time"
         try:
             self.calls += 1
-            self._meeting.wait(60)
+            self._meeting.wait(PATIENCE_S)
             return super().encode_prepared(batch)
         finally:
             self._busy.release()

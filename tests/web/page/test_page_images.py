@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kits.browser import Opener, Window
 from kits.shapes import Galleries
+from kits.waiting import PATIENCE_S
 from playwright.sync_api import Page, Route, expect
 
 import zsretrieve as zs
@@ -28,7 +29,7 @@ def parameter(page: Page, name: str) -> str | None:
 
 def scroll_to_the_end(window: Window, n: int) -> None:
     """Scroll until so many images are there."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE_S
     while (count := window.page.locator(".cell").count()) < n:
         assert time.monotonic() < until, f"only {count} images were loaded"
         window.page.mouse.wheel(0, 4000)
