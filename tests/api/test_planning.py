@@ -44,6 +44,15 @@ def test_what_is_planned_may_come_from_a_gallery_or_a_model(tmp_path: Path) -> N
     assert zs.plan_index(10**6, 512).recall == 0.95
 
 
+def test_a_plan_has_one_number_of_dimensions(tmp_path: Path) -> None:
+    gallery = vector_gallery(tmp_path / "gallery", unit_rows(np.random.default_rng(0).standard_normal((50, 24))))
+    with pytest.raises(zs.UsageError, match="gallery' has vectors of 24 dimensions, and 512 are planned for"):
+        zs.plan_index(1000, 512, gallery=gallery)
+    with pytest.raises(zs.UsageError, match="the model 'demo' has vectors of 128 dimensions, and 24 are planned for"):
+        zs.plan_index(gallery=gallery, model="demo")
+    assert zs.plan_index(1000, 128, model="demo").dim == 128
+
+
 @pytest.mark.parametrize(
     ("given", "missing"), [({"dim": 8}, "vectors"), ({"vectors": 8}, "dimensions"), ({"model": "demo"}, "vectors")]
 )

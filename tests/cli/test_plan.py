@@ -28,7 +28,7 @@ def run(*words: str) -> str:
 
 def test_the_example_of_the_help() -> None:
     shown = run(*HUGE)
-    assert "Not on one machine: 256 GB are 51 bytes for each of 5,000,000,000 vectors of 768 dimensions" in shown
+    assert "Not on one machine: 256 GB are 51.2 bytes for each of 5,000,000,000 vectors of 768 dimensions" in shown
     assert "PQ192x4fsr" in shown
     assert "give --rate" in shown
 

@@ -83,7 +83,7 @@ def test_a_search_says_how_much_it_finds(tuned: Path, run_cli: Run, form: str) -
 
 def test_errors_are_one_line_with_what_to_do(world: Path, tuned: Path, run_cli: Run) -> None:
     for line, said, hint in (
-        (["search", world / "gallery", "id:5", "--recall", "0.9"], "never tuned", "zsretrieve index tune"),
+        (["search", world / "gallery", "id:5", "--recall", "0.9"], "none is stored", "zsretrieve index tune"),
         (["search", tuned, "id:5", "--recall", "0.9", "--exact"], "--recall has no effect with --exact", "Leave one"),
         (["search", tuned, "id:5", "--recall", "2"], "the recall is 2", "0.9"),
         (["index", "tune", tuned, "--recall", "1"], "the recall is 1", "0.95"),

@@ -78,6 +78,15 @@ def test_nothing_listens() -> None:
         pass
 
 
+def test_the_variable_that_names_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with (
+        pytest.raises(ClusterError, match=r"'127.0.0.1:1', which RAY_ADDRESS names, cannot be reached"),
+        connection.connected(Cluster()),
+    ):
+        pass
+
+
 def test_what_listens_is_not_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

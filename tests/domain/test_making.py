@@ -31,6 +31,7 @@ def test_what_is_not_an_amount_of_memory(text: str | int) -> None:
 
 def test_amounts_are_shown_in_their_unit() -> None:
     assert [shown_bytes(n) for n in (1234, 2_500_000, 8e9, 3e12)] == ["1.23 kB", "2.5 MB", "8 GB", "3 TB"]
+    assert [shown_bytes(n) for n in (8, 999_600, 999.4e9, 1.2345e19)] == ["8 bytes", "1 MB", "999 GB", "12,345 PB"]
 
 
 def test_without_a_limit_there_is_one_part() -> None:

@@ -41,7 +41,7 @@ def test_five_billion_do_not_fit_one_machine_of_256_gb() -> None:
     found = plan(HUGE, USUAL)
     assert all(kind.machines > 1 for kind in found.kinds if kind.reaches)
     first = found.kinds[0]
-    assert found.answer.startswith("Not on one machine: 256 GB are 51 bytes for each of 5,000,000,000 vectors")
+    assert found.answer.startswith("Not on one machine: 256 GB are 51.2 bytes for each of 5,000,000,000 vectors")
     assert 1 < first.index_bytes / 256e9 < first.machines
     alone = math.ceil(first.index_bytes / 256e9)
     assert f"{first.machines} machines with {first.kind} would do; its index alone would fill {alone}." in found.answer
@@ -175,6 +175,18 @@ def test_the_seconds_of_making_are_those_of_the_formula() -> None:
 )
 def test_families(kind: str, expected: str) -> None:
     assert family(parsed(kind, 64).parts) == expected
+
+
+def test_so_few_that_auto_stays_exact_are_said() -> None:
+    said = " The kind auto compares up to 200,000 one by one (Flat), which finds all and takes "
+    assert said in plan(Wish(10**5, 512), USUAL).answer
+    assert said not in plan(Wish(10**6, 512), USUAL).answer
+
+
+def test_large_numbers_have_no_exponent() -> None:
+    slow = replace(ROUND, compared=1.0, read=0.5, scanned=dict.fromkeys(ROUND.scanned, 1e6))
+    for wish in (Wish(10**6, 512), Wish(999_999_999, 512), Wish(10**12, 512, 0.95, 10**9)):
+        assert "e+" not in plan(wish, slow).answer
 
 
 def test_json_holds_every_field() -> None:

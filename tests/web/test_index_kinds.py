@@ -46,7 +46,7 @@ def test_rankings_say_how_much_they_find(tmp_path: Path) -> None:
         assert client.post(place, json={"query": "a cat"}).json()["expected"] is None
         refused = client.post(place, json={"query": "a cat", "recall": 0.9})
         assert refused.status_code == 400
-        assert "never tuned" in refused.json()["error"]["message"]
+        assert "none is stored" in refused.json()["error"]["message"]
     tuning = zs.tune_index(out, 0.9, texts=data.texts).tuning
     with client_of(service_for(HashingEncoder(), [out], [])) as client:
         for asked, kind in (({"query": "a cat"}, QueryKind.TEXTS), ({"query": "id:5"}, QueryKind.IMAGES)):

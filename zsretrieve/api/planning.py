@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 from zsretrieve.api.indexes import read_manifest
 from zsretrieve.api.models import describe_model
@@ -61,7 +61,8 @@ def plan_index(
     Raises
     ------
     UsageError
-        If the number of vectors or dimensions is not known, the gallery is empty, or no kind fits.
+        If the number of vectors or dimensions is not known, gallery, model and ``dim`` have different dimensions, the
+        gallery is empty, or no kind fits.
     ModelNameError
         If there is no such model.
     IndexFormatError
@@ -77,9 +78,14 @@ def plan_index(
             raise UsageError(
                 f"the gallery '{os.fspath(gallery)}' is empty", hint="Give the number of `vectors` that it will have."
             )
-        vectors, dim = vectors or manifest.count, dim or manifest.dim
-    if dim is None and model is not None:
-        dim = _dim_of(describe_model(model), model)
+        vectors = vectors or manifest.count
+        dim = _agreed(dim, manifest.dim, f"the gallery '{os.fspath(gallery)}'")
+    if model is not None:
+        of_model = describe_model(model).get("dim")
+        if isinstance(of_model, int):
+            dim = _agreed(dim, of_model, f"the model '{model}'")
+        elif dim is None:
+            raise ModelNameError(f"the dimensions of '{model}' are not known", hint="Give the number of dimensions.")
     if not vectors or dim is None:
         raise UsageError(
             f"the number of {'dimensions' if vectors else 'vectors'} is missing",
@@ -127,8 +133,11 @@ def encoding_rate(model: str, *, on_stage: OnStage | None = None) -> float:
         return images_per_second(Model(model, Compute()).load(), _SECONDS)
 
 
-def _dim_of(description: dict[str, Any], model: str) -> int:
-    dim = description.get("dim")
-    if not isinstance(dim, int):
-        raise ModelNameError(f"the dimensions of '{model}' are not known", hint="Give the number of dimensions.")
-    return dim
+def _agreed(wanted: int | None, has: int, what: str) -> int:
+    """The dimensions that something has. Raises UsageError if others are wanted."""
+    if wanted not in (None, has):
+        raise UsageError(
+            f"{what} has vectors of {has:,} dimensions, and {wanted:,} are planned for",
+            hint="Leave out what says otherwise: the dimensions, the gallery or the model.",
+        )
+    return has

@@ -22,6 +22,8 @@ _log = logging.getLogger("zsretrieve")
 
 NAMESPACE = "zsretrieve"
 _CONNECT_S, _PROBE_S = 5.0, 30.0
+# The variable that says which cluster ``auto`` is.
+_NAMED = "RAY_ADDRESS"
 # Ray's own client waits two minutes for an address that does not answer, and then ends the process.
 _PROBE = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
@@ -87,7 +89,7 @@ def _check_same(address: str, has: str, *, is_ours: bool) -> None:
     if address == "local":
         node = global_worker.node
         is_same = node is not None and node.is_head()  # this process has started it
-    elif address == "auto" and not is_ours and "RAY_ADDRESS" not in os.environ:
+    elif address == "auto" and not is_ours and _NAMED not in os.environ:
         is_same = True  # the program has chosen it
     else:
         is_same = _resolved(_of_this_machine() if address == "auto" else address) == _resolved(has)
@@ -148,7 +150,7 @@ def _found(address: str) -> str:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
             pass
     except (OSError, ValueError, OverflowError) as error:
-        raise _unreachable(where, one_line(error)) from error
+        raise _unreachable(where, one_line(error), is_named=address == "auto" and _NAMED in os.environ) from error
     try:
         probe = subprocess.run(
             [sys.executable, "-c", _PROBE, where], capture_output=True, text=True, timeout=_PROBE_S, check=False
@@ -179,8 +181,9 @@ def _of_this_machine() -> str:
     )
 
 
-def _unreachable(where: str, reason: str) -> ClusterError:
+def _unreachable(where: str, reason: str, *, is_named: bool = False) -> ClusterError:
+    named = f", which {_NAMED} names," if is_named else ""
     return ClusterError(
-        f"the cluster at '{where}' cannot be reached: {reason}",
+        f"the cluster at '{where}'{named} cannot be reached: {reason}",
         hint="Check the address with: ray status --address HOST:PORT",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.wording import rounded_reaches, three_digits
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d\d?)?)\s*([KMGT]?)(I?)B?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -21,7 +22,7 @@ def bytes_of(size: str | int) -> int:
 
 def shown_bytes(count: float) -> str:
     """A number of bytes for people: ``1.5 GB``."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count / 1e3:.3g} kB"
+    for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if rounded_reaches(count, size):
+            return f"{three_digits(count / size)} {unit}"
+    return f"{count:.0f} bytes"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from zsretrieve.domain.errors import UsageError
 
-_FORM = re.compile(r"(\d+\.?\d*|\.\d+)(e\d+)? ?([kmgt]?)", re.IGNORECASE | re.ASCII)
+_FORM = re.compile(r"(\d+\.?\d*|\.\d+)(e\d{1,4})? ?([kmgt]?)", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def count_of(text: str, what: str) -> int:
     """A count such as ``5e9``, ``10M`` or ``200k``. Raises UsageError, which names ``what``."""
     found = _FORM.fullmatch(text.strip())
-    number = 0.0 if found is None else float(f"{found[1]}{found[2] or ''}") * _UNITS[found[3].lower()]
-    if not 1 <= number < 1e15:
-        raise UsageError(f"{what} cannot be '{text}'", hint="Write a number from 1 like 200000, 200k, 10M or 5e9.")
-    return round(number)
+    number = Decimal(0) if found is None else Decimal(f"{found[1]}{found[2] or ''}") * _UNITS[found[3].lower()]
+    if not 1 <= number < 10**15 or number % 1:
+        raise UsageError(f"{what} cannot be '{text}'", hint="Write a whole number from 1: 200000, 200k, 1.5M or 5e9.")
+    return int(number)

@@ -91,7 +91,7 @@ def steps(kind: str, dim: int, count: int, memory: int | None = None, taken: int
         raise UsageError(
             f"making the index {kind} of {count:,} images needs {shown_bytes(needed)} of memory, and there are "
             f"{shown_bytes(memory)}",
-            hint="Give more `memory`, or a kind with fewer lists.",
+            hint="Give more `memory`" + (", or a kind with fewer lists." if parsed(kind, dim).parts.lists else "."),
         )
     room = memory - taken - _shared(kind, dim)
     part = int(room / (_GROWTH * bytes_per_vector(kind, dim)))

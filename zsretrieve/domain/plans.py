@@ -16,9 +16,10 @@ from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kind_names import parsed, usual_lists
 from zsretrieve.domain.kind_recall import FAMILIES, Family, Rung
 from zsretrieve.domain.kind_sizes import FLOAT, bytes_per_vector, index_bytes
-from zsretrieve.domain.kinds import FLAT, Effort
+from zsretrieve.domain.kinds import FLAT, FLAT_UP_TO, Effort
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.rates import Rates
+from zsretrieve.domain.wording import three_digits
 
 # What an open gallery keeps in memory of an image: ID, path, label, size, time, digest, and its row. 220 were measured
 # with paths of 11 characters.
@@ -227,6 +228,17 @@ def _kind(name: str, dim: int, count: int) -> str | None:
         return None
 
 
+def _if_few(wish: Wish, kinds: Sequence[PlannedKind]) -> str:
+    """What ``auto`` takes for so few."""
+    flat = next((one for one in kinds if one.kind == FLAT and one.machines == 1), None)
+    if flat is None or wish.vectors > FLAT_UP_TO:
+        return ""
+    return (
+        f" The kind auto compares up to {FLAT_UP_TO:,} one by one (Flat), which finds all and takes "
+        f"{three_digits(flat.expected_ms)} ms here."
+    )
+
+
 def _answer(wish: Wish, kinds: Sequence[PlannedKind]) -> str:
     """What to take, or what would do."""
     asked = f"{wish.vectors:,} vectors of {wish.dim:,} dimensions"
@@ -236,13 +248,13 @@ def _answer(wish: Wish, kinds: Sequence[PlannedKind]) -> str:
         return (
             f"Take {first.kind}: one machine holds {asked} in {shown_bytes(first.memory_bytes)} of memory, and a "
             f"search finds {first.texts:.3f} of the ten best for texts and {first.images:.3f} for images, in "
-            f"{first.expected_ms:.3g} ms."
+            f"{three_digits(first.expected_ms)} ms.{_if_few(wish, kinds)}"
         )
     memory = wish.memory or 0
     small = min(enough, key=lambda kind: kind.memory_bytes * kind.machines)
     text = (
-        f"Not on one machine: {shown_bytes(memory)} are {memory / wish.vectors:.0f} bytes for each of {asked}, and no "
-        f"kind that finds {wish.recall:g} of the ten best for texts and images takes less than "
+        f"Not on one machine: {shown_bytes(memory)} are {three_digits(memory / wish.vectors)} bytes for each of "
+        f"{asked}, and no kind that finds {wish.recall:g} of the ten best for texts and images takes less than "
         f"{small.memory_bytes / small.shard_vectors:.0f}, of which {ITEM_BYTES} are for paths and the like. "
         f"{first.machines:,} machines with {first.kind} would do; its index alone would fill "
         f"{-(-first.index_bytes // memory):,}."

@@ -26,6 +26,16 @@ def apart(one: float, other: float, digits: int = 3) -> tuple[str, str]:
     return f"{one:.{digits}f}", f"{other:.{digits}f}"
 
 
+def three_digits(number: float) -> str:
+    """A number with three digits, and never with an exponent where it is large: ``0.0123``, ``12.3``, ``57,870``."""
+    return f"{number:,.0f}" if number >= 99.95 else f"{number:.3g}"
+
+
+def rounded_reaches(number: float, unit: float) -> bool:
+    """Whether a number with three digits is at least one of a unit: 999,600 is 1 M."""
+    return number >= 0.9995 * unit
+
+
 def one_line(error: BaseException) -> str:
     """The message of another library's error, in one line of reasonable length; of the system's, the reason alone."""
     if type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:

@@ -377,8 +377,8 @@ def check_recall(gallery: Gallery, wanted: Wanted) -> None:
         )
     if index.made.tuning is None:
         raise UsageError(
-            "`recall` needs an index whose recall was measured, and this one was never tuned",
-            hint="Measure it once: zsretrieve index tune GALLERY; or compare every image with `exact`.",
+            "`recall` needs an index whose recall was measured, and none is stored for this one",
+            hint="Measure it: zsretrieve index tune GALLERY; or compare every image with `exact`.",
         )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from zsretrieve.domain.errors import IndexBusyError, UsageError
 from zsretrieve.domain.intervals import Interval
 from zsretrieve.domain.kind_names import parsed
-from zsretrieve.domain.kinds import Approximate, Effort, QueryKind, Recall, Setting, Tuning
+from zsretrieve.domain.kinds import FLAT_UP_TO, Approximate, Effort, QueryKind, Recall, Setting, Tuning
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.tuning import Goal, Tried, Tuned
 from zsretrieve.domain.vectors import Rows, Vectors
@@ -201,9 +201,10 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
 def check(gallery: Gallery, goal: Goal) -> ApproximateSearch:
     """The approximate index of a gallery, if it can be tuned. Raises UsageError, before anything is encoded."""
     if gallery.approximate is None:
+        is_small = len(gallery.items) <= FLAT_UP_TO  # so that auto would stay exact
         raise UsageError(
-            "the gallery is searched exactly, so there is nothing to tune",
-            hint="Give it an approximate index first: zsretrieve index kind GALLERY auto",
+            "the gallery is searched exactly, which finds everything, so there is nothing to tune",
+            hint=f"Give it an approximate index first: zsretrieve index kind GALLERY {'SQ8' if is_small else 'auto'}",
         )
     _depths(gallery.approximate.covered, goal.k)
     return gallery.approximate

@@ -168,7 +168,8 @@ def check_output(out: Path, *, force: bool) -> None:
             hint = "Replace it with `force`, or give another output folder."
         else:
             hint = (
-                f"Replace it with `force`; or add images to it: zsretrieve index add '{manifests.shown(out)}' SOURCE."
+                f"Replace it with `force`; or change it: zsretrieve index add '{manifests.shown(out)}' SOURCE, "
+                f"or index kind '{manifests.shown(out)}' KIND."
             )
         raise OutputExistsError(f"there is already an index at '{manifests.shown(out)}'", hint=hint)
 

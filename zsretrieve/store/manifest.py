@@ -5,6 +5,7 @@ The file ends with a digest of its own content, and only the canonical bytes are
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -100,6 +101,14 @@ def shown(folder: Path) -> str:
     return f"@{folder.name}" if folder.parent == data_folder() / NAMED else str(folder)
 
 
+def _near(folder: Path) -> str:
+    """What to do where no index has the name of a folder."""
+    names = [one.parent.name for one in folder.parent.glob(f"*/{NAME}")]
+    close = [f"@{name}" for name in difflib.get_close_matches(folder.name, names, n=3)]
+    meant = f"Did you mean {' or '.join(close)}? " if close else ""
+    return f"{meant}zsretrieve index list shows them."
+
+
 def build_command(folder: Path) -> str:
     """The command that makes a gallery of a folder or archive, in the user's data folder under its name."""
     name = shlex.quote(f"@{os.path.basename(os.path.realpath(folder))}")
@@ -117,7 +126,7 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     if not folder.exists():
         if shown(folder) != str(folder):
-            raise IndexFormatError(f"there is no index '{shown(folder)}'", hint="zsretrieve index list shows them.")
+            raise IndexFormatError(f"there is no index '{shown(folder)}'", hint=_near(folder))
         raise IndexFormatError(
             f"there is no index at '{folder}'", hint="Build one: zsretrieve index gallery, or index prototypes."
         )
@@ -134,6 +143,9 @@ def read(folder: Path) -> Manifest:
         else:
             message = f"'{folder}' is not an index: it has no {NAME}"
             hint = f"Index its images: {build_command(folder)}; or let search or serve do it: add --build."
+            named = data_folder() / NAMED / os.path.basename(os.path.realpath(folder))
+            if is_index(named):
+                hint = f"There is the index {shlex.quote(shown(named))}: give that."
         raise IndexFormatError(message, hint=hint) from error
     except OSError as error:
         raise IndexFormatError(f"'{path}' cannot be read: {error.strerror}", hint="Check its permissions.") from error

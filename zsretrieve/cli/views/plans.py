@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zsretrieve.cli import output
 from zsretrieve.domain.byte_sizes import shown_bytes
 from zsretrieve.domain.kind_recall import MARGIN, reaches
+from zsretrieve.domain.wording import rounded_reaches, three_digits
 
 if TYPE_CHECKING:
     from zsretrieve.domain.plans import Plan, PlannedKind
@@ -50,7 +51,7 @@ def _sizes(kind: PlannedKind, wanted: float) -> tuple[str, ...]:
 
 def _times(kind: PlannedKind, _: float) -> tuple[str, ...]:
     """A latency in brackets is not to be expected, because the vectors do not fit beside the index, or do."""
-    memory, disk = (f"{ms:.3g}" if ms < 1000 else f"{ms:,.0f}" for ms in (kind.latency_ms, kind.disk_ms))
+    memory, disk = three_digits(kind.latency_ms), three_digits(kind.disk_ms)
     return (
         _looks_at(kind),
         _count(kind.sample) if kind.sample else "",
@@ -71,8 +72,8 @@ def _looks_at(kind: PlannedKind) -> str:
 def _count(count: int) -> str:
     """Large numbers with three digits, so that a row fits the terminal."""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
+        if rounded_reaches(count, size):
+            return f"{three_digits(count / size)}{unit}"
     return f"{count:,}"
 
 
@@ -82,7 +83,7 @@ def _time(hours: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 2 * _HOUR:
         return f"{seconds / 60:.0f} min"
-    return f"{hours:.3g} h" if seconds < 3 * _DAY else f"{seconds / _DAY:,.3g} days"
+    return f"{three_digits(hours)} h" if seconds < 3 * _DAY else f"{three_digits(seconds / _DAY)} days"
 
 
 def _legend(plan: Plan, *, has_hours: bool) -> list[str]:
