@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kits.cluster import three_nodes
+from kits.cluster import pytest_runtest_teardown, three_nodes
 
-__all__ = ["three_nodes"]
+__all__ = ["pytest_runtest_teardown", "three_nodes"]

@@ -87,9 +87,20 @@ class LocalCluster:
         self._ray.shutdown()
 
 
-@pytest.fixture(scope="session")
-def three_nodes() -> Iterator[LocalCluster]:
+_running: list[LocalCluster] = []
+
+
+@pytest.fixture(scope="module")
+def three_nodes() -> LocalCluster:
     """A head without CPUs and three nodes of one CPU; a test that kills one calls ``restore(3)`` in the end."""
-    cluster = LocalCluster(3)
-    yield cluster
-    cluster.shutdown()
+    if not _running:
+        _running.append(LocalCluster(3))
+    return _running[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End the cluster after the last test of a folder: also idle, it takes a quarter of a processor from the others."""
+    yield
+    if _running and (nextitem is None or nextitem.path.parent != item.path.parent):
+        _running.pop().shutdown()
