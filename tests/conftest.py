@@ -45,10 +45,16 @@ hypothesis.settings.load_profile("tests")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 TOGETHER = ("tests/cluster/", "tests/gallery/tuning/")
+# What takes longest, so that no process has it left to do in the end.
+FIRST = (*TOGETHER, "tests/web/page/test_page_states.py", "tests/web/page/", "tests/test_benchmarks.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-pictures", action="store_true", help="write the images of the page into docs/images")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, one in enumerate(FIRST) if item.nodeid.startswith(one)), len(FIRST)))
 
 
 @pytest.hookimpl(optionalhook=True)

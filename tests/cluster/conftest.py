@@ -1,4 +1,4 @@
-"""All tests of this folder share one cluster of Ray, and run in one process."""
+"""All tests of this folder share one cluster of Ray, and run in one process (``TOGETHER`` in ``tests/conftest.py``)."""
 
 from __future__ import annotations
 

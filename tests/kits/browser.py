@@ -20,7 +20,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from kits.waiting import PATIENCE_S
 
-CHROMIUM = Path("/usr/bin/chromium")
+# The browser without its windows does the same in three quarters of the time.
+_CHROMIUMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
+CHROMIUM = next(filter(Path.exists, _CHROMIUMS), _CHROMIUMS[0])
 NO_CHROMIUM = f"{CHROMIUM} is missing; scripts/test installs it with apt-get where it may"
 # What a browser does by itself, such as looking for updates, is not a request of the page.
 _SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",

@@ -21,8 +21,14 @@ from zsretrieve.domain.settings import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 _STORE_BYTES = 150_000_000
-# A killed node counts as dead after seconds, not after half a minute.
-_HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+_SETTINGS = {
+    # A killed node counts as dead after seconds, not after half a minute.
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_failure_threshold": 4,
+    # Workers give way to everything else on a machine by default; beside other tests they would hardly run.
+    "worker_niceness": 0,
+}
 
 
 class LocalCluster:
@@ -41,7 +47,7 @@ class LocalCluster:
                 "num_cpus": 0,
                 "object_store_memory": _STORE_BYTES,
                 "include_dashboard": False,
-                "_system_config": _HEALTH,
+                "_system_config": _SETTINGS,
             },
         )
         self.nodes: list[Any] = []

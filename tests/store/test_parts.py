@@ -347,6 +347,7 @@ def test_what_compares_everything_never_asks_it(lists: Path, monkeypatch: pytest
     monkeypatch.setattr(FaissBackend, "load_candidates", lambda *_: pytest.fail("the approximate index is asked"))
     gallery = zs.open_gallery(lists, device="cpu")
     zs.find_duplicates(gallery, near=0.95)
+    monkeypatch.setattr("zsretrieve.gallery.projection._FEW", len(gallery.items) + 1)  # t-SNE would take long
     zs.make_map(lists)
     encoder = HashingEncoder(DIM)
     for wanted in (zs.Wanted(min_score=0.1), zs.Wanted(order="date"), zs.Wanted(exact=True)):

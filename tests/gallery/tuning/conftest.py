@@ -56,6 +56,14 @@ def tuned(
 
 
 @pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A gallery that is tuned in no time."""
+    out = vector_gallery(tmp_path / "small", calibrated(2000, 64, 5).images)
+    zs.set_index_kind(out, "SQ8")
+    return out
+
+
+@pytest.fixture
 def ivf(lists: Path, tmp_path: Path) -> Path:
     """A tuned gallery, to be changed."""
     return Path(shutil.copytree(lists, tmp_path / "gallery"))

@@ -43,7 +43,7 @@ def test_an_index_that_is_replaced_meanwhile_is_not_changed(ivf: Path, data: Cal
     assert tuning_of(ivf) == before
 
 
-def test_texts_of_every_form(ivf: Path, data: Calibrated, tmp_path: Path) -> None:
+def test_texts_of_every_form(small: Path, data: Calibrated, tmp_path: Path) -> None:
     lines = tmp_path / "queries.txt"
     lines.write_text("\n".join(f"a {word} thing \n" for word in range(300)), encoding="utf-16")
     np.save(tmp_path / "vectors.npy", 3 * data.texts[:QUERIES].astype(np.float16))
@@ -53,13 +53,13 @@ def test_texts_of_every_form(ivf: Path, data: Calibrated, tmp_path: Path) -> Non
         ([f"text {number}" for number in range(240)] * 2, "texts", 120),
         (None, "bundled captions", 300),
     ):
-        made = zs.tune_index(ivf, 0.8, texts=given, n_queries=600, model=MODEL)
+        made = zs.tune_index(small, 0.8, texts=given, n_queries=600, model=MODEL)
         assert (made.tuning.source, made.tuning.ladder[0].texts.n) == (source, n)
 
 
-def test_prompts_of_prototypes_are_texts(ivf: Path, tmp_path: Path) -> None:
+def test_prompts_of_prototypes_are_texts(small: Path, tmp_path: Path) -> None:
     zs.build_prototypes(tmp_path / "classes", [f"thing {number}" for number in range(40)], MODEL, templates="openai7")
-    made = zs.tune_index(ivf, 0.8, texts=tmp_path / "classes", model=MODEL)
+    made = zs.tune_index(small, 0.8, texts=tmp_path / "classes", model=MODEL)
     assert (made.tuning.source, made.tuning.ladder[0].texts.n) == ("classes", 140)
 
 

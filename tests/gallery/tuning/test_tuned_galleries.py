@@ -98,7 +98,7 @@ def test_a_filter_finds_as_much_by_the_tuned_effort(lists: Path, data: Calibrate
 def test_rows_that_are_removed_or_not_covered_do_not_disturb(ivf: Path, data: Calibrated) -> None:
     zs.remove(ivf, where="label in ('0', '3', '7')")
     put(ivf, unit_rows(np.random.default_rng(9).standard_normal((300, 64))))
-    made = zs.tune_index(ivf, 0.9, texts=data.texts[:600], n_queries=600)
+    made = zs.tune_index(ivf, 0.9, texts=data.texts[:QUERIES], n_queries=QUERIES)
     gallery = zs.open_gallery(ivf, device="cpu")
     assert gallery.approximate is not None
     assert gallery.approximate.covered < len(gallery.items) == made.tuning.rows == 14_300
