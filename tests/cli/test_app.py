@@ -330,7 +330,7 @@ def test_interrupted_leaves_no_half_index(many_pictures: Path, tmp_path: Path, n
         [sys.executable, "-m", "zsretrieve", "index", "gallery", many_pictures, out, "--model", "demo"],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    eventually(out.exists, "the build never began")
+    eventually(lambda: out.exists() or process.poll() is not None)
     time.sleep(0.5)
     process.send_signal(number)
     _, told = process.communicate(timeout=PATIENCE_S)
@@ -350,7 +350,7 @@ def test_nohup_is_respected(scene_folder: Path, tmp_path: Path) -> None:
         ["nohup", sys.executable, "-m", "zsretrieve", "index", "gallery", scene_folder, out, "--model", "demo"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    eventually(out.exists, "the build never began")
+    eventually(lambda: out.exists() or process.poll() is not None)
     process.send_signal(signal.SIGHUP)
     _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, told
@@ -366,7 +366,7 @@ def test_interrupted_replacement_keeps_the_old_index(
         [sys.executable, "-m", "zsretrieve", "index", "gallery", many_pictures, out, "--model", "demo", "--force"],
         stderr=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    eventually((out / ".building").exists, "the build never began")
+    eventually(lambda: (out / ".building").exists() or process.poll() is not None)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130

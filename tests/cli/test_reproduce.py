@@ -99,7 +99,8 @@ def test_killed_in_the_middle_and_run_again(world: Path, whole: str, run_cli: Ru
         args=(words("work", "--format", "json"), world, streams, {"ZSRETRIEVE_CACHE": os.environ["ZSRETRIEVE_CACHE"]}),
     )
     process.start()
-    eventually(lambda: list((world / "work").glob("*/result.json")), pause=0.002)
+    eventually(lambda: list((world / "work").glob("*/result.json")) or not process.is_alive(), pause=0.002)
+    assert process.is_alive(), streams[2].read_text()
     process.kill()
     process.join()
     assert process.exitcode == -9

@@ -130,7 +130,7 @@ def test_a_folder_is_indexed_by_name(photos: Path, run_cli: Run) -> None:
     assert "zsretrieve index gallery photos @photos; or let search or serve do it: add --build" in refused.stderr
     assert found("photos", "red", "--build", "-k", "1")[0]["path"].startswith(str(photos))
     assert found("@photos", "red") == found("photos", "red", "--build")
-    assert "There is the index @photos: give that." in run_cli("search", "photos", "red").stderr
+    assert "Its gallery is @photos: give that." in run_cli("search", "photos", "red").stderr
     unknown = run_cli("search", "@photo", "red").stderr
     assert "there is no index '@photo'" in unknown
     assert "Did you mean @photos? zsretrieve index list shows them." in unknown

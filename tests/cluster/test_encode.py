@@ -78,9 +78,9 @@ def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> zs.Gallery:
 
 @pytest.fixture(scope="module")
 def some(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A third of them, which is three units, with one that is broken."""
+    """A third of them, which is three units, with equal ones in different units and one that is broken."""
     root = tmp_path_factory.mktemp("some")
-    for path in (*photos.glob("?/0[0-6]??.jpg"), photos / "4" / "broken.jpg"):
+    for path in (*photos.glob("?/0[0-6]??.jpg"), *photos.glob("?/*-copy.jpg"), *photos.glob("?/[bz]*.jpg")):
         (root / path.parent.name).mkdir(exist_ok=True)
         os.link(path, root / path.parent.name / path.name)
     return root
@@ -180,9 +180,12 @@ def test_a_killed_driver_is_continued_from_what_is_stored(
         return bool(found[-1])
 
     monkeypatch.setattr(encode, "_is_current", counting)
+    shutil.copytree(out, tmp_path / "other")
     assert_same(zs.build_gallery(photos, out, demo(), ray=three_nodes.cluster), local)
     assert any(found)
-    assert UNITS not in os.listdir(out)
+    assert_same(zs.build_gallery(photos, tmp_path / "other", demo()), local)
+    for folder in (out, tmp_path / "other"):
+        assert UNITS not in os.listdir(folder)
 
 
 def test_a_worker_that_hangs_is_killed(

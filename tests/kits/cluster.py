@@ -39,6 +39,7 @@ class LocalCluster:
     """
 
     def __init__(self, nodes: int, cpus: int = 1) -> None:
+        self._path = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         self._cpus = cpus
         self._ray = RayCluster(
@@ -91,6 +92,10 @@ class LocalCluster:
             time.sleep(0.05)
         ray.shutdown()
         self._ray.shutdown()
+        if self._path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = self._path
 
 
 _running: list[LocalCluster] = []
@@ -107,6 +112,8 @@ def three_nodes() -> LocalCluster:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """End the cluster after the last test of a folder: also idle, it takes a quarter of a processor from the others."""
-    yield
-    if _running and (nextitem is None or nextitem.path.parent != item.path.parent):
-        _running.pop().shutdown()
+    try:
+        yield
+    finally:
+        if _running and (nextitem is None or nextitem.path.parent != item.path.parent):
+            _running.pop().shutdown()

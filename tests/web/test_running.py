@@ -141,7 +141,7 @@ def test_slow_clients_hold_nobody(server: Running) -> None:
             )
         started = time.monotonic()
         assert search(server, "red").status_code == 200
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 15  # they are dropped after 20 seconds
 
 
 def test_a_filter_is_ended_and_holds_nobody(server: Running) -> None:
@@ -149,9 +149,8 @@ def test_a_filter_is_ended_and_holds_nobody(server: Running) -> None:
     slow = f"regexp_matches(concat({paths}), '((a?){{8}}(a?){{8}}x)+b')"
     with ThreadPoolExecutor(8) as pool:
         hostile = [pool.submit(search, server, "red", where=f"{slow} or id = {n}") for n in range(6)]
-        started = time.monotonic()
         assert search(server, "red").status_code == 200
-        assert time.monotonic() - started < 30
+        assert not all(answer.done() for answer in hostile), "it need not wait for them"
         assert {answer.result().status_code for answer in hostile} <= {200, 400, 503}
 
 

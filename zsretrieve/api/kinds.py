@@ -105,7 +105,7 @@ def tune_index(
     ----------
     gallery : path
     recall : float
-        The share of the best ``k`` that texts should find, between 0 and 1.
+        The share of the best ``k`` that texts and images should find, between 0 and 1.
     k : int
     texts : path, sequence of str or array, optional
         Texts as people will search for: a file with one per line, a prototype index, whose prompts are taken, or a

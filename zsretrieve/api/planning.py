@@ -95,7 +95,7 @@ def plan_index(
 
 
 def measure_rates(
-    dim: Annotated[int, Between(8, 65536)], folder: PathLike = ".", *, on_stage: OnStage | None = None
+    dim: Annotated[int, Between(8, 8192)], folder: PathLike = ".", *, on_stage: OnStage | None = None
 ) -> Rates:
     """Measure how fast this machine makes and searches indexes, in about a minute.
 
@@ -104,7 +104,8 @@ def measure_rates(
     dim : int
         The dimensions of the vectors.
     folder : path
-        On the disk that is to hold the vectors: a file of 256 MB is written there, read, and deleted.
+        On the disk that is to hold the vectors: a file of 512 MB, or of 65,536 vectors, is written there, read, and
+        deleted.
     on_stage : callable, optional
         Called with (name of the stage, steps done, steps in all).
 

@@ -154,7 +154,9 @@ class Shard:
                 except ZsRetrieveError as error:
                     problems[key] = error
                 except OSError as error:
-                    problems[key] = IndexFolderError(f"on the node {platform.node()}: {one_line(error)}")
+                    problems[key] = IndexFolderError(
+                        f"on the node {platform.node()}: {one_line(error)}", hint="See that it can read the gallery."
+                    )
             self._indexes = kept
         return problems
 

@@ -142,11 +142,13 @@ class Pool:
         self._room = threading.BoundedSemaphore(_AT_ONCE * settings.replicas)
         self._is_ending = False
         with contextlib.ExitStack() as stack:
-            self._group, places = placed(settings, stack.enter_context(connection.connected(settings.cluster)))
+            nodes = stack.enter_context(connection.connected(settings.cluster))
+            self._session = joining.session()
+            self._group, places = placed(settings, nodes)
+            stack.callback(self._free)
             self._replicas = [[Replica(number, *place) for place in own] for number, own in enumerate(places)]
             for replica in self._all:
                 replica.actor = self._started(replica)
-            self._session = joining.session()
             self._connection = stack.pop_all()
         self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
         self._watcher.start()
@@ -219,9 +221,10 @@ class Pool:
                 if shard not in answers
             }
             calls: dict[Any, Replica] = {}
+            turn = next(self._turn)
             for shard, replicas in left.items():
                 if replicas:
-                    replica = replicas[next(self._turn) % len(replicas)]
+                    replica = replicas[(turn + shard) % len(replicas)]
                     calls[getattr(replica.actor, method).remote(key, *wanted[shard])] = replica
             if not calls:
                 for shard in left:
@@ -336,14 +339,20 @@ class Pool:
 
     def _ended(self) -> bool:
         """End the pool, unless an index has just come."""
-        from ray.util import remove_placement_group
-
         with _lock:
             if self._wanted:
                 return False
-            _pools.pop(self.settings)
-            remove_placement_group(self._group)
+            if _pools.get(self.settings) is self:
+                del _pools[self.settings]
+            self._free()  # before another pool of the same settings looks for room
         return True
+
+    def _free(self) -> None:
+        """Give back what the shards have reserved, if the connection is still there."""
+        from ray.util import remove_placement_group
+
+        if self.is_connected:
+            remove_placement_group(self._group)
 
     def _look(self, replica: Replica) -> None:
         """See what a replica says, and have it hold what it should."""

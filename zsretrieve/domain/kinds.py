@@ -88,8 +88,8 @@ class Expected(Result):
 class Tuning(Result):
     """What ``index tune`` has measured: the recall among the ``k`` best of ``rows`` images, in ``measured`` UTC.
 
-    It was tuned for a ``recall`` of texts, those of ``source``. ``ladder`` are settings of growing cost and recall.
-    Since then ``changed`` images were added, replaced or removed.
+    It was tuned for a ``recall`` of texts, those of ``source``, and of images. ``ladder`` are settings of growing cost
+    and recall. Since then ``changed`` images were added, replaced or removed.
     """
 
     recall: float

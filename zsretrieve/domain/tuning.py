@@ -23,7 +23,7 @@ _RULE = 3
 
 @dataclass(frozen=True)
 class Goal:
-    """What to tune for: the ``recall`` of texts among the ``k`` best, measured with ``n_queries`` of each kind at most.
+    """What to tune for: the ``recall`` of texts and of images among the ``k`` best, by at most ``n_queries`` of each.
 
     Raises
     ------

@@ -5,6 +5,7 @@ The file ends with a digest of its own content, and only the canonical bytes are
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
@@ -101,6 +102,16 @@ def shown(folder: Path) -> str:
     return f"@{folder.name}" if folder.parent == data_folder() / NAMED else str(folder)
 
 
+def _gallery_of(source: Path) -> Path | None:
+    """A gallery in the data folder that was made of a folder or archive."""
+    place = os.path.realpath(source)
+    for file in sorted((data_folder() / NAMED).glob(f"*/{NAME}")):
+        with contextlib.suppress(OSError, IndexFormatError):
+            if place in map(os.path.realpath, from_bytes(file.read_bytes(), file).origins):
+                return file.parent
+    return None
+
+
 def _near(folder: Path) -> str:
     """What to do where no index has the name of a folder."""
     names = [one.parent.name for one in folder.parent.glob(f"*/{NAME}")]
@@ -143,9 +154,9 @@ def read(folder: Path) -> Manifest:
         else:
             message = f"'{folder}' is not an index: it has no {NAME}"
             hint = f"Index its images: {build_command(folder)}; or let search or serve do it: add --build."
-            named = data_folder() / NAMED / os.path.basename(os.path.realpath(folder))
-            if is_index(named):
-                hint = f"There is the index {shlex.quote(shown(named))}: give that."
+            named = _gallery_of(folder)
+            if named is not None:
+                hint = f"Its gallery is {shlex.quote(shown(named))}: give that."
         raise IndexFormatError(message, hint=hint) from error
     except OSError as error:
         raise IndexFormatError(f"'{path}' cannot be read: {error.strerror}", hint="Check its permissions.") from error

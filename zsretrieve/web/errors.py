@@ -90,7 +90,12 @@ def as_http(error: Exception) -> HttpError:
     if isinstance(error, ClusterError):
         _log.error(f"{error.message} ({error.hint})")
         what = "the machines that hold this state of the gallery cannot answer any more"
-        return HttpError(503, what, hint="Search again.", kind=ClusterError)
+        return HttpError(
+            503,
+            what,
+            hint="Search again; if that does not help, the operator starts the server again.",
+            kind=ClusterError,
+        )
     if isinstance(error, WeightsUnavailableError):
         _log.error(f"{error.message} ({error.hint})")
         return HttpError(

@@ -12,7 +12,6 @@ from zsretrieve.encoders.catalog.model_name import NameForm, parse_model_name
 
 _TRY = """
 import logging, sys
-from kits.waiting import PATIENCE_S
 import zsretrieve as zs
 said = []
 logging.getLogger("zsretrieve").addHandler(type("Said", (logging.Handler,), {"emit": lambda self, r: said.append(r)})())

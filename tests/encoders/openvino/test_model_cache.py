@@ -38,7 +38,6 @@ zs.Model(sys.argv[1], zs.Compute(engine="openvino")).load()
 """
 LOAD = """
 import sys
-from kits.waiting import PATIENCE_S
 from zsretrieve.encoders.torch import loading
 load = loading.load
 def reported(name):

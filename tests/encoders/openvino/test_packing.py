@@ -48,7 +48,6 @@ zs.Model(sys.argv[1]).load()
 """
 LOAD = """
 import sys
-from kits.waiting import PATIENCE_S
 from zsretrieve.encoders.openvino import packing
 check = packing._check
 def reported(*arguments):

@@ -61,9 +61,9 @@ def plan(
     )
     if measure:
         with output.progress() as on_stage:
+            rates = zs.measure_rates(wanted.dim, on_stage=on_stage)
             if rate is None and model is not None:
                 rate = zs.encoding_rate(model, on_stage=on_stage)
-            rates = zs.measure_rates(wanted.dim, on_stage=on_stage)
         wanted = zs.plan_index(
             wanted.vectors, wanted.dim, recall=recall, memory=wanted.memory, images_per_second=rate, rates=rates
         )
