@@ -44,9 +44,9 @@ hypothesis.settings.load_profile("tests")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-TOGETHER = ("tests/cluster/", "tests/gallery/tuning/")
+TOGETHER = ("tests/cluster/", "tests/web/page/", "tests/gallery/tuning/")
 # What takes longest, so that no process has it left to do in the end.
-FIRST = (*TOGETHER, "tests/web/page/test_page_states.py", "tests/web/page/", "tests/test_benchmarks.py")
+FIRST = (*TOGETHER, "tests/test_benchmarks.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -28,6 +28,9 @@ _SETTINGS = {
     "health_check_failure_threshold": 4,
     # Workers give way to everything else on a machine by default; beside other tests they would hardly run.
     "worker_niceness": 0,
+    # Those that are started before anything asks for them take time from the others.
+    "prestart_worker_first_driver": False,
+    "enable_worker_prestart": False,
 }
 
 

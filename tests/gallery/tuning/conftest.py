@@ -15,7 +15,7 @@ import zsretrieve as zs
 from zsretrieve.store.indexes import Gallery
 
 LISTS = "IVF128,PQ32x4fsr"
-COPIES = np.arange(19_000, 19_005)
+COPIES = np.arange(N - 1000, N - 995)
 
 
 @pytest.fixture(scope="session")

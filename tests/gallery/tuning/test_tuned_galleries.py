@@ -12,7 +12,7 @@ from kits.calibrated import Calibrated, calibrated
 from kits.candidates import asking
 from kits.hashing_encoder import HashingEncoder
 from kits.pictures import pictures
-from kits.tuning import MODEL, QUERIES, K, N, fresh_recall, sampling_error, shares, tuning_of
+from kits.tuning import FEW, MANY, MODEL, QUERIES, K, N, fresh_recall, sampling_error, shares, tuning_of
 from kits.vector_gallery import put
 
 import zsretrieve as zs
@@ -101,7 +101,7 @@ def test_rows_that_are_removed_or_not_covered_do_not_disturb(ivf: Path, data: Ca
     made = zs.tune_index(ivf, 0.9, texts=data.texts[:QUERIES], n_queries=QUERIES)
     gallery = zs.open_gallery(ivf, device="cpu")
     assert gallery.approximate is not None
-    assert gallery.approximate.covered < len(gallery.items) == made.tuning.rows == 14_300
+    assert gallery.approximate.covered < len(gallery.items) == made.tuning.rows == N * 7 // 10 + 300
     for setting in made.tuning.ladder:
         found = fresh_recall(gallery, data.texts[QUERIES:], setting)
         assert abs(found.mean() - setting.texts.mean) <= 0.01 + sampling_error(found, setting.texts.n)
@@ -110,10 +110,10 @@ def test_rows_that_are_removed_or_not_covered_do_not_disturb(ivf: Path, data: Ca
 def test_what_is_tuned_stays_while_the_kind_does(ivf: Path) -> None:
     tuning, effort = tuning_of(ivf), zs.read_manifest(ivf).approximate.effort
     assert not tuning.has_outgrown(N)
-    put(ivf, unit_rows(np.random.default_rng(9).standard_normal((2300, 64))))
+    put(ivf, unit_rows(np.random.default_rng(9).standard_normal((MANY, 64))))
     manifest = zs.read_manifest(ivf)
-    assert manifest.approximate.rows == N + 2300, "it was made again"
-    assert (manifest.approximate.tuning, manifest.approximate.effort) == (replace(tuning, changed=2300), effort)
+    assert manifest.approximate.rows == N + MANY, "it was made again"
+    assert (manifest.approximate.tuning, manifest.approximate.effort) == (replace(tuning, changed=MANY), effort)
     tuning = tuning_of(ivf)
     assert tuning.has_outgrown(manifest.count)
     zs.set_index_kind(ivf, manifest.factory)
@@ -130,16 +130,16 @@ def test_what_was_measured_of_other_images_is_not_stated(
     ivf: Path, data: Calibrated, change: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The number of images is the same as before."""
-    others = calibrated(2300, 64, 5, seed=1).images
+    others = calibrated(MANY, 64, 5, seed=1).images
     query = data.texts[-1]
     assert zs.search(ivf, query, MODEL).expected is not None
     if change == "replaced":
-        put(ivf, {number: others[number] for number in range(1500)})
+        put(ivf, {number: others[number] for number in range(FEW)})
         assert zs.search(ivf, query, MODEL).expected is not None
-        put(ivf, {number: others[number] for number in range(1500, 2300)})
+        put(ivf, {number: others[number] for number in range(FEW, MANY)})
     else:
-        zs.remove(ivf, where="id < 1200")
-        put(ivf, others[:1200])
+        zs.remove(ivf, where=f"id < {FEW}")
+        put(ivf, others[:FEW])
     manifest = zs.read_manifest(ivf)
     assert manifest.count == N
     assert tuning_of(ivf).has_outgrown(N)
