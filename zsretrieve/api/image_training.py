@@ -175,4 +175,4 @@ def _job(
             f"{len(trained_on)} images are fewer than a batch of {settings.batch_size}, which several processes share",
             hint="Give a smaller `batch_size`, or one process.",
         )
-    return images.keyed(job, identity_of(name, from_scratch=settings.from_scratch)), processes
+    return images.keyed(job, identity_of(name, from_scratch=settings.from_scratch), processes), processes

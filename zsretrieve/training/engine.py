@@ -230,6 +230,8 @@ def run(folder: JobFolder) -> None:
         if watch.is_first and job.is_measured(epoch):
             measure(engine_model, epoch)
 
+    if world > 1 and job.device == "cpu":
+        _distribute_on_cpus()
     epoch_of_trainer = trainer.train_one_epoch
     for name, value in {
         "create_model_and_transforms": given,
@@ -248,6 +250,16 @@ def run(folder: JobFolder) -> None:
         trainer.main(_options(job, folder))
     if watch.is_first:
         folder.write_progress(replace(watch.progress, is_over=True, seconds=time.monotonic() - watch.started))
+
+
+def _distribute_on_cpus() -> None:
+    """The trainer names a device for each process, which torch only takes for GPUs."""
+    distributed = torch.nn.parallel.DistributedDataParallel
+
+    def without_devices(model: Any, device_ids: Any = None, **how: Any) -> Any:  # noqa: ARG001
+        return distributed(model, **how)
+
+    torch.nn.parallel.DistributedDataParallel = without_devices  # type: ignore[misc,assignment]
 
 
 def _end_with_parent() -> None:

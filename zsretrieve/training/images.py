@@ -223,9 +223,9 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def keyed(job: ImageJob, identity: str) -> ImageJob:
-    """The job with the key of all that decides its steps, apart from the learning rate and how it is computed."""
-    settings = asdict(replace(job.settings, lr=None, workers=0, processes=None, checkpointing=False))
+def keyed(job: ImageJob, identity: str, processes: int) -> ImageJob:
+    """The job with the key of all that decides its steps and checkpoints, apart from the learning rate."""
+    settings = asdict(replace(job.settings, lr=None, workers=0, processes=processes, checkpointing=False))
     digest = hashlib.sha256(json.dumps([identity, job.loss, settings, job.precision], sort_keys=True).encode())
     for text in job.pairs.captions:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from zsretrieve.training.pairs import Pairs
-from zsretrieve.training.texts import TrainedTexts
 
 _ROWS = 1024
+
+
+class Texts(Protocol):
+    """The captions that a model encodes, by their numbers."""
+
+    def all_vectors(self, numbers: NDArray[np.int64], /) -> torch.Tensor:
+        """float32 of shape (n, dim), unit rows, on the CPU."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class HeldOut:
             belongs[row, np.searchsorted(captions, pairs.of_image[image])] = True
         return cls(torch.from_numpy(vectors), captions, belongs)
 
-    def recall(self, side: TrainedTexts) -> tuple[float, float]:
+    def recall(self, side: Texts) -> tuple[float, float]:
         """Recall@1 of text to image and of image to text: the share of captions whose nearest image has that caption,
         and of images whose nearest caption is one of theirs. Ties go to the first.
         """
