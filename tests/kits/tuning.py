@@ -12,7 +12,7 @@ from zsretrieve.domain.kinds import Setting, Tuning
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.store.indexes import Gallery
 
-N, K, QUERIES = 12_000, 10, 1000
+N, K, QUERIES = 20_000, 10, 1000
 # More of them than a tenth, after which what was measured no longer counts; and fewer.
 MANY, FEW = N * 23 // 200, N * 3 // 40
 MODEL = HashingEncoder(64)

@@ -200,6 +200,7 @@ def tune(gallery: Gallery, texts: Vectors, source: str, goal: Goal, on_stage: On
 
 def check(gallery: Gallery, goal: Goal) -> ApproximateSearch:
     """The approximate index of a gallery, if it can be tuned. Raises UsageError, before anything is encoded."""
+    _depths(len(gallery.items), goal.k)
     if gallery.approximate is None:
         is_small = len(gallery.items) <= FLAT_UP_TO  # so that auto would stay exact
         raise UsageError(
