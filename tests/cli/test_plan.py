@@ -80,7 +80,7 @@ def test_this_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "33 min" in run("--vectors", "1M", "--model", "demo", "--measure", "--rate", "500")
     assert asked == [128]
     assert "17 min" in run("--vectors", "1M", "--model", "demo", "--measure")
-    assert asked == [128, "demo", 128]
+    assert asked == [128, 128, "demo"]
 
 
 @pytest.mark.parametrize(

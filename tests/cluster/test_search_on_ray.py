@@ -292,7 +292,9 @@ def test_replicas_take_turns(three_nodes: LocalCluster, out: Path, data: Calibra
             asked.append(self)
             return self._search
 
-    for replica in pool._pools[shards]._all:
+    replicas = list(pool._pools[shards]._all)
+    eventually(lambda: all(replica.is_up and replica.held for replica in replicas))
+    for replica in replicas:
         replica.actor = Counting(replica.actor)
     for number in range(4):
         zs.search(spread, data.texts[number])
