@@ -214,6 +214,7 @@ class Pool:
         answers: dict[int, Any] = {}
         end = time.monotonic() + self.settings.deadline_s
         asked: set[Replica] = set()
+        turn = next(self._turn)
         while True:
             left = {
                 shard: [replica for replica in self._replicas[shard] if replica.can(key) and replica not in asked]
@@ -221,7 +222,6 @@ class Pool:
                 if shard not in answers
             }
             calls: dict[Any, Replica] = {}
-            turn = next(self._turn)
             for shard, replicas in left.items():
                 if replicas:
                     replica = replicas[(turn + shard) % len(replicas)]
