@@ -66,6 +66,7 @@ def report(script: str, tmp_path: Path, *words: str | Path) -> dict[str, dict[st
     return {row["what"]: row for row in rows}
 
 
+@pytest.mark.benchmark
 def test_bench_encode_converts_the_model_before_it_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZSRETRIEVE_CACHE", str(tmp_path / "empty"))
     words = ("--model", "demo", "--device", "cpu", "--precision", "fp32", "--images", "2")
@@ -116,6 +117,7 @@ def test_what_bench_encode_judges(
     assert peak["median"] == 140 / 110
 
 
+@pytest.mark.benchmark
 def test_bench_prototypes(work: Path, tmp_path: Path) -> None:
     words = ("--model", "demo", "--precision", "fp32", "--classes", "2", "--ours", "2", "--work", work)
     rows = report("bench_prototypes", tmp_path, *words)
@@ -124,6 +126,7 @@ def test_bench_prototypes(work: Path, tmp_path: Path) -> None:
     assert apart["wanted"] == "at most 1e-05 apart"
 
 
+@pytest.mark.benchmark
 def test_bench_startup(work: Path, tmp_path: Path) -> None:
     rows = report("bench_startup", tmp_path, "--model", "demo", "--dim", "128", "--vectors", "50", "--work", work)
     assert {"--help", "search", "search, query cached", "search, first of all"} < rows.keys()
@@ -154,6 +157,7 @@ def test_bench_scale(tmp_path: Path) -> None:
     assert '"IVF*,PQD/2x4fsr": Family(\n        3_000,\n        (\n            Rung(' in shown
 
 
+@pytest.mark.benchmark
 def test_bench_serve(work: Path, tmp_path: Path) -> None:
     words = ("--model", "demo", "--vectors", "50", "--seconds", "0.3", "--soak", "200", "--no-peer", "--work", work)
     rows = report("bench_serve", tmp_path, *words)
@@ -177,6 +181,7 @@ def whole_jobs(rows: dict[str, dict[str, Any]], sides: set[str]) -> None:
     assert rows["the same in processor time: fp32"]["median"] > 1
 
 
+@pytest.mark.benchmark
 def test_bench_peers(work: Path, tmp_path: Path) -> None:
     words = ("--model", "demo", "--photos", "8", "--classes", "3", "--vectors", "300", "--no-peer", "--work", work)
     whole_jobs(report("bench_peers", tmp_path, *words, "--precision", "fp32"), {"tutorial loop", "zsretrieve fp32"})
