@@ -73,5 +73,9 @@ def test_replicas_answer_more_searches_at_once(shards: zs.Shards | None, threads
 
 def test_a_state_that_its_machines_have_lost_asks_for_another_search() -> None:
     error = as_http(ClusterError("the gallery '/srv/photos' has changed since it was opened", hint="Open it again."))
-    assert (error.status, error.hint, error.kind) == (503, "Search again.", ClusterError)
+    assert (error.status, error.hint, error.kind) == (
+        503,
+        "Search again; if that does not help, the operator starts the server again.",
+        ClusterError,
+    )
     assert "/srv" not in error.message

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from zsretrieve.cluster import connection, joining
-from zsretrieve.cluster.placing import CPUS, placed
-from zsretrieve.cluster.replica import Replica
-from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError, Shard
+from zsretrieve.cluster.placing import placed
+from zsretrieve.cluster.replica import AT_ONCE, Replica
+from zsretrieve.cluster.shard import Held, HeldParts, NotHeldError
 from zsretrieve.cluster.sharded import ShardedCandidates, ShardedIndex, cuts_of, held_by_each, parts_of_each
 from zsretrieve.domain.errors import ClusterError, IndexFolderError, ZsRetrieveError
 from zsretrieve.domain.kinds import Approximate
@@ -38,8 +38,6 @@ _log = logging.getLogger("zsretrieve")
 _LOOK_S, _OPEN_S = 0.2, 600.0
 # After so long a replica that was lost, or could not open something, is asked again.
 _AGAIN_S = 0.5
-# Searches that a replica answers at once. More wait here, so that the deadline is for work and not for a queue.
-_AT_ONCE = 4
 
 _lock = threading.Lock()
 _pools: dict[Shards, Pool] = {}
@@ -139,7 +137,7 @@ class Pool:
         self._wanted: dict[str, Sequence[Held | HeldParts]] = {}
         self._changed = threading.Condition()
         self._turn = itertools.count()
-        self._room = threading.BoundedSemaphore(_AT_ONCE * settings.replicas)
+        self._room = threading.BoundedSemaphore(AT_ONCE * settings.replicas)
         self._is_ending = False
         with contextlib.ExitStack() as stack:
             nodes = stack.enter_context(connection.connected(settings.cluster))
@@ -148,7 +146,7 @@ class Pool:
             stack.callback(self._free)
             self._replicas = [[Replica(number, *place) for place in own] for number, own in enumerate(places)]
             for replica in self._all:
-                replica.actor = self._started(replica)
+                replica.start(self._group)
             self._connection = stack.pop_all()
         self._watcher = threading.Thread(target=self._watch, name="shards", daemon=True)
         self._watcher.start()
@@ -262,18 +260,6 @@ class Pool:
     def _all(self) -> Iterator[Replica]:
         return itertools.chain.from_iterable(self._replicas)
 
-    def _started(self, replica: Replica) -> Any:
-        import ray
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-
-        where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=replica.bundle)
-        # Ray sets one thread for a process with a share of a processor.
-        threads = {"env_vars": {"OMP_NUM_THREADS": str(replica.threads)}}
-        actor = ray.remote(Shard).options(
-            num_cpus=CPUS, max_restarts=-1, max_concurrency=_AT_ONCE + 1, scheduling_strategy=where, runtime_env=threads
-        )
-        return actor.remote()
-
     def _state(self, replicas: Sequence[Replica], key: str) -> str | ZsRetrieveError:
         """How far a shard is with some rows."""
         if any(replica.can(key) for replica in replicas):
@@ -379,7 +365,7 @@ class Pool:
         except ray.exceptions.RayError as error:
             self._lose(replica, _reason(error))
             if isinstance(error, ray.exceptions.ActorDiedError):  # for good
-                replica.actor = self._started(replica)
+                replica.start(self._group)
         else:
             for key in problems.keys() - replica.problems.keys():
                 _log.warning(f"{self._name(replica.shard)}: {problems[key].message}")
