@@ -29,7 +29,7 @@ from open_clip.loss import gather_features
 from safetensors.torch import save
 from torch import nn
 
-from zsretrieve.domain.errors import ZsretrieveError
+from zsretrieve.domain.errors import TrainingError
 from zsretrieve.domain.model_training import Lock, Loss, TrainingPoint
 from zsretrieve.system.atomic import write_file
 from zsretrieve.training.beginning import begun, image_size
@@ -166,7 +166,7 @@ def run(folder: JobFolder) -> None:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     job = folder.read_job()
     if job is None:
-        raise ZsretrieveError(f"there is no training in '{folder.path}'", hint="Begin one: zsretrieve train.")
+        raise TrainingError(f"there is no training in '{folder.path}'", hint="Begin one: zsretrieve train.")
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if rank == 0:
         _hold(folder)
@@ -242,7 +242,7 @@ def run(folder: JobFolder) -> None:
         "evaluate": evaluate,
     }.items():
         if not hasattr(trainer, name):
-            raise ZsretrieveError(
+            raise TrainingError(
                 f"open_clip's trainer has no {name} in this version", hint="Install the version in constraints.txt."
             )
         setattr(trainer, name, value)

@@ -177,6 +177,8 @@ def _running(words: list[str], folder: JobFolder) -> Iterator[subprocess.Popen[b
                 except subprocess.TimeoutExpired:
                     os.killpg(engine.pid, signal.SIGKILL)
                     engine.wait()
+            assert engine.stdin is not None
+            engine.stdin.close()
 
 
 def _failure(job: ImageJob, folder: JobFolder) -> Exception:
