@@ -18,7 +18,7 @@ from zsretrieve.domain.arguments import Count, Seed
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kind_choice import demands_of
-from zsretrieve.domain.kinds import AUTO, FLAT, spelt
+from zsretrieve.domain.kinds import AUTO, FLAT, FLAT_UP_TO, spelt
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import Choice, Cluster, Reading
@@ -95,7 +95,7 @@ def build_gallery(
     SourceError
         If no image can be read.
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
-        See ``Model``; an index kind other than Flat needs FAISS.
+        See ``Model``; an index kind other than Flat needs FAISS, including one that ``auto`` chooses.
     UsageError
         If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster.
     ClusterError
@@ -113,6 +113,8 @@ def build_gallery(
         _cluster.check_model(model)
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
+    if kind == AUTO and len(images.files) > FLAT_UP_TO:
+        extras.require_faiss(f"an index of more than {FLAT_UP_TO:,} images")
     how = _ingest(model, reading, checkpoint, on_stage)
     if ray is None:
         calibrate_once(model, images, reading, on_stage)
