@@ -123,7 +123,7 @@ def test_copies_and_the_page_and_the_viewer(
     assert (refused.stdout, (tmp_path / "page.html").read_text()) == ("", "mine")
 
 
-def test_a_folder_is_indexed_by_name(photos: Path, run_cli: Run) -> None:
+def test_a_folder_is_indexed_by_name(photos: Path, run_cli: Run, tmp_path: Path) -> None:
     refused = run_cli("search", "photos", "red")
     assert refused.returncode == 1
     assert "'photos' is not an index" in refused.stderr
@@ -131,6 +131,8 @@ def test_a_folder_is_indexed_by_name(photos: Path, run_cli: Run) -> None:
     assert found("photos", "red", "--build", "-k", "1")[0]["path"].startswith(str(photos))
     assert found("@photos", "red") == found("photos", "red", "--build")
     assert "Its gallery is @photos: give that." in run_cli("search", "photos", "red").stderr
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    assert "add --build" in run_cli("search", tmp_path / "other" / "photos", "red").stderr, "it is another folder"
     unknown = run_cli("search", "@photo", "red").stderr
     assert "there is no index '@photo'" in unknown
     assert "Did you mean @photos? zsretrieve index list shows them." in unknown

@@ -235,7 +235,7 @@ def _if_few(wish: Wish, kinds: Sequence[PlannedKind]) -> str:
         return ""
     return (
         f" The kind auto compares up to {FLAT_UP_TO:,} one by one (Flat), which finds all and takes "
-        f"{three_digits(flat.expected_ms)} ms here."
+        f"{three_digits(flat.expected_ms)} ms."
     )
 
 
