@@ -212,7 +212,7 @@ def test_what_cannot_be_trained_is_refused_first(photos: Path, captions: Path, b
         (zs.UsageError, "captions are used as they are", {"model": base, "captions": captions, "templates": "raw"}),
         (zs.ClassMappingError, "are not classes", {"model": base, "classes": ["red star"]}),
         (zs.SourceError, "none of 72 captions", {"model": base, "captions": captions, "source": tmp_path / "one"}),
-        (zs.SourceError, "nothing to learn", {"model": base, "source": tmp_path / "one", "templates": "a photo of a {}."}),
+        (zs.SourceError, "nothing to learn", {"model": base, "source": tmp_path / "one", "templates": "one {}."}),
         (zs.UsageError, "cannot be divided", {"model": base, "settings": zs.ImageTrainingSettings(processes=3)}),
         (zs.UsageError, "fewer than a batch", {"model": base, "settings": zs.ImageTrainingSettings(processes=2)}),
     ):

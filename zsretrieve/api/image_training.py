@@ -78,7 +78,7 @@ def train(
     Raises
     ------
     OptionalDependencyError
-        If the extra ``models`` is not installed.
+        If the extra ``training`` is not installed.
     UsageError
         If arguments contradict each other, or the model cannot be trained.
     OutputExistsError
@@ -92,7 +92,7 @@ def train(
     IndexFolderError
         If the system refuses to write.
     """
-    extras.require_models("training")
+    extras.require_training()
     settings, reading, place = settings or ImageTrainingSettings(), reading or Reading(), Path(out)
     if captions is not None and (classes is not None or templates is not None):
         raise UsageError("captions are used as they are", hint="Leave out `classes` and `templates`, or `captions`.")

@@ -9,6 +9,8 @@ from zsretrieve.system import hardware, install_hints
 
 # What the extra ``models`` brings; open_clip alone cannot load every model.
 _MODELS = ("torch", "open_clip", "timm", "transformers")
+# What open_clip's trainer imports besides.
+_TRAINING = ("braceexpand", "pandas", "webdataset")
 
 
 def has_models() -> bool:
@@ -45,6 +47,14 @@ def require_coco() -> None:
     if not _is_installed("faster_coco_eval"):
         raise OptionalDependencyError(
             "average precision needs the package faster-coco-eval", hint=f"Install it: {how_to_add('coco')}"
+        )
+
+
+def require_training() -> None:
+    """Raise OptionalDependencyError unless the extra ``training`` is installed."""
+    if not has_models() or not all(map(_is_installed, _TRAINING)):
+        raise OptionalDependencyError(
+            "training on images needs what open_clip's trainer needs", hint=f"Install it: {how_to_add('training')}"
         )
 
 
