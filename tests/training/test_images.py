@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 import zsretrieve as zs
 from zsretrieve.domain.model_training import TrainedModel
+from zsretrieve.training import images
 from zsretrieve.training.job import JobFolder
 from zsretrieve.training.place import FOLDER
 
@@ -92,12 +93,12 @@ def test_the_first_loss_is_that_of_open_clip(
     rows = [line.split(",", 1) for line in captions.read_text().splitlines()[1:]]
     pixels = torch.stack([prepare(Image.open(photos / path)) for path, _ in rows])
     with torch.no_grad():
-        images = model.train().encode_image(pixels, normalize=True)
+        seen = model.train().encode_image(pixels, normalize=True)
         texts = model.encode_text(tokens([text for _, text in rows]), normalize=True)
     if loss == "clip":
-        expected = ClipLoss()(images, texts, model.logit_scale.exp())
+        expected = ClipLoss()(seen, texts, model.logit_scale.exp())
     else:
-        expected = SigLipLoss()(images, texts, model.logit_scale.exp(), model.logit_bias)
+        expected = SigLipLoss()(seen, texts, model.logit_scale.exp(), model.logit_bias)
     assert losses(trained) == pytest.approx([expected.item()], rel=1e-4)
 
 
@@ -221,6 +222,15 @@ def test_what_cannot_be_trained_is_refused_first(photos: Path, captions: Path, b
         with pytest.raises(error, match=message):
             zs.train(how.pop("source", photos), out, **how)  # type: ignore[arg-type]
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "expected"),
+    [("cpu", None, {}), ("cuda", "1,2", {}), ("cuda:3", None, "3"), ("cuda:1", "4,GPU-7", "GPU-7")],
+)
+def test_a_gpu_by_number_is_the_only_one(device: str, visible: str | None, expected: object) -> None:
+    only = images.only_gpu(device, visible)
+    assert only == ({"CUDA_VISIBLE_DEVICES": expected} if expected else {})
 
 
 def test_the_command_names_options_of_the_other_way(photos: Path, tmp_path: Path, gallery: Path) -> None:

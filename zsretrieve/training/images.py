@@ -99,7 +99,8 @@ def train(
     if folder.read_progress().is_over:
         on_point(list(folder.read_progress().history))
         return
-    with _running(command(folder, processes), folder) as engine:
+    shown_gpus = only_gpu(job.device, os.environ.get("CUDA_VISIBLE_DEVICES")) if processes == 1 else {}
+    with _running(command(folder, processes), folder, shown_gpus) as engine:
         while True:
             is_over = engine.poll() is not None
             if on_progress is not None:
@@ -155,14 +156,25 @@ def finish(job: ImageJob, folder: JobFolder, out: Path, source: str) -> TrainedM
     return trained
 
 
+def only_gpu(device: str, visible: str | None) -> dict[str, str]:
+    """The environment in which ``cuda:N`` is the only GPU: a single process of the trainer takes the first it sees.
+
+    ``visible`` is the ``CUDA_VISIBLE_DEVICES`` that the number counts in.
+    """
+    number = device.partition("cuda:")[2]
+    if not number:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[int(number)] if visible else number}
+
+
 @contextlib.contextmanager
-def _running(words: list[str], folder: JobFolder) -> Iterator[subprocess.Popen[bytes]]:
+def _running(words: list[str], folder: JobFolder, shown_gpus: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """The trainer, which ends with the block."""
     # The trainer's own warnings and tables are for its log.
     with open(folder.log, "ab") as log:
         engine = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", WATCHED: "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", WATCHED: "1", **shown_gpus},
         )  # fmt: skip
         try:
             yield engine
