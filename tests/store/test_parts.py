@@ -334,10 +334,9 @@ def test_mapped_parts_cannot_be_written_to(lists: Path, kind: str) -> None:
     opened = zs.open_gallery(lists, device="cpu")
     assert opened.approximate is not None
     assert opened.approximate.index is not None
+    files = {str(lists / file) for file in of(lists).files}
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
-    rights = {
-        fields[1] for fields in maps if len(fields) > 5 and fields[5] in {str(lists / f) for f in of(lists).files}
-    }
+    rights = {fields[1] for fields in maps if len(fields) > 5 and fields[5] in files}
     assert rights == {"r--s"} or rights == {"r--p"}
 
 
