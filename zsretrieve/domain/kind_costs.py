@@ -15,6 +15,8 @@ from zsretrieve.domain.rates import Rates, family, without_lists
 ITERATIONS = 10
 # The lists of a query are longer than the mean: it is where many vectors are.
 _LONGER = 1.1
+# Searches that try an index which was made, without lists among all rows.
+_TRIALS = 8
 # What a query takes beside: checks, and calls from Python.
 _CALL_S = 7e-5
 # Distances of a walk through a graph of 32 links: a * ef^b * n^c.
@@ -53,7 +55,14 @@ def making_seconds(kind: str, dim: int, count: int, rates: Rates) -> float:
         # While it grows, the graph is smaller by the mean of n^c.
         steps = _LINKING * _steps(_EF_OF_PLACING, count, parts.links) / (1 + _BY_COUNT)
         found += count * steps / (rates.walked * rates.cores)
-    encoded = 0.0 if parts.code == "Flat" else count * parts.kept / rates.encoded[family(parts)]
+    encoded = 0.0
+    if parts.code != "Flat":
+        name = family(parts)
+        rate = rates.encoded[name]
+        if parts.lists is None:
+            rate = rates.encoded.get(without_lists(name), rate)
+            found = _TRIALS * count * code_bytes(parts) / rates.scanned.get(without_lists(name), rates.scanned[name])
+        encoded = count * parts.kept / rate
     written = index_bytes(kind, dim, count) / rates.written
     return training_seconds(kind, dim, count, rates) + found + encoded + written
 
