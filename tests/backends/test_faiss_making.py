@@ -118,8 +118,9 @@ def test_nothing_is_found_where_nothing_is_selected(kind: str, data: Calibrated,
 def test_few_rows_for_a_centroid_are_no_reason_for_warnings(
     data: Calibrated, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    images = [data.images[:2000]]
     for kind in ("OPQ8_16,IVF8,PQ8x4fsr", "IVF64,PQ8"):
-        FaissBackend("cpu").train_candidates(kind, DIM, [data.images[:2000]], 600).write([data.images[:2000]], tmp_path / "x")
+        FaissBackend("cpu").train_candidates(kind, DIM, images, 600).write(images, tmp_path / "x")
     assert capfd.readouterr().err == ""
 
 
