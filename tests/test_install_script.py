@@ -99,6 +99,17 @@ def test_the_other_build_of_faiss_goes_before_one_comes(checkout: Path) -> None:
     assert not any("uninstall" in line for line in asked(checkout))
 
 
+def test_extras_are_one_word(checkout: Path) -> None:
+    done = install(checkout, "heif,", "report")
+    assert (done.returncode, asked(checkout)) == (1, [])
+    assert done.stderr.splitlines() == [
+        "error: extras are one word, got: heif, report",
+        "hint: join them by commas: scripts/install heif,report",
+    ]
+    assert install(checkout, "heif,").returncode == 0
+    assert asked(checkout)[-1].endswith(".[heif]")
+
+
 def test_an_unknown_extra_is_refused(checkout: Path) -> None:
     done = install(checkout, "models,nothing")
     assert (done.returncode, asked(checkout)) == (1, [])

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import Run
 from kits.calibrated import calibrated
+from kits.hashing_encoder import HashingEncoder
 from kits.output_page import check
 from kits.vector_gallery import vector_gallery
+from PIL import Image
 from typer.testing import CliRunner
 
 import zsretrieve as zs
@@ -110,10 +112,23 @@ def test_without_faiss_kinds_are_refused_at_once(
     scene_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "has_faiss", lambda: False)
-    for kind in ("auto", "HNSW32"):
-        with pytest.raises(zs.OptionalDependencyError, match=f"the index kind '{kind}' needs FAISS"):
+    for kind, taken in (("HNSW32", "HNSW32"), ("auto", "IVF")):
+        with pytest.raises(zs.OptionalDependencyError, match=f"the index kind '{taken}.*' needs FAISS"):
             zs.build_gallery(scene_folder, tmp_path / "out", zs.Model("demo"), kind=kind)
+        monkeypatch.setattr("zsretrieve.domain.kind_choice.FLAT_UP_TO", 100)
     assert not (tmp_path / "out").exists()
+
+
+def test_auto_needs_no_faiss_where_it_takes_flat(
+    small_gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "has_faiss", lambda: False)
+    for demands in ({}, {"memory": "2GB"}):
+        assert zs.set_index_kind(small_gallery, "auto", **demands).factory == "Flat"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (40, 30), "red").save(photos / "x.png")
+    assert zs.build_gallery(photos, tmp_path / "out", HashingEncoder(), kind="auto").manifest.factory == "Flat"
 
 
 def test_auto_says_why(made: Path, tmp_path: Path, run_cli: Run) -> None:

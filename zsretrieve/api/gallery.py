@@ -21,7 +21,7 @@ from zsretrieve.domain.arguments import Count
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kind_choice import demands_of
-from zsretrieve.domain.kinds import FLAT, spelt
+from zsretrieve.domain.kinds import AUTO, FLAT, spelt
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import Choice, Cluster, Reading
@@ -115,7 +115,7 @@ def build_gallery(
     demands = demands_of(kind, memory)
     if regions is not None:
         regions = checked(regions, kind, ray, reading)
-    if kind != FLAT:
+    if kind not in (FLAT, AUTO):
         extras.require_faiss(f"the index kind '{kind}'")
     if ray is not None:
         extras.require_ray("encoding on a cluster")

@@ -12,7 +12,7 @@ from zsretrieve.api.indexes import cpu_backend, is_index, open_gallery, open_pro
 from zsretrieve.domain.arguments import check_texts
 from zsretrieve.domain.errors import ShapeError, SourceError, UsageError
 from zsretrieve.domain.kind_choice import demands_of
-from zsretrieve.domain.kinds import FLAT, spelt
+from zsretrieve.domain.kinds import AUTO, FLAT, spelt
 from zsretrieve.domain.ports import OnStage, progress_of
 from zsretrieve.domain.records import Manifest, PathLike
 from zsretrieve.domain.settings import Precision
@@ -66,7 +66,7 @@ def set_index_kind(
     Raises
     ------
     OptionalDependencyError
-        If the kind is not ``Flat`` and FAISS is not installed.
+        If the kind is not ``Flat``, also by the choice of ``auto``, and FAISS is not installed.
     UsageError
         If the kind is not supported, does not fit the dimensions or the memory, or the gallery is too small for it, or
         has regions.
@@ -80,7 +80,7 @@ def set_index_kind(
             f"'{gallery}' has regions, which an approximate index does not hold",
             hint="Keep the kind Flat, or build a gallery without regions.",
         )
-    if kind != FLAT:
+    if kind not in (FLAT, AUTO):
         extras.require_faiss(f"the index kind '{kind}'")
     return _kinds.set_kind(folder_of(gallery), kind, cpu_backend(), demands, on_stage)
 
@@ -145,6 +145,11 @@ def tune_index(
         )
     _tuning.check(opened, goal)
     given, source = _texts(texts)
+    if texts is None and len(given) < goal.least_queries:
+        raise UsageError(
+            f"{len(given):,} bundled texts are too few to measure a recall of {goal.recall:g}",
+            hint=f"Give {goal.least_queries:,} or more as `texts`.",
+        )
     if len(given) > n_queries:
         some = np.random.default_rng(_SEED).permutation(len(given))[:n_queries]
         given = given[some] if isinstance(given, np.ndarray) else [given[number] for number in some]

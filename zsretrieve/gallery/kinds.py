@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
+from zsretrieve.domain.errors import OptionalDependencyError
 from zsretrieve.domain.kind_choice import Demands
 from zsretrieve.domain.kinds import AUTO, FLAT
 from zsretrieve.domain.ports import IndexBackend, OnStage
@@ -23,7 +25,8 @@ def set_kind(
         old, made = manifest.approximate, None
         if kind == AUTO:
             if demands.memory is not None:
-                backend.check_kind("SQ8", manifest.dim, manifest.count)  # loads FAISS, which counts as taken
+                with contextlib.suppress(OptionalDependencyError):  # Flat needs none
+                    backend.check_kind("SQ8", manifest.dim, manifest.count)  # loads FAISS, which counts as taken
             kind = making.chosen(manifest.count, manifest.dim, demands, alone=True)
             # What was tuned for less recall than this would find less; the kind's own effort was chosen for it.
             old = None if old is None else old.for_recall(demands.recall, manifest.count)

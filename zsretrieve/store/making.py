@@ -41,7 +41,9 @@ def check(kind: str, dim: int, count: int, demands: Demands, backend: IndexBacke
         As ``IndexBackend.check_kind``, ``steps`` and ``automatic``.
     """
     if kind == AUTO:
-        automatic(count, dim, demands, on_gpu=automatic_index_device() != "cpu")
+        kind = automatic(count, dim, demands, on_gpu=automatic_index_device() != "cpu").kind
+        if kind != FLAT:
+            backend.check_kind(kind, dim, count)
     elif kind != FLAT:
         backend.check_kind(kind, dim, count)
         memory = demands.memory

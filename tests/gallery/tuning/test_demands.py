@@ -71,6 +71,7 @@ def test_prompts_of_prototypes_are_texts(small: Path, tmp_path: Path) -> None:
         ({"k": 0}, zs.RankError, "at least 1"),
         ({"n_queries": 100}, zs.UsageError, "too few to measure"),
         ({"recall": 0.999}, zs.UsageError, "2000 queries are too few to measure a recall of 0.999"),
+        ({"recall": 0.999, "n_queries": 6000}, zs.UsageError, "3,000 bundled texts are too few to measure"),
         ({"k": 2000}, zs.UsageError, "too small to tune for the 2000 best"),
         ({"texts": ["one", "two", "one"]}, zs.UsageError, "2 distinct texts are too few"),
         ({"texts": np.random.default_rng(0).standard_normal((300, 5))}, zs.ShapeError, r"\(300, 5\)"),
