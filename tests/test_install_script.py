@@ -103,8 +103,8 @@ def test_extras_are_one_word(checkout: Path) -> None:
     done = install(checkout, "heif,", "report")
     assert (done.returncode, asked(checkout)) == (1, [])
     assert done.stderr.splitlines() == [
-        "error: extras are one word, got: heif, report",
-        "hint: join them by commas: scripts/install heif,report",
+        "error: extras must be one argument, got: heif, report",
+        "hint: join them with commas: scripts/install heif,report",
     ]
     assert install(checkout, "heif,").returncode == 0
     assert asked(checkout)[-1].endswith(".[heif]")

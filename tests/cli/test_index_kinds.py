@@ -112,10 +112,11 @@ def test_without_faiss_kinds_are_refused_at_once(
     scene_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extras, "has_faiss", lambda: False)
-    for kind, taken in (("HNSW32", "HNSW32"), ("auto", "IVF")):
-        with pytest.raises(zs.OptionalDependencyError, match=f"the index kind '{taken}.*' needs FAISS"):
+    monkeypatch.setattr("zsretrieve.api.gallery.FLAT_UP_TO", 100)
+    monkeypatch.setattr("zsretrieve.api.gallery.calibrate_once", lambda *_: pytest.fail("there is work"))
+    for kind, what in (("HNSW32", "the index kind 'HNSW32'"), ("auto", "an index of more than 100 images")):
+        with pytest.raises(zs.OptionalDependencyError, match=f"{what} needs FAISS"):
             zs.build_gallery(scene_folder, tmp_path / "out", zs.Model("demo"), kind=kind)
-        monkeypatch.setattr("zsretrieve.domain.kind_choice.FLAT_UP_TO", 100)
     assert not (tmp_path / "out").exists()
 
 

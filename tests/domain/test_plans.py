@@ -169,6 +169,8 @@ def test_the_seconds_of_making_are_those_of_the_formula() -> None:
     assert costs.making_seconds("HNSW32", 512, 10**6, ROUND) == pytest.approx(walked)
     without_lists = 1e6 * 512 / 1e8 + 8 * 1e6 * 512 / 1e10 + index_bytes("SQ8", 512, 10**6) / 1e9
     assert costs.making_seconds("SQ8", 512, 10**6, ROUND) == pytest.approx(without_lists)
+    coded = 1e6 * 512 / 1e8 + (index_bytes("HNSW32,SQ8", 512, 10**6) - index_bytes("HNSW32", 512, 10**6)) / 1e9
+    assert costs.making_seconds("HNSW32,SQ8", 512, 10**6, ROUND) == pytest.approx(walked + coded)
     slower = replace(ROUND, encoded={**ROUND.encoded, "SQ8 without lists": 5e7})
     assert costs.making_seconds("SQ8", 512, 10**6, slower) == pytest.approx(without_lists + 1e6 * 512 / 1e8)
 

@@ -21,7 +21,7 @@ from zsretrieve.domain.arguments import Count
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kind_choice import demands_of
-from zsretrieve.domain.kinds import AUTO, FLAT, spelt
+from zsretrieve.domain.kinds import AUTO, FLAT, FLAT_UP_TO, spelt
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import Choice, Cluster, Reading
@@ -101,7 +101,7 @@ def build_gallery(
     SourceError
         If no image can be read.
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
-        See ``Model``; an index kind other than Flat needs FAISS.
+        See ``Model``; an index kind other than Flat needs FAISS, including one that ``auto`` chooses.
     UsageError
         If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster;
         if ``regions`` names none, or is given with another kind than Flat, with ``ray``, with ``fast`` or with texts.
@@ -127,6 +127,8 @@ def build_gallery(
         raise UsageError("only images are encoded on a cluster", hint="Leave out `ray`.")
     if regions is not None and images.holds_texts:
         raise UsageError("texts have no regions", hint="Leave out `regions`.")
+    if kind == AUTO and len(images.files) > FLAT_UP_TO:
+        extras.require_faiss(f"an index of more than {FLAT_UP_TO:,} {what}")
     how = _ingest(model, reading, checkpoint, on_stage, what)
     if ray is None:
         if not images.holds_texts:

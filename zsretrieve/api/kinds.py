@@ -66,7 +66,7 @@ def set_index_kind(
     Raises
     ------
     OptionalDependencyError
-        If the kind is not ``Flat``, also by the choice of ``auto``, and FAISS is not installed.
+        If the kind is not ``Flat``, including one that ``auto`` chooses, and FAISS is not installed.
     UsageError
         If the kind is not supported, does not fit the dimensions or the memory, or the gallery is too small for it, or
         has regions.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from zsretrieve.domain.errors import IntegrityError, UsageError
 from zsretrieve.domain.kind_names import ROWS_PER_LIST, SUPPORTED, KindName, parsed
 from zsretrieve.domain.kinds import Effort
+from zsretrieve.domain.making import TRIALS
 from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wording import one_line
 
@@ -26,8 +27,6 @@ from zsretrieve.domain.wording import one_line
 _FAISS: Any = faiss
 
 _PLACE = re.compile(r"^.*?\.(cpp|h):\d+: (Error: '.*?' failed:? ?)?")
-# A trial after a part was made asks for so many rows of each of so many queries.
-TRIALS = 8
 
 # Candidates for an exact comparison, more where codes are coarse; measured on texts (docs/decisions/0016).
 _DEPTH, _DEPTH_IF_COARSE = 400, 1000

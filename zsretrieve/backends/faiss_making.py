@@ -15,10 +15,10 @@ import faiss
 import numpy as np
 
 from zsretrieve.backends import devices, products
-from zsretrieve.backends.faiss_kinds import TRIALS, damaged, effort_of, empty, inner, reason, try_selector
+from zsretrieve.backends.faiss_kinds import damaged, effort_of, empty, inner, reason, try_selector
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.kind_names import SUPPORTED, parsed
-from zsretrieve.domain.making import BLOCK_BYTES
+from zsretrieve.domain.making import BLOCK_BYTES, TRIALS
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.domain.wording import one_line

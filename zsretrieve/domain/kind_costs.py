@@ -8,15 +8,13 @@ from __future__ import annotations
 from zsretrieve.domain.kind_names import KindParts, parsed
 from zsretrieve.domain.kind_sizes import FLOAT, code_bytes, index_bytes
 from zsretrieve.domain.kinds import Effort
-from zsretrieve.domain.making import sample_size
+from zsretrieve.domain.making import TRIALS, sample_size
 from zsretrieve.domain.rates import Rates, family, without_lists
 
 # k-means in FAISS passes so often over its sample.
 ITERATIONS = 10
 # The lists of a query are longer than the mean: it is where many vectors are.
 _LONGER = 1.1
-# Searches that try an index which was made, without lists among all rows.
-_TRIALS = 8
 # What a query takes beside: checks, and calls from Python.
 _CALL_S = 7e-5
 # Distances of a walk through a graph of 32 links: a * ef^b * n^c.
@@ -38,7 +36,8 @@ def training_seconds(kind: str, dim: int, count: int, rates: Rates) -> float:
 
 
 def making_seconds(kind: str, dim: int, count: int, rates: Rates) -> float:
-    """Seconds to make an index: to learn the lists, to find the list of each vector and its code, and to write them.
+    """Seconds to make an index: to learn the lists, to find the list of each vector and its code, to write them, and
+    without lists to try it.
 
     Parameters
     ----------
@@ -59,9 +58,11 @@ def making_seconds(kind: str, dim: int, count: int, rates: Rates) -> float:
     if parts.code != "Flat":
         name = family(parts)
         rate = rates.encoded[name]
-        if parts.lists is None:
+        if parts.lists is None and parts.links is None:
             rate = rates.encoded.get(without_lists(name), rate)
-            found = _TRIALS * count * code_bytes(parts) / rates.scanned.get(without_lists(name), rates.scanned[name])
+            # As long as so many searches one after the other take: the two cores on which it was measured make up for
+            # the rows that are left out one by one.
+            found += TRIALS * count * code_bytes(parts) / rates.scanned.get(without_lists(name), rates.scanned[name])
         encoded = count * parts.kept / rate
     written = index_bytes(kind, dim, count) / rates.written
     return training_seconds(kind, dim, count, rates) + found + encoded + written

@@ -117,5 +117,5 @@ FAMILIES: dict[str, Family] = {
             Rung(0.995, 0.999, 2000, 8),
         ),
     ),
-    # Not HNSW32: with a list of 512 it finds 0.852 for texts, and takes longer than its formula says.
+    # Not HNSW32: with a list of 512 it finds 0.853 for texts, and takes longer than its formula says.
 }

@@ -12,6 +12,8 @@ from zsretrieve.domain.kind_names import parsed
 from zsretrieve.domain.kind_sizes import FLOAT, bytes_per_vector, index_bytes
 from zsretrieve.domain.kinds import Covered, Part
 
+# An index that was made is tried with so many queries, which ask for as many rows each.
+TRIALS = 8
 # Rows are added in blocks of so many bytes.
 BLOCK_BYTES = 16 << 20
 # What FAISS and its matrix products take beside the rows and the index: copies of a block, scores, buffers of threads.

@@ -147,7 +147,7 @@ def plan(wish: Wish, rates: Rates) -> Plan:
         raise UsageError(
             f"no kind that finds {wish.recall:g} holds even one vector of {wish.dim:,} dimensions in "
             f"{shown_bytes(wish.memory or 0)}",
-            hint="Give a machine with more memory, with its unit: 8GB.",
+            hint="Give more memory, with a unit, such as 8GB.",
         )
     kinds.sort(key=lambda one: (not one.reaches, one.machines, one.expected_ms))
     return Plan(wish.vectors, wish.dim, wish.recall, wish.memory, tuple(kinds), _answer(wish, kinds), rates)

@@ -25,7 +25,7 @@ class Rates(Result):
         Numbers turned into codes on all cores, for each family of codes in lists: ``SQ16``, ``SQ8``, ``PQ``,
         ``RaBitQ``; and of ``SQ16`` and ``SQ8`` also without (``SQ8 without lists``).
     scanned : mapping of str to float
-        Bytes that one query compares: codes of the same, ``centroids``, and with all cores vectors (``Flat``).
+        Bytes that one query compares: codes of each of these, ``centroids``, and with all cores vectors (``Flat``).
     walked : float
         Distances that one query computes in a graph.
     compared : float
