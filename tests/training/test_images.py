@@ -158,7 +158,7 @@ def test_a_locked_text_tower_stays(photos: Path, base: str, gallery: Path, tmp_p
 def test_from_a_configuration_and_early_stop(photos: Path, tmp_path: Path) -> None:
     """Random weights that learn nothing at such a rate."""
     text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
-    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16}
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
     config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))

@@ -168,7 +168,7 @@ def _job(
         reading=reading,
         settings=settings,
         device=str(device),
-        precision=_PRECISIONS[planned_encoding(replace(compute, device=devices[0])).precision],
+        precision=_PRECISIONS[Precision(planned_encoding(replace(compute, device=devices[0])).precision)],
     )
     if processes > 1 and len(trained_on) < settings.batch_size:
         raise UsageError(

@@ -147,7 +147,7 @@ class _Texts:
     def all_vectors(self, numbers: NDArray[np.int64]) -> torch.Tensor:
         """float32 of shape (n, dim), unit rows."""
         device = next(self.model.parameters()).device
-        parts = torch.from_numpy(numbers).split(256)
+        parts = torch.split(torch.from_numpy(numbers), 256)
         with torch.inference_mode():
             return torch.cat([
                 self.model.encode_text(self.tokens[part].long().to(device), normalize=True).float().cpu()
