@@ -1,4 +1,4 @@
-"""What is trained of a model: its vectors are open_clip's, and a linear map becomes part of the projection."""
+"""What is trained of a model: its vectors are open_clip's, and what is added becomes part of its weights."""
 
 from __future__ import annotations
 
@@ -66,6 +66,39 @@ def test_a_linear_map_becomes_part_of_the_projection(folder: Path) -> None:
     assert (expected - before).abs().max() > 0.05
     texts.finished()
     assert torch.allclose(plain(loaded), expected, atol=1e-5)
+
+
+def test_low_rank_additions_become_part_of_the_weights(folder: Path) -> None:
+    reference, _ = opened(folder)
+    loaded, texts = opened(folder, tune="lora")
+    before = plain(reference)
+    assert torch.allclose(texts.all_vectors(), before, atol=1e-5)
+    torch.manual_seed(1)
+    expected = reference.model.state_dict()
+    blocks = "text.transformer.resblocks." if hasattr(reference.model, "text") else "transformer.resblocks."
+    with torch.no_grad():
+        for name, value in texts.parameters.items():
+            if name.endswith(".up"):
+                value += torch.randn_like(value) / 10
+                matrix = name.removesuffix(".up")
+                assert value.shape[1] == 8
+                expected[blocks + matrix] += value @ texts.parameters[f"{matrix}.down"]
+    matrices = {name for name, value in expected.items() if name.startswith(blocks) and value.ndim == 2}
+    assert matrices == {blocks + name.removesuffix(".up") for name in texts.parameters if name.endswith(".up")}
+    during = texts.all_vectors()
+    texts.finished()
+    assert loaded.model.state_dict().keys() == expected.keys()
+    for name, value in loaded.model.state_dict().items():
+        assert torch.allclose(value, expected[name], atol=1e-6), name
+    assert torch.allclose(plain(loaded), during, atol=1e-5)
+    assert not torch.allclose(plain(loaded), before, atol=0.01)
+
+
+def test_a_tower_without_blocks_takes_no_additions(folder: Path) -> None:
+    loaded, _ = opened(folder)
+    text_of(loaded.model).transformer = torch.nn.Identity()
+    with pytest.raises(zs.UsageError, match="no blocks of open_clip"):
+        TrainedTexts(loaded, {}, CAPTIONS, zs.TrainingSettings(tune="lora"), torch.device("cpu"))
 
 
 def test_a_tower_without_a_projection_takes_no_linear_map(folder: Path) -> None:

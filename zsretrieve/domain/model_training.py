@@ -14,9 +14,10 @@ from zsretrieve.domain.records import Skipped
 
 
 class Tune(StrEnum):
-    """What is trained: the whole text tower, or a linear map on its vectors."""
+    """What is trained: the whole text tower, low-rank additions to its blocks, or a linear map on its vectors."""
 
     TEXT = "text"
+    LORA = "lora"
     LINEAR = "linear"
 
 
@@ -35,8 +36,8 @@ class Lock(StrEnum):
 
 
 _EPOCHS = 10
-# Peak learning rates of AdamW: of a text tower from scratch, of a trained one, and of a linear map.
-_SCRATCH_LR, _TEXT_LR, _LINEAR_LR = 2e-3, 1e-4, 1e-3
+# Peak learning rates of AdamW: of a text tower from scratch, of a trained one, and of what is added to it.
+_SCRATCH_LR, _TEXT_LR, _ADDED_LR = 2e-3, 1e-4, 1e-3
 # Of both towers, from scratch and trained; the first is CLIP's (Radford et al. 2021, table 18) for ViT-B.
 _TOWERS_SCRATCH_LR, _TOWERS_LR = 5e-4, 1e-5
 
@@ -111,7 +112,8 @@ class TrainingSettings(Schedule):
     Parameters
     ----------
     tune : Tune or str
-        ``text``, the text tower, or ``linear``, a linear map on its vectors, which becomes part of its projection.
+        ``text``, the text tower; ``lora``, a low-rank addition to each matrix of its blocks (Hu et al. 2021, arXiv
+        2106.09685); or ``linear``, a linear map on its vectors. The last two become part of its weights.
     """
 
     tune: Tune = Tune.TEXT
@@ -120,18 +122,18 @@ class TrainingSettings(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.from_scratch and self.tune is Tune.LINEAR:
-            raise UsageError("a linear map needs a trained text tower", hint="Leave out `from_scratch`.")
+        if self.from_scratch and self.tune is not Tune.TEXT:
+            raise UsageError(f"`tune` {self.tune} needs a trained text tower", hint="Leave out `from_scratch`.")
 
     @property
     def peak_lr(self) -> float:
-        """The learning rate after the warm-up: by default 0.0001 for a text tower, 0.002 from scratch, and 0.001 for a
-        linear map.
+        """The learning rate after the warm-up: by default 0.0001 for a text tower, 0.002 from scratch, and 0.001 for
+        what is added to it.
         """
         if self.lr is not None:
             return self.lr
-        if self.tune is Tune.LINEAR:
-            return _LINEAR_LR
+        if self.tune is not Tune.TEXT:
+            return _ADDED_LR
         return _SCRATCH_LR if self.from_scratch else _TEXT_LR
 
 

@@ -28,7 +28,7 @@ _log = logging.getLogger("zsretrieve")
 
 _LOSSES = {Loss.CLIP: clip_loss, Loss.SIGLIP: siglip_loss}
 _BETAS, _EPSILON = (0.9, 0.98), 1e-6
-_DECAY = {Tune.TEXT: 0.05, Tune.LINEAR: 0.0}
+_DECAY = {Tune.TEXT: 0.05, Tune.LORA: 0.0, Tune.LINEAR: 0.0}
 _MOST_NORM = 1.0
 _WARM_UP = 0.05  # of all steps
 _MEASUREMENTS = 20  # in all

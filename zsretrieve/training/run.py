@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("zsretrieve")
 
-_TRAINED = {Tune.TEXT: "text tower", Tune.LINEAR: "linear map of its text vectors"}
+_TRAINED = {
+    Tune.TEXT: "text tower",
+    Tune.LORA: "low-rank additions to its text tower",
+    Tune.LINEAR: "linear map of its text vectors",
+}
 
 
 def check_trainable(name: ModelName, compute: Compute) -> None:

@@ -1,4 +1,4 @@
-"""What is trained of a model: its text tower, or a linear map on its vectors, with the temperature of its loss."""
+"""What is trained of a model: its text tower, or what is added to it, with the temperature of its loss."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.model_training import Loss, TrainingSettings, Tune
@@ -31,6 +32,8 @@ _MOST_SCALE = 100.0
 _FIRST_SCALE, _FIRST_BIAS = 10.0, -10.0
 _NOT_TEXT = ("visual.", "text_decoder.", "logit_scale", "logit_bias")
 _SCALE, _BIAS, _MAP = "logit_scale", "logit_bias", "map"
+# Of low-rank additions. The paper found no use in more (section 7.2).
+_RANK = 8
 
 
 class TrainedTexts:
@@ -51,7 +54,7 @@ class TrainedTexts:
     Raises
     ------
     UsageError
-        If the tower has no projection that a linear map could become part of.
+        If the tower has no projection that a linear map could become part of, or no blocks of open_clip.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class TrainedTexts:
             self._fixed = self.all_vectors().to(device)
             dim = self._fixed.shape[1]
             trained = {_MAP: nn.Parameter(torch.eye(dim, device=device))}
+        elif settings.tune is Tune.LORA:
+            trained = _with_additions(self._model, settings.seed)
         else:
             trained = {name: value for name, value in self._model.named_parameters() if not name.startswith(_NOT_TEXT)}
         trained |= {
@@ -137,9 +142,13 @@ class TrainedTexts:
                 value.copy_(state[name])
 
     def finished(self) -> Any:
-        """The model with what was trained in it; a linear map becomes part of the projection."""
+        """The model with what was trained in it; what was added becomes part of its weights."""
         if _MAP in self.parameters:
             _fold(self._model, self.parameters[_MAP].detach())
+        for module in self._model.modules():
+            if parametrize.is_parametrized(module):
+                for name in list(module.parametrizations):
+                    parametrize.remove_parametrizations(module, name)
         return self._model.requires_grad_(requires_grad=False).eval().cpu()
 
 
@@ -163,6 +172,45 @@ def _fold(model: Any, linear: torch.Tensor) -> None:
                 projection.bias.copy_(projection.bias.double() @ wide)
         else:
             projection.copy_(projection.double() @ wide)
+
+
+class _LowRank(nn.Module):
+    """A matrix W of shape (m, n) with what is learnt beside it, W + U D, where U (m, r) begins as zero and D (r, n) as
+    random (Hu et al. 2021, section 4.1).
+    """
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        rows, columns = weight.shape
+        self.up = nn.Parameter(weight.new_zeros(rows, _RANK))
+        self.down = nn.Parameter(weight.new_empty(_RANK, columns))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + self.up @ self.down
+
+
+def _with_additions(model: Any, seed: int) -> dict[str, nn.Parameter]:
+    """Add to each matrix of the text tower's blocks, and return the parameters of the additions by name."""
+    check_blocks(model)
+    blocks, added = text_of(model).transformer.resblocks, {}
+    with seeded(seed):
+        for place, module in list(blocks.named_modules()):
+            for name, weight in list(module.named_parameters(recurse=False)):
+                if weight.ndim == 2:
+                    addition = _LowRank(weight.detach())
+                    parametrize.register_parametrization(module, name, addition)
+                    added |= {f"{place}.{name}.{part}": value for part, value in addition.named_parameters()}
+    return added
+
+
+def check_blocks(model: Any) -> None:
+    """Raise UsageError unless the text tower has blocks to whose matrices something can be added."""
+    if not hasattr(getattr(text_of(model), "transformer", None), "resblocks"):
+        raise UsageError(
+            "the text tower of this model has no blocks of open_clip, to which `tune` lora adds",
+            hint="Use `tune` text.",
+        )
 
 
 def _tokens(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:

@@ -43,7 +43,7 @@ _Lr = Annotated[
     _training(
         "--lr",
         metavar="NUMBER",
-        show_default="0.00001; from scratch 0.0005. From a gallery 0.0001; from scratch 0.002; linear 0.001",
+        show_default="0.00001; from scratch 0.0005. From a gallery 0.0001; from scratch 0.002; lora and linear 0.001",
         help="Peak learning rate.",
     ),
 ]
@@ -63,7 +63,11 @@ _Seed = Annotated[
 ]
 _Tune = Annotated[
     Tune | None,
-    _training("--tune", show_default="text", help="From a gallery: the text tower, or a linear map on its vectors."),
+    _training(
+        "--tune",
+        show_default="text",
+        help="From a gallery: the text tower, low-rank additions to it, or a linear map on its vectors.",
+    ),
 ]
 _Lock = Annotated[
     Lock | None, _of_images("--lock", help="The tower that stays as it is; locking the image tower is LiT.")
