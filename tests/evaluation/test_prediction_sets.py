@@ -157,7 +157,7 @@ def test_the_commands(folder: Path, run_cli: Run) -> None:
     assert "classes on average" in done.stderr
     assert "set" in CliRunner().invoke(app, calibrated).stdout.splitlines()[1]
     refused = run_cli(*words)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "both a --coverage and a labelled gallery to --calibrate on" in refused.stderr
     words = ["evaluate", str(folder / "gallery"), "-p", str(folder / "text")]
     table = CliRunner().invoke(app, [*words, "--coverage", "0.8", "--seed", "3"]).stdout

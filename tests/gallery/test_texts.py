@@ -146,7 +146,7 @@ def test_a_word_finds_itself_and_an_analogy_leaves_its_terms_out(words: Path) ->
     assert zs.search(gallery, "id:1", encoder, k=1)[0].text != "blue star"
     assert found[0].to_dict() == {
         "rank": 1, "id": 1, "path": str(words.parent / "words.txt!/2"), "score": found[0].to_dict()["score"],
-        "missing": False, "text": "blue star", "image": None,
+        "missing": False, "text": "blue star", "image": None, "box": None,
     }  # fmt: skip
     assert "blue star" in repr(found)
     assert "<p>blue star</p>" in found._repr_html_()

@@ -187,7 +187,9 @@ def stop_after(steps: int) -> Any:
     return on_stage
 
 
-@pytest.mark.parametrize("settings", [{"lr": 1e-3}, {"tune": "linear"}, {"tune": "lora"}, {"from_scratch": True, "loss": "clip"}])
+@pytest.mark.parametrize(
+    "settings", [{"lr": 1e-3}, {"tune": "linear"}, {"tune": "lora"}, {"from_scratch": True, "loss": "clip"}]
+)
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
     gallery: Path, captions: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:

@@ -17,7 +17,7 @@ from zsretrieve.domain.names import composed, plain_name
 from zsretrieve.domain.text_files import read_text
 from zsretrieve.domain.wording import shorten
 from zsretrieve.images.sources import Source
-from zsretrieve.metrics.average_precision import average_precision
+from zsretrieve.metrics.boxes import average_precision
 
 _SHOWN = 5
 _FORM = "Give COCO's JSON for detection, with images, categories, and annotations that have a bbox."

@@ -45,7 +45,7 @@ _LOOK_EVERY = 20
 
 
 class _DivergedError(Exception):
-    """The loss is no number any more."""
+    """The loss became infinite or NaN."""
 
 
 class _EnoughError(Exception):
@@ -156,7 +156,7 @@ class _Texts:
 
 
 def run(folder: JobFolder) -> None:
-    """Train until all steps are done, nothing improves, or the loss is no number any more.
+    """Train until all steps are done, nothing improves, or the loss becomes infinite or NaN.
 
     A training that was stopped goes on after its last checkpoint.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zsretrieve.metrics.average_precision import average_precision
+from zsretrieve.metrics.boxes import average_precision
 
 # 101 recalls from 0 to 1, of which 51 are at most a half.
 HALF, REST = 51 / 101, 50 / 101
