@@ -33,7 +33,11 @@ _SHOWN = {"name", "folder", "date"}  # an image's, by which a page shows it
         (Prediction, bodies.ClassAnswer, set()),
         (Prediction, analysis_bodies.PredictionAnswer, {"id", "path", "label"}),
         (Hit, bodies.HitAnswer, {*_SHOWN, "label", "width", "height", "bytes", "terms"}),
-        (Duplicate, analysis_bodies.DuplicateAnswer, {*_SHOWN, "label", "width", "height", "bytes", "missing", "text", "image"}),
+        (
+            Duplicate,
+            analysis_bodies.DuplicateAnswer,
+            {*_SHOWN, "label", "width", "height", "bytes", "missing", "text", "image"},
+        ),
     ],
 )
 def test_records_have_the_fields_of_answers(record: Any, answer: type[pydantic.BaseModel], only_there: set) -> None:

@@ -75,7 +75,7 @@ def test_small_data_makes_small_batches() -> None:
         ({"epochs": 1, "steps": 1}, "`epochs` and `steps`"),
         ({"patience": 1, "held_out": 0}, "`patience`"),
         ({"tune": "linear", "from_scratch": True}, "needs a trained text tower"),
-        ({"tune": "adapter"}, "tune must be one of 'text', 'linear'"),
+        ({"tune": "adapter"}, "tune must be one of 'text', 'lora', 'linear'"),
         ({"batch_size": 1}, "batch_size must be"),
         ({"lr": 0.0}, "lr must be"),
     ],

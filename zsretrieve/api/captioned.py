@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from zsretrieve.api.prompts import Prompts, read_prompts
 from zsretrieve.api.prototypes import prompts_of_labels
 from zsretrieve.api.texts import open_texts
+from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.records import PathLike, PromptSet, Skipped
 from zsretrieve.evaluation.captions import pair
 from zsretrieve.evaluation.labelled import class_ids
 from zsretrieve.images.sources import Source
 from zsretrieve.training.pairs import Pairs
+
+
+def check_captions(
+    captions: PathLike | Source | None, classes: Prompts | PromptSet | None, templates: Prompts | None
+) -> None:
+    """Raise UsageError if there are captions, and what would make others of labels."""
+    if captions is not None and (classes is not None or templates is not None):
+        raise UsageError("captions are used as they are", hint="Leave out `classes` and `templates`, or `captions`.")
 
 
 @dataclass(frozen=True)

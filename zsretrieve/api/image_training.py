@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from zsretrieve.api.captioned import Captioned
+from zsretrieve.api.captioned import Captioned, check_captions
 from zsretrieve.api.prompts import Prompts
 from zsretrieve.api.sources import SourceLike, open_source
 from zsretrieve.api.training import Shown
@@ -14,7 +14,6 @@ from zsretrieve.domain.model_training import ImageTrainingSettings, TrainedModel
 from zsretrieve.domain.ports import OnStage, progress_of
 from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.settings import Compute, Precision, Reading
-from zsretrieve.encoders.catalog import files
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm, parse_model_name
 from zsretrieve.encoders.catalog.tables import architecture
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
@@ -26,7 +25,7 @@ from zsretrieve.training.pairs import Pairs
 from zsretrieve.training.place import check_place
 
 # open_clip's words for how its trainer computes.
-_PRECISIONS = {Precision.FP32: "fp32", Precision.BF16: "amp_bf16", Precision.FP16: "amp"}
+_PRECISIONS = {Precision.FP32: "fp32", Precision.BF16: "amp_bf16"}
 
 
 def train(
@@ -94,14 +93,13 @@ def train(
     """
     extras.require_training()
     settings, reading, place = settings or ImageTrainingSettings(), reading or Reading(), Path(out)
-    if captions is not None and (classes is not None or templates is not None):
-        raise UsageError("captions are used as they are", hint="Leave out `classes` and `templates`, or `captions`.")
+    check_captions(captions, classes, templates)
     check_place(place, force=force)
     if report is not None:
         from zsretrieve.reports import check_report
 
         check_report(report, force=force)
-    model = as_model(model)
+    model = Model.to_train(model) if isinstance(model, str) else as_model(model)
     name, settings = _begun(model, settings)
     opened = open_source(source, ground_truth=ground_truth) if not isinstance(source, Source) else source
     if opened.holds_texts:
@@ -114,13 +112,12 @@ def train(
     )
     pairs = captioned.described(captions) if captions is not None else captioned.labelled(classes, templates)
     pairs = replace(pairs, skipped=(*opened.skipped, *pairs.skipped))
-    job, processes = _job(opened, pairs, name, reading, settings, model.compute)
+    job = _job(opened, pairs, name, reading, settings, model.compute)
     folder = images.prepare(job, place, force=force)
     shown = Shown(place, report, job.steps, force)
-    images.train(job, folder, processes, on_progress=progress_of(on_stage, "training"), on_point=shown.point)
-    trained = images.finish(job, folder, place, captioned.where)
-    shown.finish(trained.history)
-    return trained
+    with shown.until_over():
+        images.train(job, folder, on_progress=progress_of(on_stage, "training"), on_point=shown.point)
+        return images.finish(job, folder, place, captioned.where)
 
 
 def _begun(model: Model, settings: ImageTrainingSettings) -> tuple[ModelName, ImageTrainingSettings]:
@@ -143,13 +140,12 @@ def _begun(model: Model, settings: ImageTrainingSettings) -> tuple[ModelName, Im
 
 def _job(
     source: Source, pairs: Pairs, name: ModelName, reading: Reading, settings: ImageTrainingSettings, compute: Compute
-) -> tuple[ImageJob, int]:
-    """What is trained on what, and by how many processes of this machine."""
+) -> ImageJob:
+    """What is trained on what."""
     from zsretrieve.encoders.torch.encoder import planned_encoding, resolve_device, torch_devices
-    from zsretrieve.training.beginning import identity_of, own_loss
+    from zsretrieve.training.beginning import configuration_of, identity_of, own_loss
 
-    devices = torch_devices(compute.device)
-    device = resolve_device(devices[0])
+    devices = tuple(str(resolve_device(device)) for device in torch_devices(compute.device))
     processes = settings.processes or len(devices)
     if settings.batch_size % processes:
         raise UsageError(
@@ -160,14 +156,15 @@ def _job(
     job = ImageJob(
         key="",
         name=name,
-        loss=own_loss(settings.loss, files.configuration(name)),
+        loss=own_loss(settings.loss, configuration_of(name)),
         source=replace(source, skipped=(), left_out=()),
         pairs=pairs,
         images=trained_on,
         held_out=held_out,
         reading=reading,
         settings=settings,
-        device=str(device),
+        devices=devices,
+        processes=processes,
         precision=_PRECISIONS[Precision(planned_encoding(replace(compute, device=devices[0])).precision)],
     )
     if processes > 1 and len(trained_on) < settings.batch_size:
@@ -175,4 +172,4 @@ def _job(
             f"{len(trained_on)} images are fewer than a batch of {settings.batch_size}, which several processes share",
             hint="Give a smaller `batch_size`, or one process.",
         )
-    return images.keyed(job, identity_of(name, from_scratch=settings.from_scratch), processes), processes
+    return images.keyed(job, identity_of(name, from_scratch=settings.from_scratch))

@@ -34,8 +34,6 @@ def check_propagation(
         if graph is not None:
             raise UsageError("`graph` has no effect without `propagate`", hint="Add `propagate`.")
         return
-    if propagate.sparse and graph is None:
-        raise UsageError("`sparse` has no effect on the images of the graph itself", hint="Leave `sparse` out.")
     for name, given in (("scale", scale is not None), ("fit_scale", fit_scale), ("retrieval_at", bool(retrieval_at))):
         if given:
             raise UsageError(f"`{name}` has no effect with `propagate`", hint=f"Leave `{name}` out.")
@@ -64,6 +62,8 @@ class Through:
         if propagate is None:
             return None
         if graph is None or (isinstance(images, Gallery) and _is_same(images, graph)):
+            if propagate.sparse:
+                raise UsageError("`sparse` has no effect on the images of the graph itself", hint="Leave `sparse` out.")
             if isinstance(images, Gallery):
                 return cls(images, propagate, True, where)
             raise UsageError(

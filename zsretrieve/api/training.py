@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from zsretrieve.api.captioned import Captioned
+from zsretrieve.api.captioned import Captioned, check_captions
 from zsretrieve.api.indexes import open_gallery
 from zsretrieve.api.prompts import Prompts
-from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.errors import UsageError, ZsRetrieveError
 from zsretrieve.domain.model_training import TrainedModel, TrainingPoint, TrainingSettings
 from zsretrieve.domain.ports import OnStage, progress_of
 from zsretrieve.domain.records import PathLike, PromptSet
@@ -92,8 +93,7 @@ def train_from_gallery(
     """
     extras.require_models("training")
     settings = settings or TrainingSettings()
-    if captions is not None and (classes is not None or templates is not None):
-        raise UsageError("captions are used as they are", hint="Leave out `classes` and `templates`, or `captions`.")
+    check_captions(captions, classes, templates)
     place = Path(out)
     check_place(place, force=force)
     if report is not None:
@@ -111,15 +111,14 @@ def train_from_gallery(
     model.check(space_beside(model, opened.space))
     pairs = _pairs(opened, captions, classes, templates, where)
     shown = Shown(place, report, settings.steps_for(len(pairs.split(settings)[0])), force)
-    trained = run.train_text_side(
-        opened, pairs, name, settings, model.compute, place, force=force,
-        on_progress=progress_of(on_stage, "training"), on_point=shown.point,
-    )  # fmt: skip
-    shown.finish(trained.history)
-    return trained
+    with shown.until_over():
+        return run.train_text_side(
+            opened, pairs, name, settings, model.compute, place, force=force,
+            on_progress=progress_of(on_stage, "training"), on_point=shown.point,
+        )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shown:
     """What is shown of a training in ``out`` while it runs: a line and the page after each measurement."""
 
@@ -127,25 +126,34 @@ class Shown:
     report: PathLike | None
     steps: int
     force: bool
+    points: Sequence[TrainingPoint] = ()
 
     def point(self, points: Sequence[TrainingPoint]) -> None:
-        last = points[-1]
+        self.points, last = points, points[-1]
         figures = [f"loss {last.loss:.4g}"] if last.loss is not None else []
         for name, recall in (("text to image", last.text_to_image), ("image to text", last.image_to_text)):
             if recall is not None:
                 figures.append(f"recall@1 {name} {100 * recall:.2f} %")
         _log.info(f"step {last.step:,} of {self.steps:,}: {', '.join((*figures, f'scale {last.scale:.4g}'))}")
-        self._write(points, running=True)
+        self._write(running=True)
 
-    def finish(self, points: Sequence[TrainingPoint]) -> None:
-        self._write(points, running=False)
+    @contextlib.contextmanager
+    def until_over(self) -> Iterator[None]:
+        """Once the block ends, the page no longer says that the training runs, however it ended."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(ZsRetrieveError):
+                self._write(running=False)
+            raise
+        self._write(running=False)
 
-    def _write(self, points: Sequence[TrainingPoint], *, running: bool) -> None:
-        if self.report is not None:
+    def _write(self, *, running: bool) -> None:
+        if self.report is not None and self.points:
             from zsretrieve.reports.training import write_training_report
 
             heading = f"Training of {self.out.name}"
-            write_training_report(self.report, points, self.steps, heading, running=running, force=self.force)
+            write_training_report(self.report, self.points, self.steps, heading, running=running, force=self.force)
 
 
 def _pairs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -154,7 +154,7 @@ class ImageTrainingSettings(Schedule):
     workers : int
         Processes that decode images, for each process that trains.
     processes : int, optional
-        That train on this machine together, each on its share of every batch; by default one for each GPU.
+        That train on this machine together, each on its share of every batch; by default one for each device named.
     """
 
     lock: Lock | None = None
@@ -209,6 +209,21 @@ class TrainingPoint(Result):
         if self.text_to_image is None or self.image_to_text is None:
             return None
         return (self.text_to_image + self.image_to_text) / 2
+
+
+def is_best(point: TrainingPoint, history: Sequence[TrainingPoint], best_step: int) -> bool:
+    """Whether the weights at ``point`` are at least as good as those of ``best_step``, the best of ``history``.
+
+    Of equally good weights those that were trained longer; without a measurement the last.
+    """
+    best = next((one.recall for one in history if one.step == best_step), None)
+    return point.recall is None or best is None or point.recall >= best
+
+
+def is_stuck(history: Sequence[TrainingPoint], patience: int | None) -> bool:
+    """Whether as many of the last measurements as ``patience`` did not improve on the best before them."""
+    recalls = [point.recall for point in history if point.recall is not None]
+    return patience is not None and bool(recalls) and len(recalls) - 1 - recalls.index(max(recalls)) >= patience
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class CurveSettings:
 
 def _check_choice(by: str, validation: float) -> None:
     if by not in CHOSEN_BY:
-        raise UsageError(f"a probe is not chosen by '{by}'", hint=f"Use {' or '.join(CHOSEN_BY)}.")
+        raise UsageError(f"nothing is chosen by '{by}'", hint=f"Use {' or '.join(CHOSEN_BY)}.")
     _check_share(validation, "the share of validation images", "0.2")
 
 

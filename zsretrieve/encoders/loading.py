@@ -20,6 +20,7 @@ from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision, Readin
 from zsretrieve.domain.spaces import check_same_space
 from zsretrieve.encoders import packs
 from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, full_name, parse_model_name, same_weights
+from zsretrieve.encoders.catalog.tables import architecture
 from zsretrieve.encoders.choosing import check_installed, engine, planned_encoding
 from zsretrieve.system import extras, hardware
 
@@ -81,6 +82,19 @@ class Model:
         model = cls()
         model.name = encoder.space.model
         model._encoder, model._is_given = encoder, True
+        return model
+
+    @classmethod
+    def to_train(cls, name: str | None, compute: Compute | None = None) -> Model:
+        """A model, or an architecture of open_clip such as ``ViT-B-32``, of which ``train`` makes a model.
+
+        Raises as ``Model`` does.
+        """
+        check("name", name, str | None, "Give the name of a model.")
+        if name is None or not architecture(name):
+            return cls(name, compute)
+        model = cls(compute=compute)
+        model.name = name
         return model
 
     def __repr__(self) -> str:

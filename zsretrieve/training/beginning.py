@@ -7,18 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 import open_clip
-import torch
-from torch import nn
 
 from zsretrieve.domain.model_training import Loss
 from zsretrieve.encoders.catalog import files
+from zsretrieve.encoders.catalog.availability import unavailable
 from zsretrieve.encoders.catalog.fingerprint import weights_identity
-from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
-from zsretrieve.encoders.catalog.registry import common_to_tags, tag_activation
+from zsretrieve.encoders.catalog.hub import why_missing
+from zsretrieve.encoders.catalog.model_name import ModelName
 from zsretrieve.encoders.torch import loading
-from zsretrieve.encoders.torch.text_tower import text_of
 from zsretrieve.training.job import ImageJob
-from zsretrieve.training.texts import seeded, set_bias
+from zsretrieve.training.texts import forget_unused, seeded, set_bias, tokens_of
 
 
 def begun(job: ImageJob) -> tuple[Any, Any]:
@@ -30,24 +28,30 @@ def begun(job: ImageJob) -> tuple[Any, Any]:
         loaded = loading.load(job.name)
         model, tokenizer = loaded.model, loaded.tokenizer
     else:
-        with seeded(job.settings.seed), loading.code_of_models(allowed=job.name.trusted):
-            quick = {} if job.name.arch is None else {"quick_gelu": _is_quick(job.name)}
-            model = open_clip.create_model(job.name.open_clip_name, load_weights=False, pretrained_text=False, **quick)
-            tokenizer = open_clip.get_tokenizer(job.name.open_clip_name)
-        _forget_unused(model, tokenizer, job.pairs.captions)
+        with seeded(job.settings.seed):
+            model, tokenizer = loading.untrained(job.name)
+        forget_unused(model, tokens_of(tokenizer, job.pairs.captions))
     set_bias(model, job.loss, from_scratch=job.settings.from_scratch)
     return model, tokenizer
 
 
-def image_size(model: Any) -> Any:
+def preprocessing(model: Any) -> Any:
     """How images are prepared for a model: open_clip's ``PreprocessCfg``."""
     return open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
 
 
-def own_loss(job_loss: Loss | None, config: files.Configuration) -> Loss:
+def configuration_of(name: ModelName) -> files.Configuration:
+    """The configuration of a model. Raises WeightsUnavailableError if it cannot be fetched or is not valid."""
+    try:
+        return files.configuration(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise unavailable(name, why_missing(error, None)) from error
+
+
+def own_loss(wanted: Loss | None, config: files.Configuration) -> Loss:
     """The loss that is wanted, or else the one that a configuration was made for."""
-    if job_loss is not None:
-        return job_loss
+    if wanted is not None:
+        return wanted
     return Loss.CLIP if config.model.get("init_logit_bias") is None else Loss.SIGLIP
 
 
@@ -56,21 +60,3 @@ def identity_of(name: ModelName, *, from_scratch: bool) -> str:
     if not from_scratch:
         return weights_identity(name)
     return json.dumps(asdict(files.configuration(name)), sort_keys=True)
-
-
-def _is_quick(name: ModelName) -> bool:
-    if name.form is NameForm.TAG:
-        return tag_activation(str(name.arch), name.rest) == "quick_gelu"
-    return common_to_tags(str(name.arch)).activation == "quick_gelu"
-
-
-def _forget_unused(model: Any, tokenizer: Any, captions: tuple[str, ...]) -> None:
-    """Zero the embeddings of words that no caption has: they carry no information, and stay as they are."""
-    embedding = getattr(text_of(model), "token_embedding", None)
-    if not isinstance(embedding, nn.Embedding):
-        return
-    used = torch.zeros(embedding.num_embeddings, dtype=torch.bool)
-    for start in range(0, len(captions), 256):
-        used[tokenizer(list(captions[start : start + 256])).unique().long()] = True
-    with torch.no_grad():
-        embedding.weight[~used] = 0

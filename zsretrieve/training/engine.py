@@ -9,6 +9,7 @@ main module has imported, and are replaced there (docs/decisions/0021).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import math
@@ -29,19 +30,21 @@ from open_clip.loss import gather_features
 from safetensors.torch import save
 from torch import nn
 
-from zsretrieve.domain.errors import TrainingError
-from zsretrieve.domain.model_training import Lock, Loss, TrainingPoint
+from zsretrieve.domain.errors import SourceError, TrainingError, ZsRetrieveError
+from zsretrieve.domain.model_training import Lock, Loss, TrainingPoint, is_best, is_stuck
 from zsretrieve.system.atomic import write_file
-from zsretrieve.training.beginning import begun, image_size
-from zsretrieve.training.image_batches import Images, TrainingBatches, tokens_of, transform, vectors_of
-from zsretrieve.training.job import WATCHED, ImageJob, JobFolder, Progress
-from zsretrieve.training.losses import clip_loss, siglip_loss
+from zsretrieve.training.beginning import begun, preprocessing
+from zsretrieve.training.image_batches import NONE_READABLE, Images, TrainingBatches, transform, vectors_of
+from zsretrieve.training.job import DISK_IS_FULL, WATCHED, ImageJob, JobFolder, Progress
+from zsretrieve.training.losses import LOSSES, MOST_NORM, WARM_UP
 from zsretrieve.training.recall import HeldOut
+from zsretrieve.training.texts import tokens_of
 
-_LOSSES = {Loss.CLIP: clip_loss, Loss.SIGLIP: siglip_loss}
-_WARM_UP, _MOST_NORM = 0.05, 1.0
 # On a GPU, reading the loss waits for the step.
 _LOOK_EVERY = 20
+# How the system, and torch, say that nothing more can be written.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_FULL_WORDS = ("No space left", "PytorchStreamWriter", "file write failed")
 
 
 class _DivergedError(Exception):
@@ -94,19 +97,15 @@ class _Watch:
         )
         self.since = (0.0, 0.0, 0)
         before = self.progress
-        best = next((one.recall for one in before.history if one.step == before.best_step), None)
         history, best_step = (*before.history, point), before.best_step
-        # Of equally good weights those that were trained longer; without a measurement the last.
-        if point.recall is None or best is None or point.recall >= best:
+        if is_best(point, before.history, best_step):
             weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-            write_file(self.folder.best, save(weights, {"format": "pt", "step": str(step)}))
+            write_file(self.folder.best, save(weights, {"format": "pt"}))
             best_step = step
-        recalls = [one.recall or 0.0 for one in history]
-        patience = self.job.settings.patience
-        is_stuck = patience is not None and len(recalls) - 1 - recalls.index(max(recalls)) >= patience
         self.progress = replace(
-            before, history=history, best_step=best_step, seconds=point.seconds, stopped_early=is_stuck
-        )
+            before, history=history, best_step=best_step, seconds=point.seconds,
+            stopped_early=is_stuck(history, self.job.settings.patience),
+        )  # fmt: skip
         self.folder.write_progress(self.progress)
 
 
@@ -116,7 +115,7 @@ class _SharedLoss(nn.Module):
     def __init__(self, batches: TrainingBatches, watch: _Watch) -> None:
         super().__init__()
         self._batches, self._watch = batches, watch
-        self._loss = _LOSSES[batches.job.loss]
+        self._loss = LOSSES[batches.job.loss]
 
     def forward(
         self, image_features: Any, text_features: Any, logit_scale: Any, logit_bias: Any = None, **_: Any
@@ -132,7 +131,9 @@ class _SharedLoss(nn.Module):
             torch.distributed.all_gather(parts, captions)
             captions = torch.cat(parts)
         same = captions[:, None] == captions[None, :]
-        loss = self._loss(image_features.float(), text_features.float(), same, logit_scale, logit_bias)
+        # In bf16 the logits of a batch would be wrong by up to half a percent.
+        with torch.autocast(image_features.device.type, enabled=False):
+            loss = self._loss(image_features.float(), text_features.float(), same, logit_scale, logit_bias)
         self._watch.losses.append(loss.detach())
         return {"contrastive_loss": loss}
 
@@ -172,7 +173,7 @@ def run(folder: JobFolder) -> None:
         _hold(folder)
     model, tokenizer = begun(job)
     model.output_dict = True
-    config = image_size(model)
+    config = preprocessing(model)
     tokens = tokens_of(tokenizer, job.pairs.captions)
     seen = transform(config)
     batches = TrainingBatches(job, folder, tokens, transform(config, crop=job.settings.crop), rank, world)
@@ -180,7 +181,11 @@ def run(folder: JobFolder) -> None:
     watch = _Watch(job, folder, rank == 0, progress, time.monotonic() - progress.seconds)
     lr = [0.0]
 
-    def given(*_: Any, device: Any, **__: Any) -> Any:
+    def begin(*_: Any, device: Any, **__: Any) -> Any:
+        # The trainer leaves the projection of a locked tower free where the tower is timm's.
+        for name, value in model.named_parameters():
+            if _is_locked(name, job.settings.lock):
+                value.requires_grad_(requires_grad=False)
         return model.to(device), None, None
 
     def data(*_: Any, epoch: int, **__: Any) -> dict[str, Any]:
@@ -196,8 +201,9 @@ def run(folder: JobFolder) -> None:
         if len(job.held_out):
             was_training = one.training
             one.eval()
-            vectors = vectors_of(one, Images(job, folder, seen), job.held_out, job)
-            recall = HeldOut.of(job.pairs, job.held_out, vectors).recall(_Texts(one, tokens))
+            numbers, vectors = vectors_of(one, Images(job, folder, seen, job.held_out), job.held_out, job)
+            if len(numbers):
+                recall = HeldOut.of(job.pairs, numbers, vectors).recall(_Texts(one, tokens))
             one.train(was_training)
         watch.measured(min(job.steps, rounds * job.steps_per_round), recall, one, lr[0])
 
@@ -234,7 +240,7 @@ def run(folder: JobFolder) -> None:
         _distribute_on_cpus()
     epoch_of_trainer = trainer.train_one_epoch
     for name, value in {
-        "create_model_and_transforms": given,
+        "create_model_and_transforms": begin,
         "get_tokenizer": lambda *_, **__: tokenizer,
         "get_data": data,
         "create_loss": lambda _: _SharedLoss(batches, watch),
@@ -250,6 +256,12 @@ def run(folder: JobFolder) -> None:
         trainer.main(_options(job, folder))
     if watch.is_first:
         folder.write_progress(replace(watch.progress, is_over=True, seconds=time.monotonic() - watch.started))
+
+
+def _is_locked(name: str, lock: Lock | None) -> bool:
+    """Whether a weight belongs to the tower that stays as it is."""
+    is_temperature, is_image = name.startswith("logit_"), name.startswith("visual.")
+    return lock is not None and not is_temperature and is_image == (lock is Lock.IMAGE)
 
 
 def _distribute_on_cpus() -> None:
@@ -282,7 +294,7 @@ def _options(job: ImageJob, folder: JobFolder) -> list[str]:
         "--train-data": "given", "--dataset-type": "synthetic", "--model": "given", "--name": "run",
         "--logs": str(folder.checkpoints), "--epochs": job.rounds, "--batch-size": settings.batch_size,
         "--lr": settings.peak_lr, "--wd": settings.weight_decay, "--beta1": 0.9, "--beta2": 0.98, "--eps": 1e-6,
-        "--warmup": max(1, round(_WARM_UP * job.steps)), "--grad-clip-norm": _MOST_NORM, "--precision": job.precision,
+        "--warmup": max(1, round(WARM_UP * job.steps)), "--grad-clip-norm": MOST_NORM, "--precision": job.precision,
         "--device": job.device.partition(":")[0], "--seed": settings.seed, "--workers": settings.workers,
         "--resume": "latest", "--save-frequency": 0, "--log-every-n-steps": 100,
     }  # fmt: skip
@@ -310,18 +322,37 @@ def _cut(file: Path, steps: int) -> None:
         write_file(file, "".join(lines).encode())
 
 
+def _reason(error: Exception) -> dict[str, Any]:
+    """What the process that started this one is told of an error."""
+    text = str(error) or type(error).__name__
+    if NONE_READABLE in text:
+        error = SourceError("no image of the source can be read", hint="Check the files.")
+    if isinstance(error, ZsRetrieveError):
+        return {"kind": "known", "name": type(error).__name__, "message": error.message, "hint": error.hint}
+    if isinstance(error, _DivergedError):
+        kind = "diverged"
+    elif isinstance(error, torch.cuda.OutOfMemoryError):
+        kind = "memory"
+    elif getattr(error, "errno", None) in _FULL or any(word in text for word in _FULL_WORDS):
+        kind = "disk"
+    else:
+        kind = "other"
+    return {"kind": kind, "message": text}
+
+
 def main(words: Sequence[str]) -> int:
-    """Train the job in a folder; what fails is written there. Returns an exit code."""
+    """Train the job in a folder; why it fails is written there. Returns an exit code."""
     folder = JobFolder(Path(words[0]))
     try:
         run(folder)
     except Exception as error:  # noqa: BLE001, as nobody else hears of it
-        kinds = {_DivergedError: "diverged", OSError: "system", torch.cuda.OutOfMemoryError: "memory"}
-        kind = next((name for one, name in kinds.items() if isinstance(error, one)), "other")
-        content = {"kind": kind, "message": getattr(error, "message", None) or str(error) or type(error).__name__}
-        folder.failure.write_text(json.dumps(content), encoding="utf-8")
-        traceback.print_exc()
-        return 1
+        reason = _reason(error)
+        # On a full disk this fails, too. Of several processes the first knows best.
+        with contextlib.suppress(OSError), open(folder.failure, "x", encoding="utf-8") as file:
+            json.dump(reason, file)
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return DISK_IS_FULL if reason["kind"] == "disk" else 1
     return 0
 
 

@@ -13,7 +13,6 @@ from zsretrieve.domain.model_training import Loss, TrainedModel
 from zsretrieve.encoders.catalog.files import Configuration
 from zsretrieve.encoders.catalog.fingerprint import RECORD, TOKENIZER_FILES, weights_identity
 from zsretrieve.encoders.catalog.model_name import CONFIG, LOCAL, ModelName, NameForm, parse_model_name
-from zsretrieve.encoders.catalog.tables import SCALING
 from zsretrieve.system.atomic import replacing
 from zsretrieve.training.card import CARD, card
 from zsretrieve.training.place import KIND
@@ -39,7 +38,7 @@ def write_model(
     """
     config = {
         "model_cfg": _model_config(configuration, trained.loss),
-        "preprocess_cfg": {key: configuration.images[key] for key in (*SCALING, "fill_color")},
+        "preprocess_cfg": configuration.scaling,
     }
     weights = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
     with replacing(Path(trained.out), KIND, force=True) as folder:

@@ -21,21 +21,26 @@ from zsretrieve.images.decoding import decode
 from zsretrieve.training.job import ImageJob, JobFolder
 from zsretrieve.training.pairs import Batch
 
+# What the trainer says if there is nothing to train on; workers add where they found that out.
+NONE_READABLE = "no image can be read"
+
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
     """Images by (number in the job's pairs, what seeds its random crop), each with the number that it has.
 
-    One that cannot be read is noted, and the next in the pairs takes its place.
+    One that cannot be read is noted, and the next of ``among`` takes its place: numbers in the pairs, ascending.
     """
 
-    def __init__(self, job: ImageJob, folder: JobFolder, transform: Any) -> None:
-        self._job, self._folder, self._transform = job, folder, transform
+    def __init__(self, job: ImageJob, folder: JobFolder, transform: Any, among: NDArray[np.int64]) -> None:
+        self._job, self._folder, self._transform, self._among = job, folder, transform, among
+        self._noted: set[str] = set()
 
     def __getitem__(self, wanted: tuple[int, int]) -> tuple[torch.Tensor, int]:
         number, seed = wanted
         job = self._job
-        for place in range(len(job.pairs)):
-            taken = (number + place) % len(job.pairs)
+        first = int(np.searchsorted(self._among, number))
+        for place in range(first, first + len(self._among)):
+            taken = int(self._among[place % len(self._among)])
             file = job.source.files[job.pairs.rows[taken]]
             try:
                 image = decode(opening.read(job.source.address(file)), job.reading).image
@@ -44,9 +49,12 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
                 continue
             with _seeded(seed):
                 return self._transform(image), taken
-        raise ImageError("no image can be read", hint="Check the source.")
+        raise ImageError(NONE_READABLE)
 
     def _note(self, path: str, reason: str) -> None:
+        if path in self._noted:
+            return
+        self._noted.add(path)
         # One write of a short line does not mix with those of other processes.
         with open(self._folder.skipped, "a", encoding="utf-8") as file:
             file.write(json.dumps([path, reason]) + "\n")
@@ -90,7 +98,7 @@ class TrainingBatches:
         batches = [job.pairs.numbered(step, job.images, job.settings) for step in steps]
         shares = [self._share(step, batch) for step, batch in zip(steps, batches, strict=True)]
         for batch, share, (images, taken) in zip(
-            batches, shares, loader(Images(job, self.folder, self.transform), shares, job), strict=True
+            batches, shares, loader(Images(job, self.folder, self.transform, job.images), shares, job), strict=True
         ):
             captions = batch.captions.copy()
             mine = self._slice(len(captions))
@@ -129,23 +137,24 @@ def transform(config: Any, *, crop: float | None = None) -> Any:
     return open_clip.transform.image_transform_v2(config, is_train=True, aug_cfg={"scale": (crop, 1.0)})
 
 
-def tokens_of(tokenizer: Any, captions: tuple[str, ...]) -> torch.Tensor:
-    """The tokens of captions: int32 of shape (n, context)."""
-    return torch.cat([tokenizer(list(captions[start : start + 256])).int() for start in range(0, len(captions), 256)])
-
-
-def vectors_of(model: Any, images: Images, numbers: NDArray[np.int64], job: ImageJob) -> NDArray[np.float32]:
-    """The vectors of images by a model in evaluation mode: float32 of shape (n, dim), unit rows."""
+def vectors_of(
+    model: Any, images: Images, numbers: NDArray[np.int64], job: ImageJob
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The numbers of the images that can be read, and their vectors by a model in evaluation mode: float32 of shape
+    (n, dim), unit rows.
+    """
     size = job.settings.batch_size
     cuts = range(0, len(numbers), size)
     batches = [[(number, 0) for number in numbers[start : start + size].tolist()] for start in cuts]
     device = next(model.parameters()).device
     with torch.inference_mode():
         parts = [
-            model.encode_image(pixels.to(device), normalize=True).float().cpu()
-            for pixels, _ in loader(images, batches, job)
+            (taken, model.encode_image(pixels.to(device), normalize=True).float().cpu())
+            for pixels, taken in loader(images, batches, job)
         ]
-    return np.asarray(torch.cat(parts).numpy())
+    taken, vectors = (torch.cat(several).numpy() for several in zip(*parts, strict=True))
+    is_own = taken == numbers
+    return numbers[is_own], vectors[is_own]
 
 
 @contextlib.contextmanager

@@ -12,17 +12,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from zsretrieve.domain.errors import IndexFolderError, OutputExistsError, SourceError, TrainingError
+from zsretrieve.domain import errors
+from zsretrieve.domain.errors import IndexFolderError, IntegrityError, OutputExistsError, TrainingError
 from zsretrieve.domain.model_training import Lock, TrainedModel, TrainingPoint
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.records import Skipped
 from zsretrieve.encoders.catalog import files
 from zsretrieve.encoders.catalog.model_name import LOCAL
-from zsretrieve.training.job import WATCHED, ImageJob, JobFolder
+from zsretrieve.training.job import DISK_IS_FULL, WATCHED, ImageJob, JobFolder, Progress
 from zsretrieve.training.place import FOLDER
 
 _log = logging.getLogger("zsretrieve")
@@ -30,7 +31,6 @@ _log = logging.getLogger("zsretrieve")
 _LOOK_S = 0.2
 # How long a trainer that is told to end may take.
 _END_S = 20.0
-_DISK = ("No space left", "PytorchStreamWriter", "file write failed")
 _TRAINED = {None: "both towers", Lock.IMAGE: "text tower", Lock.TEXT: "image tower"}
 
 
@@ -45,9 +45,9 @@ def prepare(job: ImageJob, out: Path, *, force: bool) -> JobFolder:
         If the system refuses to write.
     """
     folder = JobFolder(out / FOLDER)
-    earlier = None
-    with contextlib.suppress(Exception) if force else contextlib.nullcontext():
-        earlier = folder.read_job()
+    earlier, done = None, Progress()
+    with contextlib.suppress(IntegrityError) if force else contextlib.nullcontext():
+        earlier, done = folder.read_job(), folder.read_progress()
     if earlier is None or earlier.key != job.key:
         if folder.path.exists() and any(folder.path.iterdir()) and not force:
             raise OutputExistsError(
@@ -55,10 +55,8 @@ def prepare(job: ImageJob, out: Path, *, force: bool) -> JobFolder:
                 hint="Continue it with the settings it began with; only `lr` may differ. Or begin again with `force`.",
             )
         shutil.rmtree(folder.path, ignore_errors=True)
-    else:
-        done = folder.read_progress()
-        if done.history:
-            _log.info(f"continuing after step {done.history[-1].step:,}")
+    elif done.history:
+        _log.info(f"continuing after step {done.history[-1].step:,}")
     try:
         folder.write_job(job)
         folder.failure.unlink(missing_ok=True)
@@ -80,7 +78,6 @@ def command(folder: JobFolder, processes: int) -> list[str]:
 def train(
     job: ImageJob,
     folder: JobFolder,
-    processes: int,
     *,
     on_progress: OnProgress | None,
     on_point: Callable[[list[TrainingPoint]], None],
@@ -99,8 +96,8 @@ def train(
     if folder.read_progress().is_over:
         on_point(list(folder.read_progress().history))
         return
-    shown_gpus = only_gpu(job.device, os.environ.get("CUDA_VISIBLE_DEVICES")) if processes == 1 else {}
-    with _running(command(folder, processes), folder, shown_gpus) as engine:
+    shown_gpus = only_gpus(job.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    with _running(command(folder, job.processes), folder, shown_gpus) as engine:
         while True:
             is_over = engine.poll() is not None
             if on_progress is not None:
@@ -113,7 +110,7 @@ def train(
                 break
             time.sleep(_LOOK_S)
     if engine.returncode:
-        raise _failure(job, folder)
+        raise _failure(job, folder, engine.returncode)
 
 
 def finish(job: ImageJob, folder: JobFolder, out: Path, source: str) -> TrainedModel:
@@ -126,6 +123,7 @@ def finish(job: ImageJob, folder: JobFolder, out: Path, source: str) -> TrainedM
 
     progress, settings = folder.read_progress(), job.settings
     unreadable: dict[str, str] = dict(map(json.loads, _lines(folder.skipped)))
+    readable = [job.source.files[row].path not in unreadable for row in job.pairs.rows.tolist()]
     model, tokenizer = begun(job)
     model.load_state_dict(load_file(folder.best))
     trained = TrainedModel(
@@ -135,9 +133,9 @@ def finish(job: ImageJob, folder: JobFolder, out: Path, source: str) -> TrainedM
         data=source,
         trained=_TRAINED[settings.lock] + (" from random weights" if settings.from_scratch else ""),
         loss=job.loss,
-        n_images=len(job.images),
+        n_images=sum(readable[number] for number in job.images.tolist()),
         n_captions=len(job.pairs.captions),
-        n_held_out=len(job.held_out),
+        n_held_out=sum(readable[number] for number in job.held_out.tolist()),
         steps=progress.history[-1].step,
         best_step=progress.best_step,
         stopped_early=progress.stopped_early,
@@ -156,15 +154,16 @@ def finish(job: ImageJob, folder: JobFolder, out: Path, source: str) -> TrainedM
     return trained
 
 
-def only_gpu(device: str, visible: str | None) -> dict[str, str]:
-    """The environment in which ``cuda:N`` is the only GPU: a single process of the trainer takes the first it sees.
+def only_gpus(devices: Sequence[str], visible: str | None) -> dict[str, str]:
+    """The environment in which ``cuda:N`` are the only GPUs: the trainer's processes take those they see by their rank.
 
-    ``visible`` is the ``CUDA_VISIBLE_DEVICES`` that the number counts in.
+    ``visible`` is the ``CUDA_VISIBLE_DEVICES`` that the numbers count in.
     """
-    number = device.partition("cuda:")[2]
-    if not number:
+    numbers = [device.partition("cuda:")[2] for device in devices]
+    if not all(numbers):
         return {}
-    return {"CUDA_VISIBLE_DEVICES": visible.split(",")[int(number)] if visible else number}
+    names = visible.split(",") if visible else None
+    return {"CUDA_VISIBLE_DEVICES": ",".join(number if names is None else names[int(number)] for number in numbers)}
 
 
 @contextlib.contextmanager
@@ -193,30 +192,36 @@ def _running(words: list[str], folder: JobFolder, shown_gpus: dict[str, str]) ->
             engine.stdin.close()
 
 
-def _failure(job: ImageJob, folder: JobFolder) -> Exception:
-    """What to tell of a trainer that failed."""
+def _failure(job: ImageJob, folder: JobFolder, code: int) -> Exception:
+    """What to say of a trainer that failed, with its exit code."""
     try:
         content = json.loads(folder.failure.read_bytes())
     except (OSError, ValueError):
-        content = {"kind": "other", "message": "it ended without a word"}
-    kind, message = content["kind"], " ".join(content["message"].split())[:300]
-    if kind == "diverged":
-        return TrainingError(
-            f"{message}; what was trained up to the last checkpoint is kept",
-            hint=f"Run the command again with a lower `lr` than {job.settings.peak_lr:g}.",
-        )
-    if kind == "system" or any(word in message for word in _DISK):
-        return IndexFolderError(
-            f"the training could not write to '{folder.path}': {message}",
-            hint="Free some space, then run the command again: it continues from the last checkpoint.",
-        )
-    if kind == "memory":
-        return TrainingError(
-            f"the memory of the GPU is too small: {message}", hint="Give a smaller `batch_size`, or `checkpointing`."
-        )
-    if "no image can be read" in message:
-        return SourceError("no image of the source can be read", hint="Check the files.")
-    return TrainingError(f"open_clip's trainer failed: {message}", hint=f"What it printed is in '{folder.log}'.")
+        content = {"kind": "disk" if code == DISK_IS_FULL else "other", "message": "it ended without a message"}
+    message = " ".join(content["message"].split())[:300]
+    match content["kind"]:
+        case "known":
+            known: type[errors.ZsRetrieveError] = getattr(errors, content["name"])
+            return known(content["message"], hint=content["hint"])
+        case "diverged":
+            return TrainingError(
+                f"{message}; what was trained up to the last checkpoint is kept",
+                hint=f"Run the command again with a lower `lr` than {job.settings.peak_lr:g}.",
+            )
+        case "disk":
+            return IndexFolderError(
+                f"the training could not write to '{folder.path}': {message}",
+                hint="Free some space, then run the command again: it continues from the last checkpoint.",
+            )
+        case "memory":
+            return TrainingError(
+                f"the memory of the GPU is too small: {message}",
+                hint="Give a smaller `batch_size`, or `checkpointing`.",
+            )
+        case _:
+            return TrainingError(
+                f"open_clip's trainer failed: {message}", hint=f"What it printed is in '{folder.log}'."
+            )
 
 
 def _steps(folder: JobFolder) -> int:
@@ -237,10 +242,11 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def keyed(job: ImageJob, identity: str, processes: int) -> ImageJob:
+def keyed(job: ImageJob, identity: str) -> ImageJob:
     """The job with the key of all that decides its steps and checkpoints, apart from the learning rate."""
-    settings = asdict(replace(job.settings, lr=None, workers=0, processes=processes, checkpointing=False))
-    digest = hashlib.sha256(json.dumps([identity, job.loss, settings, job.precision], sort_keys=True).encode())
+    settings = asdict(replace(job.settings, lr=None, workers=0, processes=job.processes, checkpointing=False))
+    content = [identity, job.loss, settings, job.precision, asdict(job.reading), job.source.root]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for text in job.pairs.captions:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     for row, numbers in zip(job.pairs.rows.tolist(), job.pairs.of_image, strict=True):

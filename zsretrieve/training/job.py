@@ -25,6 +25,8 @@ from zsretrieve.training.place import JOB
 
 # Set where the process that started the trainer holds a pipe to it, and ends it by closing that.
 WATCHED = "ZSRETRIEVE_TRAINER_IS_WATCHED"
+# The exit code of a trainer that could not write, which it may not be able to write down either.
+DISK_IS_FULL = 28
 # Checkpoints are written, and measurements made, so often at least and so often in all.
 _MOST_STEPS, _MEASUREMENTS = 500, 20
 _PROGRESS = "progress.json"
@@ -36,7 +38,8 @@ class ImageJob:
 
     ``pairs`` has places in ``source`` as rows. ``images`` are trained on and ``held_out`` measured, as numbers of
     ``pairs``. ``name`` is the model to begin with, or with ``settings.from_scratch`` the configuration to begin from.
-    ``precision`` is open_clip's word for it. ``key`` identifies all that decides the steps.
+    ``devices`` are those of this machine, and ``processes`` how many train on it. ``precision`` is open_clip's word for
+    it. ``key`` identifies all that decides the steps.
     """
 
     key: str
@@ -48,8 +51,14 @@ class ImageJob:
     held_out: NDArray[np.int64]
     reading: Reading
     settings: ImageTrainingSettings
-    device: str
+    devices: tuple[str, ...]
+    processes: int
     precision: str
+
+    @property
+    def device(self) -> str:
+        """The first device."""
+        return self.devices[0]
 
     @property
     def steps(self) -> int:

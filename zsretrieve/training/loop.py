@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import TrainingError
-from zsretrieve.domain.model_training import Loss, TrainingPoint, TrainingSettings, Tune
+from zsretrieve.domain.model_training import TrainingPoint, TrainingSettings, Tune, is_best, is_stuck
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.system.interruption import held_back
-from zsretrieve.training.losses import clip_loss, siglip_loss
+from zsretrieve.training.losses import LOSSES, MOST_NORM, WARM_UP
 from zsretrieve.training.pairs import Batch, Pairs
 from zsretrieve.training.recall import HeldOut
 from zsretrieve.training.state import State, write_state
@@ -26,12 +26,9 @@ from zsretrieve.training.texts import TrainedTexts
 
 _log = logging.getLogger("zsretrieve")
 
-_LOSSES = {Loss.CLIP: clip_loss, Loss.SIGLIP: siglip_loss}
 _BETAS, _EPSILON = (0.9, 0.98), 1e-6
 _DECAY = {Tune.TEXT: 0.05, Tune.LORA: 0.0, Tune.LINEAR: 0.0}
-_MOST_NORM = 1.0
-_WARM_UP = 0.05  # of all steps
-_MEASUREMENTS = 20  # in all
+_MEASUREMENTS = 20  # in all, besides the first
 _SAVE_S = 30.0
 
 
@@ -88,7 +85,7 @@ def train(side: TrainedTexts, state: State, job: Job) -> None:
 class _Run:
     def __init__(self, side: TrainedTexts, state: State, job: Job) -> None:
         self._side, self._state, self._job = side, state, job
-        self._loss = _LOSSES[side.loss]
+        self._loss = LOSSES[side.loss]
         self._started = time.monotonic() - state.seconds
         self._saved = time.monotonic()
         side.restore(state.now)
@@ -111,7 +108,7 @@ class _Run:
 
     def finish(self) -> None:
         state, job = self._state, self._job
-        every = max(1, job.steps // _MEASUREMENTS)
+        every = math.ceil(job.steps / _MEASUREMENTS)
         while True:
             is_due = state.step % every == 0 or state.step == job.steps
             if is_due and (not state.history or state.history[-1].step != state.step):
@@ -148,7 +145,7 @@ class _Run:
         loss = self._loss(images, texts, same, side.scale, side.bias)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(list(side.parameters.values()), _MOST_NORM).item()
+        norm = torch.nn.utils.clip_grad_norm_(list(side.parameters.values()), MOST_NORM).item()
         if not math.isfinite(norm) or not math.isfinite(loss.item()):
             what = f"loss became {loss.item():g}" if not math.isfinite(loss.item()) else f"gradient became {norm:g}"
             raise TrainingError(
@@ -164,7 +161,7 @@ class _Run:
     def _lr(self, step: int) -> float:
         """The learning rate of a step: a linear rise, then half a cosine down to 0."""
         steps, peak = self._job.steps, self._job.settings.peak_lr
-        rise = max(1, round(_WARM_UP * steps))
+        rise = max(1, round(WARM_UP * steps))
         if step < rise:
             return peak * (step + 1) / rise
         return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
@@ -183,18 +180,10 @@ class _Run:
             text_to_image=recall[0],
             image_to_text=recall[1],
         )
-        best = next((one.recall for one in state.history if one.step == state.best_step), None)
         with held_back():
-            # Of equally good weights those that were trained longer; without a measurement the last.
-            if point.recall is None or best is None or point.recall >= best:
+            if is_best(point, state.history, state.best_step):
                 state.best, state.best_step = side.state(), state.step
             state.losses, state.norms, state.since = 0.0, 0.0, 0
             state.history.append(point)
-            state.stopped_early = self._is_stuck()
+            state.stopped_early = is_stuck(state.history, self._job.settings.patience)
         self._job.on_point(state.history)
-
-    def _is_stuck(self) -> bool:
-        """Whether so many of the last measurements did not improve on the best before them."""
-        patience = self._job.settings.patience
-        recalls = [point.recall or 0.0 for point in self._state.history]
-        return patience is not None and len(recalls) - 1 - recalls.index(max(recalls)) >= patience

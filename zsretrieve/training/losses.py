@@ -1,9 +1,16 @@
-"""Contrastive losses of a batch of pairs, in which equal captions do not count as mistakes of each other."""
+"""Contrastive losses of a batch of pairs, in which equal captions do not count as mistakes of each other, and how
+both ways of training minimise them.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
+
+from zsretrieve.domain.model_training import Loss
+
+# The share of all steps in which the learning rate rises, and the norm that gradients are clipped to.
+WARM_UP, MOST_NORM = 0.05, 1.0
 
 
 def clip_loss(
@@ -50,3 +57,6 @@ def siglip_loss(
         logits = logits + bias
     sign = 2 * same.to(images.dtype) - 1
     return -F.logsigmoid(sign * logits).sum() / len(images)
+
+
+LOSSES = {Loss.CLIP: clip_loss, Loss.SIGLIP: siglip_loss}

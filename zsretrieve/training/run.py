@@ -22,6 +22,7 @@ from zsretrieve.encoders.catalog.layouts import is_transformers
 from zsretrieve.encoders.catalog.model_name import LOCAL, ModelName, NameForm
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.training.pairs import Pairs
+from zsretrieve.training.place import JOB
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +133,8 @@ def _earlier(out: Path, key: str, *, force: bool) -> State | None:
         if not force:
             raise
         return None
-    if state is None or state.key == key:
+    is_on_images = state is None and (out / JOB).is_file()
+    if not is_on_images and (state is None or state.key == key):
         return state
     if force:
         return None

@@ -68,7 +68,7 @@ class TrainedTexts:
         half: bool = False,
     ) -> None:
         self._model, self._device, self._half = loaded.model.to(device), device, half
-        self._tokens = _tokens(loaded.tokenizer, captions)
+        self._tokens = tokens_of(loaded.tokenizer, captions)
         if settings.from_scratch:
             _restart(self._model, config, self._tokens, settings.seed)
         loss = settings.loss or (Loss.CLIP if getattr(self._model, _BIAS, None) is None else Loss.SIGLIP)
@@ -193,7 +193,8 @@ class _LowRank(nn.Module):
 def _with_additions(model: Any, seed: int) -> dict[str, nn.Parameter]:
     """Add to each matrix of the text tower's blocks, and return the parameters of the additions by name."""
     check_blocks(model)
-    blocks, added = text_of(model).transformer.resblocks, {}
+    blocks = text_of(model).transformer.resblocks
+    added: dict[str, nn.Parameter] = {}
     with seeded(seed):
         for place, module in list(blocks.named_modules()):
             for name, weight in list(module.named_parameters(recurse=False)):
@@ -213,7 +214,7 @@ def check_blocks(model: Any) -> None:
         )
 
 
-def _tokens(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
+def tokens_of(tokenizer: Any, captions: Sequence[str]) -> torch.Tensor:
     """The tokens of captions at full context: int32 of shape (n, context)."""
     parts = [tokenizer(list(captions[start : start + _AT_ONCE])).int() for start in range(0, len(captions), _AT_ONCE)]
     return torch.cat(parts)
@@ -237,10 +238,7 @@ def set_bias(model: Any, loss: Loss, *, from_scratch: bool = False) -> None:
 
 
 def _restart(model: Any, config: dict[str, Any], tokens: torch.Tensor, seed: int) -> None:
-    """Give the text tower and the temperature the weights that open_clip begins with.
-
-    The embeddings of words that no caption has are zero: they carry no information, and stay as they are.
-    """
+    """Give the text tower and the temperature the weights that open_clip begins with."""
     with seeded(seed), tempfile.TemporaryDirectory() as folder:
         (Path(folder) / CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}), encoding="utf-8")
         fresh = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
@@ -248,8 +246,13 @@ def _restart(model: Any, config: dict[str, Any], tokens: torch.Tensor, seed: int
         name: value for name, value in fresh.state_dict().items() if not name.startswith(("visual.", "text_decoder."))
     }
     model.load_state_dict(weights, strict=False)
+    forget_unused(model, tokens)
+
+
+def forget_unused(model: Any, tokens: torch.Tensor) -> None:
+    """Zero the embeddings of words that do not occur: they carry no information, and stay as they are."""
     embedding = getattr(text_of(model), "token_embedding", None)
-    if embedding is not None:
+    if isinstance(embedding, nn.Embedding):
         unused = torch.ones(embedding.num_embeddings, dtype=torch.bool)
         unused[torch.unique(tokens).long()] = False
         with torch.no_grad():

@@ -16,6 +16,7 @@ from zsretrieve.cli.parameters import option
 from zsretrieve.cli.views import training as views
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.model_training import ImageTrainingSettings, Lock, Loss, Schedule, TrainingSettings, Tune
+from zsretrieve.domain.settings import Reading
 
 if TYPE_CHECKING:
     from zsretrieve.images.sources import Source
@@ -89,7 +90,7 @@ _Workers = Annotated[
 ]
 _Processes = Annotated[
     int | None,
-    _of_images("--processes", min=1, metavar="N", show_default="one per GPU", help="That train here together."),
+    _of_images("--processes", min=1, metavar="N", show_default="one per device", help="That train here together."),
 ]
 
 SETTINGS = OptionGroup(
@@ -199,11 +200,13 @@ def train(
             if where is not None:
                 raise UsageError("--where is for the images of a gallery", hint="Leave it out.")
             trained = zs.train(
-                source[0], out, zs.Model(model, compute), given, classes=classes, templates=templates,
+                source[0], out, zs.Model.to_train(model, compute), given, classes=classes, templates=templates,
                 reading=reading, ground_truth=ground_truth, settings=_made(ImageTrainingSettings, settings),
                 report=report, force=force, on_stage=on_stage,
             )  # fmt: skip
         else:
+            if reading != Reading() or ground_truth is not None:
+                raise UsageError("a gallery has its vectors and labels", hint="Leave out how images are read.")
             trained = zs.train_from_gallery(
                 out, from_gallery, given, zs.Model(model, compute), classes=classes, templates=templates,
                 settings=_made(TrainingSettings, settings), where=where, report=report, force=force, on_stage=on_stage,

@@ -16,6 +16,7 @@ import torch
 from zsretrieve.domain.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.domain.records import Head, Preprocessing, ScoreHead, Space, TextContext
 from zsretrieve.encoders.catalog.availability import refuse_code, unavailable, untrusted
+from zsretrieve.encoders.catalog.files import configuration
 from zsretrieve.encoders.catalog.fingerprint import image_side, weights_identity
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
@@ -53,8 +54,18 @@ def load(name: ModelName) -> OpenClipModel:
     return OpenClipModel(model, tokenizer, _space(name, model, config, tokenizer), _head(model))
 
 
-def _load_model(name: ModelName, offline: str | None) -> Any:
-    options: dict[str, Any] = {}
+def untrained(name: ModelName) -> tuple[Any, Any]:
+    """A model with weights that torch draws in place of its own, float32 on the CPU, and its tokenizer.
+
+    Raises as ``load`` does; weights are not needed.
+    """
+    offline_or_not = offline_if_unreachable() if name.may_download else contextlib.nullcontext()
+    with offline_or_not as offline, code_of_models(allowed=name.trusted):
+        return _load_model(name, offline, is_drawn=True), _load_tokenizer(name, offline)
+
+
+def _load_model(name: ModelName, offline: str | None, *, is_drawn: bool = False) -> Any:
+    options: dict[str, Any] = {"load_weights": not is_drawn, "require_pretrained": not is_drawn}
     pretrained = None
     if name.form in (NameForm.LOCAL, NameForm.HUB):
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # open_clip says below what is wrong with it
@@ -73,9 +84,11 @@ def _load_model(name: ModelName, offline: str | None) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="QuickGELU mismatch")
         try:
-            return open_clip.create_model(
-                name.open_clip_name, pretrained=pretrained, require_pretrained=True, output_dict=False, **options
-            )
+            if is_drawn:
+                # A tag says how images are prepared, which open_clip only takes over with its weights.
+                pretrained, options["force_preprocess_cfg"] = None, configuration(name).scaling
+                options["pretrained_text"] = False
+            return open_clip.create_model(name.open_clip_name, pretrained=pretrained, output_dict=False, **options)
         except Exception as error:  # hub, safetensors, torch and timm each raise their own
             raise _loading_error(name, error, offline) from error
 
