@@ -140,10 +140,25 @@ def test_yolo_of_boxes(boxes: zs.Annotations, tmp_path: Path) -> None:
     assert '  1: "grey dog"\n  2: "a \\"b\\" & <c>"\n' in description
 
 
+def test_yolo_has_a_label_file_for_each_image(tmp_path: Path) -> None:
+    """Also where a name without a suffix gets one, whose stem then is that of another."""
+    picture(tmp_path / "a" / "p.v2.jpg", (8, 6))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "p.v2").write_bytes(png(1))
+    box = (0.0, 0.0, 1.0, 0.5)
+    images = tuple(
+        zs.AnnotatedImage(str(tmp_path / name), 8, 6, (zs.Annotation(number, 0.5, box),))
+        for number, name in enumerate(("a/p.v2.jpg", "b/p.v2"))
+    )
+    written(zs.Annotations(("x", "y"), images, has_boxes=True), tmp_path / "yolo", "yolo")
+    labels = {path.name: path.read_text()[0] for path in (tmp_path / "yolo" / "labels").iterdir()}
+    assert labels == {"p.v2.txt": "0", "p.v2-2.txt": "1"}
+
+
 def test_yolo_of_classes(classes: zs.Annotations, tmp_path: Path) -> None:
     written(classes, tmp_path / "yolo", "yolo", copy=True)
     found = sorted(str(path.relative_to(tmp_path / "yolo")) for path in (tmp_path / "yolo").rglob("*.*g"))
-    assert found == ["train/a _b_ & _c_/1.png", "train/cat/1.jpg", "train/grey dog/1.jpg", "train/unknown/50 %, #é.jpg"]
+    assert found == ["train/a _b_ & _c_/1.png", "train/cat/1.jpg", "train/grey dog/1.jpg", "unknown/50 %, #é.jpg"]
     assert not any(path.is_symlink() for path in (tmp_path / "yolo").rglob("*"))
 
 
@@ -227,8 +242,8 @@ def test_sizes_nobody_knew_are_read_upright(tmp_path: Path) -> None:
 
 def test_what_xml_cannot_hold(tmp_path: Path) -> None:
     odd = tmp_path / "a\x01.jpg"
-    image = zs.AnnotatedImage(str(odd), 9, 9, (zs.Annotation(0),))
-    done = written(zs.Annotations(("x",), (image,), has_boxes=False), tmp_path / "x.xml", "cvat")
+    images = tuple(zs.AnnotatedImage(str(path), 9, 9, (zs.Annotation(0),)) for path in (odd, tmp_path / "b.jpg"))
+    done = written(zs.Annotations(("x",), images, has_boxes=False), tmp_path / "x.xml", "cvat")
     assert [one.reason for one in done.skipped] == ["its name holds a character that XML does not allow"]
     plain = zs.AnnotatedImage(str(tmp_path / "a.jpg"), 9, 9, (zs.Annotation(0),))
     for form in ("cvat", "label-studio"):
@@ -240,10 +255,8 @@ def test_what_xml_cannot_hold(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
     picture(Path(path))
-    annotations = zs.Annotations(
-        ("x",), (zs.AnnotatedImage(path, 8, 6, (zs.Annotation(0, 1.0),)),), has_boxes=True, root=str(tmp_path)
-    )
-    classes = zs.Annotations(("x",), annotations.images, has_boxes=False, root=str(tmp_path))
+    images = (zs.AnnotatedImage(path, 8, 6, (zs.Annotation(0, 1.0),)),)
+    classes = zs.Annotations(("x",), images, has_boxes=False, root=str(tmp_path))
     written(classes, tmp_path / "coco.json", "coco")
     [image] = json.loads((tmp_path / "coco.json").read_text())["images"]
     assert os.fsencode(image["file_name"]) == b"caf\xe9.png"

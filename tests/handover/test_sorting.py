@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kits.archives import write_parquet, write_tar
+from kits.hashing_encoder import HashingEncoder
 from kits.images import picture, png
 
 import zsretrieve as zs
@@ -73,6 +74,75 @@ def test_again_it_is_refused_or_replaced_and_never_what_people_changed(
     with pytest.raises(zs.OutputExistsError, match="left alone"):
         sort(classes, photos, force=True)
     assert len(tree(photos)) == 4
+
+
+def test_images_in_what_would_be_replaced_are_safe(classes: zs.Annotations, tmp_path: Path) -> None:
+    sort(classes, tmp_path / "sorted", copy=True)
+    (tmp_path / "link").symlink_to(tmp_path / "sorted" / "cat")
+    for folder in (tmp_path / "sorted" / "cat", tmp_path / "link"):
+        with pytest.raises(zs.UsageError, match="which would be replaced"):
+            sort(of_one_class(folder / "1.jpg"), tmp_path / "sorted", copy=True, force=True)
+    assert list(tree(tmp_path / "sorted")) == SORTED
+
+
+def test_where_no_image_can_be_used_the_earlier_output_stays(classes: zs.Annotations, tmp_path: Path) -> None:
+    sort(classes, tmp_path / "sorted", copy=True)
+    gone = of_one_class(tmp_path / "gone.jpg", tmp_path / "gone too.jpg")
+    with pytest.raises(zs.SourceError, match=r"none of the images can be used; '.*gone.jpg': no such file"):
+        sort(gone, tmp_path / "sorted", copy=True, force=True)
+    assert list(tree(tmp_path / "sorted")) == SORTED
+    sort(zs.Annotations(("x",), (), has_boxes=False), tmp_path / "empty")
+    assert [path.name for path in (tmp_path / "empty").iterdir()] == [LISTING]
+
+
+@pytest.mark.parametrize("change", ["edited", "folder", "link", "other form"])
+def test_what_people_did_in_a_folder_stays(boxes: zs.Annotations, tmp_path: Path, change: str) -> None:
+    out = tmp_path / "yolo"
+    zs.hand_over(boxes, zs.Handover(out, "yolo"))
+    form = "yolo"
+    if change == "edited":
+        (out / "labels" / "1-2.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    elif change == "folder":
+        (out / "images" / "mine").mkdir()
+    elif change == "link":
+        (out / "images" / "mine").symlink_to(tmp_path)
+    else:
+        form = "label-studio"
+    before = tree(out)
+    with pytest.raises(zs.OutputExistsError, match="left alone"):
+        zs.hand_over(boxes, zs.Handover(out, form, force=True))
+    assert tree(out) == before
+
+
+def test_longest_names_and_that_of_the_list(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        picture(tmp_path / folder / f"{'a' * 251}.jpg", (8, 6))
+    box = (zs.Annotation(0, 0.5, (0.0, 0.0, 1.0, 1.0)),)
+    images = tuple(zs.AnnotatedImage(str(tmp_path / name / f"{'a' * 251}.jpg"), 8, 6, box) for name in ("a", "b"))
+    zs.hand_over(zs.Annotations(("x",), images, has_boxes=True), zs.Handover(tmp_path / "yolo", "yolo"))
+    assert len(list((tmp_path / "yolo" / "labels").iterdir())) == 2
+    sort(of_one_class(images[0].path, name=LISTING), tmp_path / "sorted")
+    assert {path.name for path in (tmp_path / "sorted").iterdir()} == {LISTING, f"{LISTING}-2"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "has_boxes", "message"),
+    [
+        (zs.Annotation(1), False, "annotated with class 1; there are 1"),
+        (zs.Annotation(0), True, "has no box"),
+        (zs.Annotation(0, None, (0.0, 0.0, 1.0, 1.0)), False, "has a box"),
+    ],
+)
+def test_annotations_that_make_no_sense_are_refused(annotation: zs.Annotation, has_boxes: bool, message: str) -> None:
+    with pytest.raises(zs.UsageError, match=message):
+        zs.Annotations(("x",), (zs.AnnotatedImage("x.jpg", 8, 6, (annotation,)),), has_boxes=has_boxes)
+
+
+def test_a_gallery_of_texts_has_no_images(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("red star\nblue circle\n")
+    zs.build_gallery(zs.open_texts(tmp_path / "words.txt"), tmp_path / "words", HashingEncoder())
+    with pytest.raises(zs.UsageError, match="gallery of texts, not of images"):
+        zs.gallery_annotations(tmp_path / "words")
 
 
 def test_names_that_file_systems_confuse(tmp_path: Path) -> None:

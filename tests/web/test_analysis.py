@@ -12,13 +12,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from kits.archives import write_tar
 from kits.hashing_encoder import HashingEncoder
+from kits.images import png
 from kits.web import client_of, service_for
 from starlette.testclient import TestClient
 
 import zsretrieve as zs
 from zsretrieve.domain.plain import plain
 from zsretrieve.domain.ports import Encoder
+from zsretrieve.handover import label_studio
 from zsretrieve.web.galleries import Revision
 
 COLOURS = "/api/v1/galleries/colours"
@@ -176,6 +179,20 @@ def test_labels_for_labelling_tools(client: TestClient, colours: Path) -> None:
         assert task["predictions"][0]["result"][0]["value"] == {"choices": [wanted]}
         setup = client.post(f"{COLOURS}/export", json={**body, "form": "label-studio-setup"}).text
         assert f'<Choice value="{wanted}"/>' in setup
+
+
+@pytest.mark.parametrize(
+    ("path", "is_here", "expected"),
+    [
+        ("https://x.org/a b.jpg", True, "https://x.org/a b.jpg"),
+        ("/photos/a b.jpg", True, "/data/local-files/?d=photos/a%20b.jpg"),
+        ("/photos/a b.jpg", False, "a%20b.jpg"),
+    ],
+)
+def test_where_label_studio_finds_an_image(tmp_path: Path, path: str, is_here: bool, expected: str) -> None:
+    assert label_studio.address(path, "a b.jpg", is_here=is_here) == expected
+    member = f"{write_tar(tmp_path / 'x.tar', {'a b.jpg': png(1)})}!/a b.jpg"
+    assert label_studio.address(member, "a b.jpg", is_here=True) == "a%20b.jpg"
 
 
 @pytest.mark.parametrize(

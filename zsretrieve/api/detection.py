@@ -22,16 +22,10 @@ from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.settings import Reading
 from zsretrieve.encoders.detection import DetectionModel
 from zsretrieve.system import extras
-from zsretrieve.system.atomic import OutputKind, check_output, replacing
+from zsretrieve.system.atomic import OutputKind, begins_with, check_apart, check_output, replacing
 
-_START = b'[{"image_id": '
-
-
-def _is_results(path: Path) -> bool:
-    return path.is_file() and path.read_bytes()[: len(_START)] in (_START, b"[]")
-
-
-_RESULTS = OutputKind(False, _is_results, "list of results")
+# COCO's form has no place for a mark of ours, so what others wrote is only replaced if that is wanted.
+_RESULTS = OutputKind(False, lambda file: begins_with(file, b"[", 1), "list of results")
 
 
 @dataclass(frozen=True)
@@ -44,14 +38,17 @@ class DetectionOutputs:
         The images with their boxes: an HTML file. An earlier report is replaced.
     results : path, optional
         COCO's results: a JSON list of boxes with ``image_id``, ``category_id``, ``bbox`` and ``score``. IDs are those
-        of the ground truth, or count from 1 in the order of images and classes. Earlier results are replaced.
+        of the ground truth, or count from 1 in the order of images and classes.
     images : int
         At most this many images on the page.
+    force : bool
+        Replace an earlier list of results.
     """
 
     page: PathLike | None = None
     results: PathLike | None = None
     images: Annotated[int, Between(0, 100_000)] = 120
+    force: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -61,11 +58,9 @@ class DetectionOutputs:
 
         Raises OutputExistsError, IndexFolderError or ReportError if one cannot be written.
         """
-        places = [Path(place).resolve() for place in (self.page, self.results) if place is not None]
-        if len(set(places)) < len(places):
-            raise UsageError(f"'{self.page}' is named for two outputs", hint="Give each a place of its own.")
+        check_apart(self.page, self.results)
         if self.results is not None:
-            check_output(Path(self.results), _RESULTS, force=True)
+            check_output(Path(self.results), _RESULTS, force=self.force)
         if self.page is not None:
             from zsretrieve.reports import check_report
 
@@ -149,7 +144,7 @@ def detect(
     if truth is not None:
         done = replace(done, average_precision=truth.compare(found, queries.class_names))
     if outputs.results is not None:
-        _write_results(Path(outputs.results), done, truth)
+        _write_results(Path(outputs.results), done, truth, force=outputs.force)
     if outputs.page is not None:
         from zsretrieve.reports.detections import write_detections
 
@@ -178,10 +173,10 @@ def _queries_of(
     return _queries.of_examples(examples, reading, pads=pads)
 
 
-def _write_results(path: Path, found: Detections, truth: GroundTruth | None) -> None:
+def _write_results(path: Path, found: Detections, truth: GroundTruth | None, *, force: bool) -> None:
     if truth is not None:
         results = truth.results(found.images)
     else:
         results = coco_results(enumerate(found.images, start=1), lambda one: one.class_id + 1)
-    with replacing(path, _RESULTS, force=True) as beside:
+    with replacing(path, _RESULTS, force=force) as beside:
         beside.write_text(json.dumps(results), encoding="utf-8")

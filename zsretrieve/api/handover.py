@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from zsretrieve.domain.settings import AnnotationForm
 from zsretrieve.gallery import selecting as _selecting
 from zsretrieve.handover import writing as _writing
 from zsretrieve.handover.writing import How
+from zsretrieve.images import opening
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.system import atomic
 
@@ -75,10 +76,7 @@ class Handover:
 
     def check(self) -> None:
         """Raise, before the work, if something cannot be written: OutputExistsError, IndexFolderError, UsageError."""
-        places = [Path(one).resolve() for one in (self.export, self.sort_into) if one is not None]
-        for place, other in itertools.permutations(places, 2):
-            if place == other or place in other.parents:
-                raise UsageError(f"'{place}' is named for two outputs", hint="Give each a place of its own.")
+        atomic.check_apart(self.export, self.sort_into)
         if self.export is not None and self.form is not None:
             atomic.check_output(Path(self.export), _writing.KINDS[AnnotationForm(self.form)], force=self.force)
         if self.sort_into is not None:
@@ -102,12 +100,17 @@ def hand_over(annotations: Annotations, to: Handover, *, on_stage: OnStage | Non
     ------
     OutputExistsError
         If something is there already, unless it was written by this function and ``force`` is given.
+    UsageError
+        If images are inside what would be replaced.
     SourceError
-        If a class has a name that the form cannot hold.
+        If no image can be used, or a class has a name that the form cannot hold.
     IndexFolderError
         If the system refuses to write.
     """
     to.check()
+    for out in (to.export, to.sort_into):
+        if out is not None:
+            _check_outside(annotations, Path(out))
     done = []
     if to.export is not None and to.form is not None:
         how = How(to.copy, to.images_at, to.force, progress_of(on_stage, "writing annotations"))
@@ -116,6 +119,17 @@ def hand_over(annotations: Annotations, to: Handover, *, on_stage: OnStage | Non
         how = How(copy=to.copy, force=to.force, on_progress=progress_of(on_stage, "sorting images"))
         done.append(_writing.sort(annotations, Path(to.sort_into), how))
     return tuple(done)
+
+
+def _check_outside(annotations: Annotations, out: Path) -> None:
+    """Raise UsageError if an image, or the archive that holds it, is inside a folder that would be replaced."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    inside = f"{os.path.realpath(out)}{os.sep}"
+    for image in annotations.images:
+        archive, _ = opening.split(image.path) or (image.path, "")
+        if not opening.is_url(archive) and os.path.realpath(archive).startswith(inside):
+            raise UsageError(f"'{image.path}' is in '{out}', which would be replaced", hint="Give another output.")
 
 
 def gallery_annotations(
@@ -135,6 +149,8 @@ def gallery_annotations(
     ------
     QueryError
         If there is no image with one of the IDs.
+    UsageError
+        If it is a gallery of texts.
     """
     opened = gallery if isinstance(gallery, Gallery) else open_gallery(gallery, device="cpu")
     return _selecting.annotations_of(opened, ids, label)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from zsretrieve.domain.arguments import Between, check_fields
-from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.records import PathLike
 from zsretrieve.evaluation import csv_tables, run_file
 from zsretrieve.system import atomic
@@ -46,10 +44,7 @@ class Outputs:
 
         Raises OutputExistsError, IndexFolderError or ReportError if one cannot be written.
         """
-        places = [Path(one).resolve() for one in (self.run, self.tables, self.page) if one is not None]
-        for place, other in itertools.permutations(places, 2):
-            if place == other or place in other.parents:
-                raise UsageError(f"'{place}' is named for two outputs", hint="Give each a place of its own.")
+        atomic.check_apart(self.run, self.tables, self.page)
         if self.run is not None:
             atomic.check_output(Path(self.run), run_file.KIND, force=self.force)
         if self.tables is not None:

@@ -42,7 +42,7 @@ _ImagesAt = Annotated[
         help="For label-studio: where it finds the images; the URL before their names.",
     ),
 ]
-_Replace = Annotated[bool, _handing_over("--force", help="Replace what --export and --sort-into wrote before.")]
+_Replace = Annotated[bool, _handing_over("--force", help="Replace earlier outputs.")]
 
 
 def _handover(*, export_as: AnnotationForm | None, **given: Any) -> Handover:

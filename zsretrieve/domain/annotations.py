@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zsretrieve.domain.boxes import Box
+from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.records import Skipped
 
@@ -40,6 +41,11 @@ class Annotations(Result):
     ``has_boxes`` says which of the two kinds this is, also where no image has an annotation: either all annotations
     have a box, or none has. ``root`` is the folder, archive or URL that names of images are relative to, as that of a
     source. ``model`` names what annotated.
+
+    Raises
+    ------
+    UsageError
+        If an annotation is of no class, or has a box where none has, or none where all have.
     """
 
     class_names: tuple[str, ...]
@@ -47,6 +53,20 @@ class Annotations(Result):
     has_boxes: bool
     root: str = ""
     model: str = ""
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            for one in image.annotations:
+                if not 0 <= one.class_id < len(self.class_names):
+                    raise UsageError(
+                        f"'{image.path}' is annotated with class {one.class_id}; there are {len(self.class_names)}",
+                        hint="Classes are numbered from 0.",
+                    )
+                if (one.box is not None) is not self.has_boxes:
+                    what = "no box" if self.has_boxes else "a box"
+                    raise UsageError(
+                        f"an annotation of '{image.path}' has {what}", hint="Annotate boxes or whole images, not both."
+                    )
 
     def of(self, images: tuple[AnnotatedImage, ...]) -> Annotations:
         """The same for other images."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
-from zsretrieve.domain.errors import QueryError
+from zsretrieve.domain.errors import QueryError, UsageError
 from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.records import Changes
@@ -60,6 +60,8 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
 
 def annotations_of(gallery: Gallery, ids: Sequence[int] | None, label: str | None) -> Annotations:
     """See ``api.handover.gallery_annotations``."""
+    if gallery.manifest.holds_texts:
+        raise UsageError("this is a gallery of texts, not of images", hint="Give a gallery of images.")
     items = gallery.items if ids is None else [gallery.items[_row_of(gallery, number)] for number in ids]
     labels = [label or item.label for item in items]
     names = sorted({name for name in labels if name is not None})

@@ -14,6 +14,7 @@ from typing import Any
 from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
 from zsretrieve.domain.boxes import in_pixels
 from zsretrieve.handover.texts import json_object
+from zsretrieve.system.atomic import begins_with
 from zsretrieve.system.version import tool_version
 
 _DESCRIPTION = "Annotations by zsretrieve"
@@ -42,11 +43,7 @@ def text(annotations: Annotations, names: Sequence[str]) -> str:
 
 def is_ours(file: Path) -> bool:
     """Whether a file begins as ``text`` does."""
-    try:
-        with open(file, encoding="utf-8", errors="replace") as handle:
-            return _DESCRIPTION in handle.read(100)
-    except OSError:
-        return False
+    return begins_with(file, _DESCRIPTION.encode(), 100)
 
 
 def _rejected(image: AnnotatedImage) -> dict[str, bool]:

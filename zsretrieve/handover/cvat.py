@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
 from zsretrieve.handover.texts import attributes, xml_classes
+from zsretrieve.system.atomic import begins_with
 
 _SOURCE = "<source>zsretrieve</source>"
 _CONFIDENCE = "confidence"
@@ -20,11 +21,7 @@ def text(annotations: Annotations, names: Sequence[str]) -> str:
 
 def is_ours(file: Path) -> bool:
     """Whether a file begins as ``text`` does."""
-    try:
-        with open(file, encoding="utf-8", errors="replace") as handle:
-            return _SOURCE in handle.read(200)
-    except OSError:
-        return False
+    return begins_with(file, _SOURCE.encode(), 200)
 
 
 def _lines(annotations: Annotations, names: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
 from zsretrieve.handover.texts import attributes, json_lines, xml_classes
+from zsretrieve.images import opening
 
 TASKS, SETUP = "tasks.json", "config.xml"
 _LOCAL = "/data/local-files/?d="
@@ -30,6 +31,15 @@ def files(annotations: Annotations, names: Sequence[str], urls: Sequence[str]) -
 def local_url(path: str) -> str:
     """Where Label Studio shows a file of its own machine, if its document root is ``/``."""
     return f"{_LOCAL}{quoted(path.lstrip('/'))}"
+
+
+def address(path: str, name: str, *, is_here: bool) -> str:
+    """What a task shows: a URL as it is, a file of this machine by ``local_url``, and else ``name``, relative."""
+    if opening.split(path) is None and opening.is_url(path):
+        return path
+    if is_here and opening.split(path) is None:
+        return local_url(os.path.abspath(path))
+    return quoted(name)
 
 
 def quoted(path: str) -> str:

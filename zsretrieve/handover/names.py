@@ -24,14 +24,16 @@ class Names:
         self._taken: set[str] = set()
         self._last: Counter[str] = Counter()
 
-    def take(self, stem: str, suffix: str = "") -> str:
-        """The name itself if it is free, or else with the next number: ``x.jpg``, ``x-2.jpg``."""
+    def take(self, stem: str, suffix: str = "", *, room: int = 0) -> str:
+        """The name itself if it is free, or else with the next number: ``x.jpg``, ``x-2.jpg``. It leaves ``room`` for
+        so many more bytes.
+        """
         start = _key(f"{stem}{suffix}")
         while True:
             self._last[start] += 1
             number = self._last[start]
             end = suffix if number == 1 else f"-{number}{suffix}"
-            name = f"{_cut(stem, _LONGEST - len(os.fsencode(end)))}{end}"
+            name = f"{_cut(stem, _LONGEST - room - len(os.fsencode(end)))}{end}"
             if _key(name) not in self._taken:
                 self._taken.add(_key(name))
                 return name

@@ -10,6 +10,7 @@ from typing import Any
 
 from zsretrieve.domain.annotations import Annotations
 from zsretrieve.domain.boxes import in_pixels
+from zsretrieve.system.atomic import begins_with
 
 _BOX = ("x", "y", "width", "height")
 
@@ -25,12 +26,8 @@ def text(annotations: Annotations) -> str:
 
 def is_ours(file: Path) -> bool:
     """Whether a file begins as ``text`` does."""
-    try:
-        with open(file, encoding="utf-8", errors="replace") as handle:
-            head = handle.readline().rstrip("\n").split(",")
-    except OSError:
-        return False
-    return tuple(head) in (_columns(False), _columns(True))
+    heads = [f"{','.join(_columns(has_boxes))}\n".encode() for has_boxes in (False, True)]
+    return any(begins_with(file, head, len(head)) for head in heads)
 
 
 def _columns(has_boxes: bool) -> tuple[str, ...]:

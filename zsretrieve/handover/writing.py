@@ -6,10 +6,11 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from zsretrieve.domain.annotations import AnnotatedImage, Annotations, HandedOver
-from zsretrieve.domain.errors import ImageError
+from zsretrieve.domain.errors import ImageError, SourceError
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.settings import AnnotationForm, Reading
@@ -23,16 +24,15 @@ from zsretrieve.system.atomic import OutputKind, replacing
 
 _log = logging.getLogger("zsretrieve")
 
-_FOLDER = OutputKind(True, placing.is_ours)
+_SORTED = "sorted"
+SORTED = OutputKind(True, partial(placing.is_ours, form=_SORTED), "sorted folder")
+_FOLDERS = (AnnotationForm.LABEL_STUDIO, AnnotationForm.YOLO, AnnotationForm.FIFTYONE)
 KINDS = {
-    AnnotationForm.LABEL_STUDIO: _FOLDER,
-    AnnotationForm.YOLO: _FOLDER,
-    AnnotationForm.FIFTYONE: _FOLDER,
+    **{form: OutputKind(True, partial(placing.is_ours, form=form)) for form in _FOLDERS},
     AnnotationForm.COCO: OutputKind(False, coco.is_ours),
     AnnotationForm.CVAT: OutputKind(False, cvat.is_ours),
     AnnotationForm.CSV: OutputKind(False, table.is_ours),
 }
-SORTED = OutputKind(True, placing.is_ours, "sorted folder")
 # Where images go that are not there as files, and those without a class.
 _EXTRACTED, _UNKNOWN = "images", "unknown"
 
@@ -51,13 +51,13 @@ class How:
 
 def write(annotations: Annotations, out: Path, form: AnnotationForm, how: How) -> HandedOver:
     """Write annotations in the form of another program, see ``api.handover.hand_over``."""
-    kept, skipped = _usable(annotations, form)
+    kept, skipped = usable(annotations, form)
     with replacing(out, KINDS[form], force=how.force) as part:
         if not KINDS[form].is_folder:
             part.write_text(_text(kept, form), encoding="utf-8")
             _note_archives(kept)
         else:
-            folder = Placing(part, copy=how.copy, one_per_stem=form is AnnotationForm.YOLO)
+            folder = Placing(part, form, copy=how.copy, one_per_stem=form is AnnotationForm.YOLO)
             kept, unread = _fill(folder, kept, Path(os.path.realpath(out)), form, how)
             folder.finish()
             skipped += unread
@@ -67,8 +67,8 @@ def write(annotations: Annotations, out: Path, form: AnnotationForm, how: How) -
 def sort(annotations: Annotations, out: Path, how: How) -> HandedOver:
     """Sort images into folders by their classes, see ``api.handover.hand_over``."""
     with replacing(out, SORTED, force=how.force) as part:
-        folder = Placing(part, copy=how.copy)
-        kept, skipped = _placed(annotations, _sorting(folder, annotations, ""), how)
+        folder = Placing(part, _SORTED, copy=how.copy)
+        kept, skipped = _placed(annotations, _sorting(folder, annotations), how)
         folder.finish()
     return _handed_over(out, kept, skipped)
 
@@ -94,7 +94,7 @@ def _fill(
 ) -> tuple[Annotations, list[Skipped]]:
     """Write the files of a form into a folder that will be at ``out``."""
     if form is AnnotationForm.YOLO and not annotations.has_boxes:
-        return _placed(annotations, _sorting(folder, annotations, f"{yolo.TRAIN}/"), how)
+        return _placed(annotations, _sorting(folder, annotations, yolo.TRAIN), how)
     places: list[str] = []
 
     def put(image: AnnotatedImage) -> None:
@@ -129,16 +129,22 @@ def _urls(names: list[str], places: list[str], images_at: str | None) -> list[st
     return [place if opening.is_url(place) else label_studio.local_url(place) for place in places]
 
 
-def _sorting(folder: Placing, annotations: Annotations, below: str) -> Callable[[AnnotatedImage], None]:
-    """Puts an image into the folder of each of its classes."""
-    names = Names()
+def _sorting(folder: Placing, annotations: Annotations, below: str | None = None) -> Callable[[AnnotatedImage], None]:
+    """Puts an image into the folder of each of its classes, which are in the folder ``below``, or beside them."""
+    outside = Names()
+    outside.take(placing.LISTING)
+    if below is not None:
+        outside.take(below)
+    names = outside if below is None else Names()
     of_class = {name: names.take(folder_name(name)) for name in dict.fromkeys(annotations.class_names)}
-    unknown = names.take(_UNKNOWN)
+    unknown = outside.take(_UNKNOWN)
 
     def put(image: AnnotatedImage) -> None:
         classes = dict.fromkeys(of_class[annotations.name_of(one)] for one in image.annotations)
-        for name in classes or (unknown,):
-            folder.put(image.path, f"{below}{name}")
+        for name in classes:
+            folder.put(image.path, name if below is None else f"{below}/{name}")
+        if not classes:
+            folder.put(image.path, unknown)
 
     return put
 
@@ -156,11 +162,11 @@ def _placed(
             skipped.append(Skipped(image.path, error.message))
         if how.on_progress is not None:
             how.on_progress(done, len(annotations.images))
-    return annotations.of(tuple(kept)), skipped
+    return _some(annotations, kept, skipped)
 
 
-def _usable(annotations: Annotations, form: AnnotationForm) -> tuple[Annotations, list[Skipped]]:
-    """Images with what a form needs: a size, and a name that it can hold."""
+def usable(annotations: Annotations, form: AnnotationForm) -> tuple[Annotations, list[Skipped]]:
+    """Images with what a form needs, a size and a name that it can hold, and the others. SourceError if none has."""
     needs_size = annotations.has_boxes or form in (AnnotationForm.COCO, AnnotationForm.CVAT)
     kept, skipped = [], []
     for image in annotations.images:
@@ -170,6 +176,18 @@ def _usable(annotations: Annotations, form: AnnotationForm) -> tuple[Annotations
             kept.append(_sized(image) if needs_size and not image.width else image)
         except ImageError as error:
             skipped.append(Skipped(image.path, error.message))
+    return _some(annotations, kept, skipped)
+
+
+def _some(
+    annotations: Annotations, kept: list[AnnotatedImage], skipped: list[Skipped]
+) -> tuple[Annotations, list[Skipped]]:
+    """What is kept and what is not. Raises SourceError if nothing is: that takes the place of no earlier output."""
+    if skipped and not kept:
+        raise SourceError(
+            f"none of the images can be used; '{skipped[0].path}': {skipped[0].reason}",
+            hint="Check that the images are where they were.",
+        )
     return annotations.of(tuple(kept)), skipped
 
 

@@ -24,11 +24,12 @@ from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import plain, shortest
 from zsretrieve.domain.prompts import bundled_sets
 from zsretrieve.domain.results import EvalReport
+from zsretrieve.domain.settings import AnnotationForm
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model
 from zsretrieve.evaluation.classify import classify_vectors
 from zsretrieve.handover import coco, label_studio
-from zsretrieve.handover.placing import is_file
+from zsretrieve.handover.writing import usable
 from zsretrieve.prototypes.text import BuiltPrototypes
 from zsretrieve.store.indexes import Prototypes
 from zsretrieve.web.errors import HttpError
@@ -228,14 +229,15 @@ def exported(revision: Revision, ids: Sequence[int], form: str, label: str | Non
     gallery = revision.gallery
     items = [revision.item(number) for number in ids]
     if form not in ("paths", "csv"):
-        names = [item_dict(gallery, item, is_local=is_local, missing=False)["path"] for item in items]
         annotations = gallery_annotations(gallery, ids, label=label)
+        if form == "coco":
+            annotations, _ = usable(annotations, AnnotationForm.COCO)
+        known = {gallery.path_of(item): item_dict(gallery, item, is_local=is_local, missing=False) for item in items}
+        names = [known[image.path]["path"] for image in annotations.images]
         if form == "coco":
             return coco.text(annotations, names)
         urls = [
-            label_studio.local_url(os.path.abspath(image.path))
-            if is_local and is_file(image.path)
-            else label_studio.quoted(name)
+            label_studio.address(image.path, name, is_here=is_local)
             for image, name in zip(annotations.images, names, strict=True)
         ]
         files = label_studio.files(annotations, names, urls)

@@ -130,7 +130,8 @@ def detect(
         found = zs.detect(
             options.listed(source, null), zs.DetectionModel(model, compute, on_stage=on_stage), classes=classes,
             templates=templates, like=like, limits=zs.BoxLimits(threshold, iou, most), ground_truth=ground_truth,
-            outputs=zs.DetectionOutputs(page, results, **pictures), reading=reading, on_stage=on_stage,
+            outputs=zs.DetectionOutputs(page, results, force=handover.force, **pictures), reading=reading,
+            on_stage=on_stage,
         )  # fmt: skip
     for written, file in (("report", page), ("results", results)):
         if file is not None:
@@ -144,7 +145,7 @@ def detect(
         case OutputFormat.JSON if figures is not None:
             output.write_json(figures.to_dict())
         case OutputFormat.CSV:
-            output.write_rows((found if figures is None else figures).rows(), form)
+            output.write_rows((found if figures is None else figures).rows(), form, detection.COLUMNS)
         case _:
             output.write_rows([one.to_dict() for one in (found.images if figures is None else figures.classes)], form)
     output.note(found.summary)

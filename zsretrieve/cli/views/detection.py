@@ -10,6 +10,9 @@ from zsretrieve.domain.wording import counted
 if TYPE_CHECKING:
     from zsretrieve.domain.detections import AveragePrecision, Detections
 
+# Of a table for programs, also where nothing was found.
+COLUMNS = ("path", "class_id", "class_name", "score", "left", "top", "width", "height")
+
 
 def show(found: Detections) -> None:
     """One row for each object, and for each image without one."""

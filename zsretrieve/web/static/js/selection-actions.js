@@ -9,7 +9,7 @@ import { forgetAll } from "./results.js";
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./types.js").Item} Item */
 
-/** @type {{title: string, writes?: boolean, run: (ids: number[], app: App) => Promise<string|void>}[]} */
+/** `images` are for images, not for texts. @type {{title: string, writes?: boolean, images?: boolean, run: (ids: number[], app: App) => Promise<string|void>}[]} */
 export const ACTIONS = [
   {
     title: "Copy paths",
@@ -26,7 +26,7 @@ export const ACTIONS = [
       return `Wrote images.csv with ${counted(ids.length, "image")}.`;
     },
   },
-  { title: "Export labels …", run: labels },
+  { title: "Export labels …", images: true, run: labels },
   { title: "Label …", writes: true, run: label },
   { title: "New gallery …", writes: true, run: subset },
   { title: "New prototypes …", writes: true, run: prototypes },
