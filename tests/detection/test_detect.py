@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kits.hashing_encoder import HashingEncoder
 from kits.owl import write_owl
 from PIL import Image
 
@@ -138,6 +140,10 @@ def test_archives_lists_and_galleries(folder: Path, tmp_path: Path, model: zs.De
     assert [one.detections for one in zipped.images] == expected
     assert zipped.images[0].path == f"{tmp_path}/photos.zip!/0.png"
     assert len(zipped.skipped) == 1
+    gallery = zs.build_gallery(folder, tmp_path / "gallery", HashingEncoder())
+    of_gallery = zs.detect(tmp_path / "gallery", model, classes=CLASSES, limits=LOW)
+    assert [one.detections for one in of_gallery.images] == expected
+    assert [one.path for one in of_gallery.images] == [gallery.path_of(item) for item in gallery.items]
     listed = zs.detect([folder / "2.png", folder / "1.png"], model, classes=CLASSES, limits=LOW)
     assert [one.detections for one in listed.images] == [expected[2], expected[1]]
 
@@ -179,8 +185,11 @@ def test_json_has_pixels_and_csv_rows(tmp_path: Path) -> None:
 def test_results_and_report(folder: Path, tmp_path: Path, model: zs.DetectionModel) -> None:
     (folder / "<b>.png").write_bytes((folder / "1.png").read_bytes())
     outputs = zs.DetectionOutputs(tmp_path / "report.html", tmp_path / "results.json", images=3)
-    for _ in range(2):  # earlier ones are replaced
-        found = zs.detect(folder, model, classes=["<cat>", "dog"], limits=LOW, outputs=outputs)
+    found = zs.detect(folder, model, classes=["<cat>", "dog"], limits=LOW, outputs=outputs)
+    with pytest.raises(zs.OutputExistsError, match="already a list of results"):
+        zs.detect(folder, model, classes=["<cat>", "dog"], limits=LOW, outputs=outputs)
+    again = replace(outputs, force=True)
+    assert zs.detect(folder, model, classes=["<cat>", "dog"], limits=LOW, outputs=again).images == found.images
     results = json.loads((tmp_path / "results.json").read_text())
     assert len(results) == len(found.rows()) > 0
     first = found.images[0].detections[0]

@@ -74,6 +74,10 @@ def test_images_by_the_end_of_their_paths(tmp_path: Path) -> None:
     truth = GroundTruth.read(written(tmp_path / "truth.json", content(images=images)))
     names = ["/x/a/1.jpg", "b/1.jpg", "1.jpg", "/x/c/2.jpg", "z/2.jpg", "photos.tar!/a/1.jpg", "3.jpg"]
     assert [truth.image_id(name) for name in names] == [1, 2, None, 4, 3, 1, None]
+    # What is named by its whole path comes before what only ends alike.
+    only = GroundTruth.read(written(tmp_path / "one.json", content(images=[{"id": 7, "file_name": "val/1.jpg"}])))
+    both = [DetectedImage(f"{folder}/1.jpg", 9, 9, ()) for folder in ("train", "val")]
+    assert only._known(both) == {7: both[1]}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.heat import HeatMap, windows
-from zsretrieve.domain.regions import Pyramid, boxes_of
+from zsretrieve.domain.regions import Pyramid, boxes_of, seen
 
 
 @pytest.mark.parametrize(("spec", "number"), [("pyramid:2", 9), ("pyramid:3", 34), ("pyramid:4", 83)])
@@ -51,6 +51,25 @@ def test_windows_are_squares_that_cover_an_image(width: int, height: int, level:
         assert starts[0] == 0
         np.testing.assert_allclose(starts[-1] + side, length, atol=1e-4)
         assert (np.diff(starts) <= side / 2 + 1e-4).all()
+
+
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(2, 4))
+def test_squares_of_tiles_reach_all_edges(width: int, height: int, levels: int) -> None:
+    """And leave gaps exactly where it is said so."""
+    pyramid = Pyramid(levels)
+    smallest = np.array(pyramid.boxes[-((2 * levels - 1) ** 2) :])
+    squares = np.array([seen(tuple(box), width, height) for box in smallest])
+    assert (squares[:, :2] >= smallest[:, :2] - 1e-9).all()
+    assert (squares[:, 2:] <= smallest[:, 2:] + 1e-9).all()
+    squares *= [width, height, width, height]
+    side = min(width, height) / levels
+    np.testing.assert_allclose(squares[:, 2:] - squares[:, :2], side)
+    gaps = []
+    for axis, length in ((0, width), (1, height)):
+        starts = np.unique(squares[:, axis].round(6))
+        np.testing.assert_allclose([starts[0], starts[-1] + side], [0, length], atol=1e-4)
+        gaps.append(np.diff(starts).max())
+    assert pyramid.reaches_all(width, height) is bool(max(gaps) <= side + 1e-4)
 
 
 def test_windows_of_a_square_are_the_tiles_of_a_pyramid() -> None:

@@ -172,8 +172,9 @@ def test_what_does_not_spread(gallery: Gallery, text: Prototypes, tmp_path: Path
         zs.classify(gallery, probe, propagate=Propagation())
     with pytest.raises(UsageError, match="`graph` has no effect without `propagate`"):
         zs.classify(gallery, text, graph=gallery)
-    with pytest.raises(UsageError, match="`sparse` has no effect on the images of the graph"):
-        zs.classify(gallery, text, propagate=Propagation(sparse=True))
+    for graph in (None, gallery):
+        with pytest.raises(UsageError, match="`sparse` has no effect on the images of the graph"):
+            zs.classify(gallery, text, propagate=Propagation(sparse=True), graph=graph)
     with pytest.raises(UsageError, match="`retrieval_at` has no effect with `propagate`"):
         zs.evaluate(gallery, text, propagate=Propagation(), retrieval_at=(1,))
     with pytest.raises(UsageError, match=r"alpha must be a number from 0 to 0\.999"):
@@ -198,7 +199,6 @@ def test_the_command(small_gallery: Path, scene_folder: Path, tmp_path: Path, ru
 
 
 def test_a_model_alone_is_not_propagation(gallery: Gallery, text: Prototypes) -> None:
-    """With a gamma so high that texts hardly count, the nearest class of the images decides differently."""
     alone = OfPrototypes(gallery.vectors, text).ranked(slice(None), 1).classes
     spread = Graph.of(gallery, text, Propagation(alpha=0.9)).own(gallery.ids).ranked(slice(None), 1).classes
     assert 0 < (alone != spread).mean() < 1

@@ -94,7 +94,7 @@ def test_texts_that_are_too_long_are_noted(tmp_path: Path, caplog: pytest.LogCap
     assert "word0 word1" in caplog.text
 
 
-def test_adding_texts(tmp_path: Path, words: Path) -> None:
+def test_adding_texts(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = table(zs.open_gallery(words))
     same = zs.add(words, tmp_path / "words.txt", NEVER)
     assert (same.unchanged, same.added, same.encoded) == (7, 0, 0)
@@ -112,8 +112,19 @@ def test_adding_texts(tmp_path: Path, words: Path) -> None:
     }
     piped = zs.open_texts("-", standard_input=["purple", "red"])
     assert zs.add(words, piped, encoder).added == 2
-    assert zs.add(words, piped, NEVER).unchanged == 2
+    monkeypatch.chdir(tmp_path.parent)
+    assert zs.add(words, zs.open_texts("-", standard_input=["purple", "red"]), NEVER).unchanged == 2
+    assert zs.remove(words, where="path like 'stdin!/%'", dry_run=True).removed == 2
     assert zs.verify(words) == []
+
+
+def test_an_emptied_gallery_stays_one_of_texts(tmp_path: Path, words: Path, small_gallery: Path) -> None:
+    zs.remove(words, where="id >= 0")
+    for use in (lambda: zs.evaluate_captions(small_gallery, words, NEVER), lambda: zs.open_texts(words)):
+        with pytest.raises(zs.SourceError, match="is empty"):
+            use()
+    zs.rebuild(words, HashingEncoder())
+    assert zs.add(words, tmp_path / "words.txt", HashingEncoder()).added == 7
 
 
 def test_images_keep_their_place_when_texts_come_from_elsewhere(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 import zsretrieve as zs
 from zsretrieve.images.sources import Source
+from zsretrieve.texts import files as text_files
+from zsretrieve.texts.records import Row, Wanted
 
 KARPATHY = {
     "dataset": "coco",
@@ -65,6 +67,7 @@ def test_lines_of_standard_input_are_known_by_what_they_say() -> None:
     assert found(one) == [("a dog", None), ("a cat", None)]
     assert one.files[1].path == other.files[0].path
     assert len(one.skipped) == 1
+    assert found(zs.open_texts("-", standard_input=["a dog", "a cat", "a dog"])) == found(one)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,24 @@ def test_shards_of_webdataset(tmp_path: Path) -> None:
     cut = zs.open_texts(tmp_path / "cut.tar")
     assert found(cut) == [("a star", "cut.tar!/0.jpg"), ("a cross", "cut.tar!/1.png")]
     assert skips(cut) == [("cut.tar", "cut short or damaged after 2 captions")]
+    for given in ({"split": "test"}, {"image_column": "jpg"}):
+        with pytest.raises(zs.UsageError, match=f"have no `{next(iter(given))}`"):
+            zs.open_texts(tmp_path / "s-0.tar", **given)
+    several = shard(tmp_path / "several.tar", {"0.json": b'{"caption": ["a star", "a cross"]}'})
+    assert found(zs.open_texts(several, column="caption")) == [("a star", None), ("a cross", None)]
+
+
+def test_a_quote_that_is_not_closed_is_reported(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.tsv", b'filepath\ttitle\na.jpg\ta star\nb.jpg\t"Hello, he said\nc.jpg\ta cross\n')
+    source = zs.open_texts(path)
+    assert found(source) == [("a star", "a.jpg")]
+    assert skips(source) == [("a.tsv!/3", "unexpected end of data")]
+
+
+def test_the_suffix_of_a_url_ends_before_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_files.files, "stream", lambda _: io.BytesIO(b"image,caption\na.jpg,hello\n"))
+    _, rows = text_files.rows_of("https://x.org/a.csv?key=1", Wanted())
+    assert [row.fields for row in rows if isinstance(row, Row)] == [{"image": "a.jpg", "caption": "hello"}]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +210,8 @@ def test_shards_of_webdataset(tmp_path: Path) -> None:
         ("a.csv", b"", "is empty"),
         ("a.csv", b"caption\n", "there are no texts"),
         ("a.json", b"{", "not valid JSON"),
-        ("a.json", b"7", "neither a list of texts"),
+        ("a.json", b"7", "neither one list of texts"),
+        ("a.json", b'{"licences": ["MIT"], "authors": ["I"]}', "neither one list of texts"),
         ("a.json", b"[1, 2]", "2 rows skipped, first 'a.json!/1': neither a text nor an object, but int"),
         ("a.jsonl", b'{"caption": 3}\n', "not a text, but int"),
         ("a.parquet", b"PAR1", "not a Parquet file"),

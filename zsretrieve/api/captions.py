@@ -120,7 +120,9 @@ def evaluate_captions(
         of_captions = _encoded([written[place] for place in paired.captions.tolist()], model, space, on_stage)
     with one_step(on_stage, "comparing"):
         both = _captions.retrieval(vectors, of_captions, paired.owners, ranks)
-    return CaptionReport(*both, len(paired.without), left_out, skipped, space.model, split, where)
+    # Of a model whose text side alone was trained, the texts say which it is.
+    named = space if gallery_of_texts is None else gallery_of_texts.space
+    return CaptionReport(*both, len(paired.without), left_out, skipped, named.model, split, where)
 
 
 def _opened(captions: PathLike | Source | Gallery, wanted: Wanted) -> tuple[Source, Gallery | None]:

@@ -128,7 +128,8 @@ def _encoder(model: Model, method: HeatMethod, on_stage: OnStage | None) -> tupl
         else:
             try:
                 in_torch = Model(model.name or DEFAULT_MODEL, replace(compute, engine=Engine.TORCH), on_stage=on_stage)
-            except DeviceError as error:
+                in_torch.load()
+            except DeviceError as error:  # a model that runs in OpenVINO alone
                 reason = error.message
     encoder = in_torch.load() if reason is None else None
     if encoder is not None and not getattr(encoder, "has_patches", False):

@@ -65,11 +65,13 @@ def open_texts(
 
 
 def of_gallery(gallery: Gallery) -> Source:
-    """The texts of a gallery, to be encoded again. Raises SourceError if it is of images."""
+    """The texts of a gallery, to be encoded again. Raises SourceError if it is of images, or empty."""
     if not gallery.manifest.holds_texts:
         raise SourceError(
             f"'{gallery.folder}' is a gallery of images, not of texts",
             hint="Build one with: zsretrieve index texts SOURCE OUT",
         )
+    if not gallery.items:
+        raise SourceError(f"'{gallery.folder}' is empty", hint="Add texts: zsretrieve index add GALLERY SOURCE")
     files = tuple(map(SourceFile.of, gallery.items))
     return Source(gallery.manifest.root or "", files, gallery.manifest.skipped, next_id=gallery.manifest.next_id)

@@ -9,6 +9,7 @@ from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.regions import Pyramid
 from zsretrieve.domain.settings import Cluster, Reading
 from zsretrieve.domain.wording import counted
+from zsretrieve.encoding.regions import crops
 from zsretrieve.store.indexes import Gallery
 
 _log = logging.getLogger("zsretrieve")
@@ -31,13 +32,13 @@ def checked(regions: str, kind: str, ray: Cluster | None, reading: Reading) -> s
 
 
 def note_unseen(gallery: Gallery) -> None:
-    """Say how many images have parts that no tile shows, since the model crops their middle."""
-    crops = gallery.space.preprocessing.resize_mode.endswith("shortest")
-    if gallery.manifest.regions is None or not crops:
+    """Say how many images have parts that no tile shows, since the model sees a square of each."""
+    if gallery.manifest.regions is None or not crops(gallery.space.preprocessing):
         return
-    long = sum(max(item.width, item.height) > 2 * min(item.width, item.height) for item in gallery.items)
+    pyramid = Pyramid.of(gallery.manifest.regions)
+    long = sum(not pyramid.reaches_all(item.width, item.height) for item in gallery.items)
     if long:
         _log.warning(
-            f"{counted(long, 'image')} {'is' if long == 1 else 'are'} more than twice as long as wide: the model sees "
-            "the square middle of each tile, so parts between the tiles are not searched"
+            f"{counted(long, 'image')} {'is' if long == 1 else 'are'} longer than {2 * pyramid.levels - 1}:"
+            f"{pyramid.levels}: the model sees a square of each tile, so parts between these are not searched"
         )

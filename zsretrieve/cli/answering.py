@@ -89,7 +89,7 @@ _Gamma = Annotated[
         max=100,
         metavar="NUMBER",
         show_default="5",
-        help="Power of the similarities of images and texts: the higher, the less farther classes count.",
+        help="Power of the similarities of images and texts: higher values reduce the influence of distant classes.",
     ),
 ]
 _Alpha = Annotated[
@@ -100,7 +100,7 @@ _Alpha = Annotated[
         max=0.999,
         metavar="NUMBER",
         show_default="0.3",
-        help="How much of a class goes on from neighbour to neighbour.",
+        help="Share of a class's score that is passed to each neighbour.",
     ),
 ]
 _Sparse = Annotated[

@@ -219,7 +219,7 @@ Null = Annotated[
 ]
 SkippedFile = Annotated[
     Path | None,
-    typer.Option("--skipped", metavar="FILE", help="Write skipped images and the reasons to this CSV file."),
+    typer.Option("--skipped", metavar="FILE", help="Write what was skipped and the reasons to this CSV file."),
 ]
 Checksum = Annotated[bool, _rare("--checksum", help="Read every image, even if its size and time are unchanged.")]
 Where = Annotated[

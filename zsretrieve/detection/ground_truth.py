@@ -45,7 +45,7 @@ class GroundTruth:
             categories = {plain_name(str(one["name"])): int(one["id"]) for one in content["categories"]}
             objects = tuple(_checked(one) for one in content["annotations"] if "bbox" in one)
             names = [(str(image["file_name"]), int(image["id"])) for image in content["images"]]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:100]
             raise SourceError(f"'{path}' is not a ground truth of objects: {what}", hint=_FORM) from error
         if not objects:
@@ -80,7 +80,14 @@ class GroundTruth:
 
     def image_id(self, path: str) -> int | None:
         """The ID of an image by the longest end of its path that names one; None if none does."""
-        return next((found for end in _ends(path) if (found := self.images.get(end)) is not None), None)
+        return self._match(path)[0]
+
+    def _match(self, path: str) -> tuple[int | None, int]:
+        """The ID, and how many parts the end has that names it."""
+        for end in _ends(path):
+            if (found := self.images.get(end)) is not None:
+                return found, end.count("/") + 1
+        return None, 0
 
     def results(self, images: Sequence[DetectedImage]) -> list[dict[str, Any]]:
         """COCO's results: the objects of those images that are in the ground truth, by its numbers."""
@@ -89,7 +96,8 @@ class GroundTruth:
     def compare(self, images: Sequence[DetectedImage], class_names: Sequence[str]) -> AveragePrecision:
         """How right the objects of images are, for the classes that were looked for.
 
-        Only images that are both here and in the ground truth count; of two that it names alike, the first.
+        Only images that are both here and in the ground truth count; of two that it names, that with the longer end,
+        and of equals the first.
         """
         known = self._known(images)
         names = list(dict.fromkeys(plain_name(name) for name in class_names))
@@ -118,10 +126,11 @@ class GroundTruth:
 
     def _known(self, images: Sequence[DetectedImage]) -> dict[int, DetectedImage]:
         known: dict[int, DetectedImage] = {}
+        longest: dict[int, int] = {}
         for image in images:
-            number = self.image_id(image.path)
-            if number is not None:
-                known.setdefault(number, image)
+            number, length = self._match(image.path)
+            if number is not None and length > longest.get(number, 0):
+                known[number], longest[number] = image, length
         return known
 
 

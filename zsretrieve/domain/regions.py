@@ -41,6 +41,10 @@ class Pyramid:
         """The text that names it."""
         return f"pyramid:{self.levels}"
 
+    def reaches_all(self, width: int, height: int) -> bool:
+        """Whether the squares of the smallest tiles, see ``seen``, cover an image of this size without gaps."""
+        return max(width, height) * self.levels <= min(width, height) * (2 * self.levels - 1)
+
     @property
     def boxes(self) -> tuple[Box, ...]:
         """The box of each tile, level by level, and row by row within a level."""
@@ -50,6 +54,18 @@ class Pyramid:
             for row in range(2 * level - 1)
             for column in range(2 * level - 1)
         )
+
+
+def seen(box: Box, width: int, height: int) -> Box:
+    """The square of a tile that is shown to a model which crops the middle: where the tile is in the image, so that the
+    tiles of a level reach all edges of an image of ``width`` x ``height``.
+    """
+    left, top, right, bottom = box
+    across, down = right - left, bottom - top
+    side = min(across * width, down * height)
+    x0 = left + (across - side / width) * (left / (1 - across) if across < 1 else 0.5)
+    y0 = top + (down - side / height) * (top / (1 - down) if down < 1 else 0.5)
+    return x0, y0, x0 + side / width, y0 + side / height
 
 
 def boxes_of(spec: str | None) -> tuple[Box, ...]:

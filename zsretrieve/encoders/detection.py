@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from zsretrieve.domain.errors import DeviceError, OptionalDependencyError
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision
 from zsretrieve.encoders.catalog.detectors import DEFAULT_DETECTOR, DetectorName, parse_detector_name
+from zsretrieve.encoders.catalog.fingerprint import config_bytes
 from zsretrieve.system import extras, hardware
 
 
@@ -73,7 +75,8 @@ class DetectionModel:
         """All that decides what it computes, to cache that; None if the weights cannot be identified yet."""
         identity = self.open().identity
         gpu = "with" if hardware.torch_may_have_gpu() else "without"
-        how = f"{self.compute.precision}, {self.compute.device} on {hardware.cpu_name()} {gpu} a GPU"
+        prepared = hashlib.sha256(config_bytes(self.open().name) or b"").hexdigest()[:16]
+        how = f"{prepared}, {self.compute.precision}, {self.compute.device} on {hardware.cpu_name()} {gpu} a GPU"
         return None if identity is None else f"{identity}, {how}"
 
     def load(self) -> Detector:

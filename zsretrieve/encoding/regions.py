@@ -11,10 +11,16 @@ from PIL import Image
 from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.errors import ImageError
 from zsretrieve.domain.ports import ImageEncoder, Pixels
-from zsretrieve.domain.records import Encoding, Head, Space
+from zsretrieve.domain.records import Encoding, Head, Preprocessing, Space
+from zsretrieve.domain.regions import seen
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoding.prefetch import Loads
 from zsretrieve.images.parts import part
+
+
+def crops(preprocessing: Preprocessing) -> bool:
+    """Whether a model sees the square middle of an image."""
+    return preprocessing.resize_mode.endswith("shortest")
 
 
 class TiledModel:
@@ -74,6 +80,8 @@ class TiledEncoder:
         return np.stack([whole, *(self._tile(image, box, whole) for box in self._boxes)])
 
     def _tile(self, image: Image.Image, box: Box, whole: Pixels) -> Pixels:
+        if crops(self.space.preprocessing):
+            box = seen(box, image.width, image.height)
         try:
             return self._encoder.prepare(part(image, box))
         except (ImageError, ValueError):

@@ -15,6 +15,7 @@ from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.wording import counted
 from zsretrieve.encoding.batches import Seen, nothing_readable, unread
 from zsretrieve.encoding.elsewhere import Described
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
@@ -81,6 +82,7 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
             _manifest(source, how.described(source), how.reading),
             origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
             regions=old.regions,
+            holds_texts=old.holds_texts,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
@@ -179,6 +181,7 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     """The manifest of an interrupted build if it is of the same gallery, otherwise the one wanted."""
     if staged is None:
         return wanted
+    so_far = counted(staged.count, "text" if staged.holds_texts else "image")
     differences = staged.space.differences(wanted.space)
     for name in ("engine", "precision", "exif", "calibration", "decoding"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
@@ -188,14 +191,14 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     if staged.regions != wanted.regions:
         differences.append("regions")
     if not differences:
-        _log.info(f"resuming an interrupted build: {staged.count} images are encoded already")
+        _log.info(f"resuming an interrupted build: {so_far} encoded already")
         next_id = max(staged.next_id, wanted.next_id)
         return replace(staged, next_id=next_id, exclude=wanted.exclude, include=wanted.include, factory=wanted.factory)
     if force:
         return wanted
     raise OutputExistsError(
         f"'{shown(out)}' holds an interrupted build of '{staged.root}' with '{staged.space.model}' "
-        f"({staged.count} images so far); this one differs in {', '.join(differences)}",
+        f"({so_far} so far); this one differs in {', '.join(differences)}",
         hint="Finish it with the command that started it, or discard it with `force`.",
     )
 

@@ -83,7 +83,7 @@ class GalleryBuilder:
         The rows of those segments.
     backend : IndexBackend
     checkpoint : int
-        Rows that may wait in memory.
+        Vectors that may wait in memory.
     """
 
     def __init__(
@@ -172,7 +172,8 @@ class GalleryBuilder:
 
     def checkpoint_if_due(self) -> bool:
         """Commit the waiting rows if they are many, or wait for long; whether that was done."""
-        due = len(self._waiting) >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S
+        vectors = len(self._waiting) * (1 + self._live.regions.dim // self.manifest.space.dim)
+        due = vectors >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S
         if due:
             self.checkpoint()
         return due

@@ -23,7 +23,7 @@ from zsretrieve.encoding.batches import Seen, unread
 from zsretrieve.encoding.texts import item_of_text
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
 from zsretrieve.images import opening
-from zsretrieve.images.addresses import HUB
+from zsretrieve.images.addresses import HUB, MEMBER, PIPED
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import FOLDER, Source, SourceFile
 from zsretrieve.store import manifest as manifests
@@ -270,6 +270,8 @@ class _Update:
         """The same files with paths as this gallery writes them."""
 
         def below(path: str) -> str:
+            if path.startswith(f"{PIPED}{MEMBER}"):  # it is in no folder
+                return path
             return opening.relative(self._root, opening.join(source.root, path))
 
         files = tuple(
@@ -297,6 +299,7 @@ class _Update:
                 self.builder.forget_skips([file.path])
                 if self._relabel and file.label != item.label:
                     self.builder.rewrite(replace(item, label=file.label))
+                    self.builder.checkpoint_if_due()
         return todo
 
     def _item_of(self, seen: Seen) -> Item:

@@ -65,7 +65,7 @@ def adapt(labelled: Labelled, rows: Rows, seed: int, text: Prototypes, settings:
     """Adapt text prototypes by some images; see ``zsretrieve.prototypes.tip`` and ``lp`` for the parameters."""
     if settings.method == TrainingMethod.LP:
         blended = blend(labelled.vectors[rows], labelled.truth[rows], text.vectors)
-        augmented, scale = augmented_rows(blended.weights, blended.weights[:, 0] * 0)
+        augmented, scale = augmented_rows(blended.weights, np.zeros(len(blended.weights)))
         ends = blended.losses[0], blended.losses[-1]
         return Adaptation(augmented, Head(ScoreHead.SOFTMAX, scale), None, None, ends)
     adapted = tip_of(labelled, rows, seed, text, settings)

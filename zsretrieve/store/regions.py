@@ -111,11 +111,16 @@ class RegionIndex:
         boxes : list of Box or None
         vectors : float32 of shape (n, dim)
         """
-        bundles = self.bundles(rows)
-        scores = exact_scores(query, bundles.reshape(1, -1, self.dim)).reshape(bundles.shape[:2])
-        places = scores.argmax(axis=1)
-        boxes = [self._boxes[place - 1] if place else None for place in places.tolist()]
-        return boxes, bundles[np.arange(len(rows)), places]
+        boxes: list[Box | None] = []
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        step = self._at_once
+        for first in range(0, len(rows), step):
+            bundles = self.bundles(rows[first : first + step])
+            scores = exact_scores(query, bundles.reshape(1, -1, self.dim)).reshape(bundles.shape[:2])
+            places = scores.argmax(axis=1)
+            boxes += [self._boxes[place - 1] if place else None for place in places.tolist()]
+            vectors[first : first + step] = bundles[np.arange(len(bundles)), places]
+        return boxes, vectors
 
     def _search(self, among: Rows | None, queries: Vectors, k: int) -> tuple[Scores, Rows]:
         found = [products.best_scores(block, k) for _, block in self._blocks(queries, among)]
@@ -145,12 +150,17 @@ class RegionIndex:
 
     def _copied(self, queries: Vectors, among: Rows) -> Scores:
         scores = np.empty((len(queries), len(among)), np.float32)
-        step = max(1, _COPIED // (self.dim * (1 + len(self._boxes))))
+        step = self._at_once
         for first in range(0, len(among), step):
             some = among[first : first + step]
             for start, maxima in products.maxima(queries, self._vectors.take(some), self.regions.take(some)):
                 scores[:, first + start : first + start + maxima.shape[1]] = maxima
         return scores
+
+    @property
+    def _at_once(self) -> int:
+        """How many bundles are copied at once."""
+        return max(1, _COPIED // (self.dim * (1 + len(self._boxes))))
 
     @cached_property
     def _rows_of_parts(self) -> list[Rows]:

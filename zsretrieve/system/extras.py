@@ -54,7 +54,8 @@ def require_training() -> None:
     """Raise OptionalDependencyError unless the extra ``training`` is installed."""
     if not has_models() or not all(map(_is_installed, _TRAINING)):
         raise OptionalDependencyError(
-            "training on images needs what open_clip's trainer needs", hint=f"Install it: {how_to_add('training')}"
+            "training on images needs torch, braceexpand, webdataset and pandas",
+            hint=f"Install it: {how_to_add('training')}",
         )
 
 

@@ -13,7 +13,7 @@ from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.text_files import lines_of, separator_of, text_of, tidy
 from zsretrieve.domain.wording import one_line
-from zsretrieve.images.addresses import MEMBER
+from zsretrieve.images.addresses import MEMBER, bare
 from zsretrieve.images.archives import files
 from zsretrieve.texts.records import Columns, Row, Wanted
 
@@ -34,7 +34,7 @@ def rows_of(name: str, wanted: Wanted) -> Rows:
     UsageError
         As ``Columns.among``.
     """
-    suffix = name.rpartition(".")[2].lower()
+    suffix = bare(name).rpartition(".")[2].lower()
     if suffix == "parquet":
         return _parquet(name, wanted)
     with files.stream(name) as raw:
@@ -62,8 +62,9 @@ def _table(text: str, name: str, wanted: Wanted) -> Rows:
     separator = separator_of(first)
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator if separator in first else _NOTHING, skipinitialspace=True
-    )
+        io.StringIO(text, newline=""), delimiter=separator if separator in first else _NOTHING,
+        skipinitialspace=True, strict=True,
+    )  # fmt: skip
     header = next((row for row in reader if any(map(str.strip, row))), None)
     if header is None:
         raise SourceError(f"'{name}' is empty", hint="Its first row must name the columns.")
@@ -110,10 +111,11 @@ def _json(text: str, name: str, wanted: Wanted) -> Rows:
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
         content = _of_annotations(content, name)
     elif isinstance(content, dict):
-        content = next((one for one in content.values() if isinstance(one, list)), None)
+        lists = {key: one for key, one in content.items() if isinstance(one, list)}
+        content = lists.get("images") or (next(iter(lists.values())) if len(lists) == 1 else None)
     if not isinstance(content, list):
         raise SourceError(
-            f"'{name}' holds neither a list of texts, nor images with sentences, nor annotations",
+            f"'{name}' holds neither one list of texts, nor images with sentences, nor annotations",
             hint="docs/texts.md lists the forms.",
         )
     return _of_values([(str(number), value) for number, value in enumerate(content, start=1)], name, wanted)

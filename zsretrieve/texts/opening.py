@@ -12,7 +12,7 @@ from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.wording import counted, shorten
 from zsretrieve.images import opening
-from zsretrieve.images.addresses import MEMBER, Kind, is_url, kind_of
+from zsretrieve.images.addresses import MEMBER, PIPED, Kind, is_url, kind_of
 from zsretrieve.images.archives import files
 from zsretrieve.images.sources import Source, SourceFile, Text
 from zsretrieve.images.sources.braces import in_braces
@@ -28,7 +28,7 @@ def of_lines(data: bytes, wanted: Wanted) -> Source:
     columns, rows = text_files.text_rows(data, STDIN, wanted)
     collected = _Collected(os.getcwd(), wanted)
     collected.take(STDIN, 0, columns, rows)
-    return collected.source(None, "stdin")
+    return collected.source(None, PIPED)
 
 
 def open_texts(names: Sequence[str], wanted: Wanted) -> Source:
@@ -77,9 +77,10 @@ class _Collected:
         self._files: list[SourceFile] = []
         self._skipped: list[Skipped] = []
         self._splits: Counter[str] = Counter()
+        self._piped: set[str] = set()
 
     def take(self, name: str, mtime_ns: int, columns: Columns | None, rows: Iterator[Row | Skipped]) -> None:
-        short = "stdin" if name == STDIN else opening.relative(self._root, name)
+        short = PIPED if name == STDIN else opening.relative(self._root, name)
         for row in rows:
             if isinstance(row, Skipped):
                 self._skipped.append(Skipped(f"{short}{MEMBER}{row.path}" if row.path else short, row.reason))
@@ -88,9 +89,11 @@ class _Collected:
             value: Any = row.fields
             if columns is not None and not isinstance(row.fields, str):
                 if columns.split is not None:
-                    split = str(row.fields.get(columns.split))
-                    self._splits[split] += 1
-                    if self._wanted.split not in (None, split):
+                    known = row.fields.get(columns.split)
+                    split = None if known is None else str(known)
+                    if split is not None:
+                        self._splits[split] += 1
+                    if self._wanted.split is not None and self._wanted.split != split:
                         continue
                 value, image = row.fields.get(columns.text), columns.image(row.fields)
             try:
@@ -105,6 +108,9 @@ class _Collected:
                 path = place if len(texts) == 1 else f"{place}.{number}"
                 if name == STDIN:  # what comes next may be other lines
                     path = f"{short}{MEMBER}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+                    if path in self._piped:
+                        continue
+                    self._piped.add(path)
                 self._files.append(SourceFile(path, text=Text(text, of, mtime_ns)))
 
     def source(self, origin: str | None, shown: str) -> Source:

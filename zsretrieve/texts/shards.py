@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Any, cast
 
-from zsretrieve.domain.errors import SourceError
+from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.text_files import encoding_of
 from zsretrieve.domain.wording import one_line
@@ -27,7 +27,12 @@ def rows_of(name: str, wanted: Wanted) -> tuple[Columns, Iterator[Row | Skipped]
     ------
     SourceError
         If it cannot be read, is compressed, or a column is named and no ``KEY.json`` has it.
+    UsageError
+        If a split, or a column of images, is named.
     """
+    if wanted.image is not None or wanted.split is not None:
+        given = "image_column" if wanted.image is not None else "split"
+        raise UsageError(f"shards such as '{name}' have no `{given}`", hint="Leave it out; name the shards you want.")
     captions: dict[str, tuple[str, Any]] = {}
     images: dict[str, str] = {}
     damage: list[Skipped] = []
@@ -42,7 +47,9 @@ def rows_of(name: str, wanted: Wanted) -> tuple[Columns, Iterator[Row | Skipped]
                     hint="Check the file; a compressed one must be uncompressed.",
                 ) from error
             damage.append(Skipped("", f"cut short or damaged after {len(captions)} captions"))
-    if wanted.text is not None and not any(isinstance(value, str) for _, value in captions.values()):
+    if wanted.text is not None and not any(
+        value is not None and not isinstance(value, Skipped) for _, value in captions.values()
+    ):
         raise SourceError(f"no .json file in '{name}' has the key '{wanted.text}'", hint="Check `column`.")
 
     def rows() -> Iterator[Row | Skipped]:
