@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from zsretrieve.domain.plain import plain
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.records import Head, ScoreHead
