@@ -377,7 +377,7 @@ def test_what_cannot_be_adapted(tmp_path: Path) -> None:
         ({"alpha": -1.0}, "alpha must be a number from 0 to 10,000"),
         ({"beta": 0.0}, "beta must be"),
         ({"validation": 1.0}, "validation images must be between 0 and 1"),
-        ({"by": "margin"}, "not chosen by 'margin'"),
+        ({"by": "margin"}, "nothing is chosen by 'margin'"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:

@@ -210,7 +210,7 @@ def test_probabilities_of_a_probe_chosen_by_loss_can_be_believed() -> None:
                     chances[row, one.class_id] = one.probability
             found.append(log_loss(rest.truth, chances))
     assert np.mean(losses["loss"]) < np.mean(losses["accuracy"])
-    with pytest.raises(UsageError, match="not chosen by 'luck'"):
+    with pytest.raises(UsageError, match="nothing is chosen by 'luck'"):
         Regularisation(by="luck")
 
 

@@ -55,7 +55,7 @@ def require_training() -> None:
     if not has_models() or not all(map(_is_installed, _TRAINING)):
         raise OptionalDependencyError(
             "training on images needs torch, braceexpand, webdataset and pandas",
-            hint=f"Install it: {how_to_add('training')}",
+            hint=f"Install them: {how_to_add('training')}",
         )
 
 
