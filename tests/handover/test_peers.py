@@ -192,7 +192,7 @@ def test_fiftyone_reads_its_own_form(
     code = f"""
 from fiftyone.utils.data.importers import FiftyOneImage{name}DatasetImporter
 found = []
-with FiftyOneImage{name}DatasetImporter("out") as importer:
+with FiftyOneImage{name}DatasetImporter("out", data_path="data.json") as importer:
     for path, _, label in importer:
         of_image = [] if label is None else getattr(label, "detections", [label])
         found.append([path, [[one.label, one.confidence, getattr(one, "bounding_box", None)] for one in of_image]])
