@@ -34,7 +34,7 @@ from zsretrieve.domain.errors import SourceError, TrainingError, ZsRetrieveError
 from zsretrieve.domain.model_training import Lock, Loss, TrainingPoint, is_best, is_stuck
 from zsretrieve.system.atomic import write_file
 from zsretrieve.training.beginning import begun, preprocessing
-from zsretrieve.training.image_batches import NONE_READABLE, Images, TrainingBatches, transform, vectors_of
+from zsretrieve.training.image_batches import NONE_READABLE, Crop, Images, TrainingBatches, prepared, vectors_of
 from zsretrieve.training.job import DISK_IS_FULL, WATCHED, ImageJob, JobFolder, Progress
 from zsretrieve.training.losses import LOSSES, MOST_NORM, WARM_UP
 from zsretrieve.training.recall import HeldOut
@@ -175,8 +175,8 @@ def run(folder: JobFolder) -> None:
     model.output_dict = True
     config = preprocessing(model)
     tokens = tokens_of(tokenizer, job.pairs.captions)
-    seen = transform(config)
-    batches = TrainingBatches(job, folder, tokens, transform(config, crop=job.settings.crop), rank, world)
+    seen = prepared(config)
+    batches = TrainingBatches(job, folder, tokens, Crop(config, job.settings.crop), rank, world)
     progress = folder.read_progress()
     watch = _Watch(job, folder, rank == 0, progress, time.monotonic() - progress.seconds)
     lr = [0.0]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from zsretrieve.domain.errors import ImageError
@@ -23,6 +24,12 @@ from zsretrieve.training.pairs import Batch
 
 # What the trainer says if there is nothing to train on; workers add where they found that out.
 NONE_READABLE = "no image can be read"
+# The least and the greatest width of a crop by its height, and how often one is drawn.
+_SHAPES, _TRIES = (3 / 4, 4 / 3), 10
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR}
+
+# Makes the pixels that a model is shown of an image; what is random in it is drawn from the second.
+Prepare = Callable[[Image.Image, random.Random], torch.Tensor]
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
@@ -31,8 +38,8 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
     One that cannot be read is noted, and the next of ``among`` takes its place: numbers in the pairs, ascending.
     """
 
-    def __init__(self, job: ImageJob, folder: JobFolder, transform: Any, among: NDArray[np.int64]) -> None:
-        self._job, self._folder, self._transform, self._among = job, folder, transform, among
+    def __init__(self, job: ImageJob, folder: JobFolder, prepare: Prepare, among: NDArray[np.int64]) -> None:
+        self._job, self._folder, self._prepare, self._among = job, folder, prepare, among
         self._noted: set[str] = set()
 
     def __getitem__(self, wanted: tuple[int, int]) -> tuple[torch.Tensor, int]:
@@ -47,8 +54,7 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
             except ImageError as error:
                 self._note(file.path, error.message)
                 continue
-            with _seeded(seed):
-                return self._transform(image), taken
+            return self._prepare(image, random.Random(seed)), taken
         raise ImageError(NONE_READABLE)
 
     def _note(self, path: str, reason: str) -> None:
@@ -70,7 +76,7 @@ class TrainingBatches:
     job: ImageJob
     folder: JobFolder
     tokens: torch.Tensor
-    transform: Any
+    crop: Crop
     rank: int = 0
     world: int = 1
     captions: torch.Tensor | None = None
@@ -98,7 +104,7 @@ class TrainingBatches:
         batches = [job.pairs.numbered(step, job.images, job.settings) for step in steps]
         shares = [self._share(step, batch) for step, batch in zip(steps, batches, strict=True)]
         for batch, share, (images, taken) in zip(
-            batches, shares, loader(Images(job, self.folder, self.transform, job.images), shares, job), strict=True
+            batches, shares, loader(Images(job, self.folder, self.crop, job.images), shares, job), strict=True
         ):
             captions = batch.captions.copy()
             mine = self._slice(len(captions))
@@ -107,7 +113,8 @@ class TrainingBatches:
                 if got != number:
                     captions[mine.start + place] = job.pairs.of_image[got][0]
             self.captions = torch.from_numpy(captions[mine])
-            yield images, self.tokens[self.captions].long()
+            device = torch.device("cuda", torch.cuda.current_device()) if job.device != "cpu" else torch.device("cpu")
+            yield self.crop.scaled(images.to(device)), self.tokens[self.captions].long()
 
     def _share(self, step: int, batch: Batch) -> list[tuple[int, int]]:
         seed = self.job.settings.seed
@@ -130,11 +137,51 @@ def loader(images: Images, batches: list[list[tuple[int, int]]], job: ImageJob) 
     )  # fmt: skip
 
 
-def transform(config: Any, *, crop: float | None = None) -> Any:
-    """How images are prepared by open_clip: as for encoding, or with random crops of at least so much for training."""
-    if crop is None:
-        return open_clip.transform.image_transform_v2(config, is_train=False)
-    return open_clip.transform.image_transform_v2(config, is_train=True, aug_cfg={"scale": (crop, 1.0)})
+@dataclass(frozen=True)
+class Crop:
+    """Random crops for training, as torchvision's ``RandomResizedCrop`` draws them for open_clip: of at least a share
+    ``least`` of the image, with sides from 3:4 to 4:3.
+
+    ``config`` is open_clip's ``PreprocessCfg``.
+    """
+
+    config: Any
+    least: float
+
+    def __call__(self, image: Image.Image, rng: random.Random) -> torch.Tensor:
+        """A crop, squashed to the model's size: uint8 of shape (3, height, width)."""
+        left, top, width, height = _drawn(image.width, image.height, self.least, rng)
+        size = self.config.size
+        rows, columns = (size, size) if isinstance(size, int) else size
+        how = _FILTERS.get(self.config.interpolation, Image.Resampling.BICUBIC)
+        small = image.convert("RGB").resize((columns, rows), how, box=(left, top, left + width, top + height))
+        return torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())
+
+    def scaled(self, crops: torch.Tensor) -> torch.Tensor:
+        """Crops as the model takes them: float32 of shape (n, 3, height, width)."""
+        mean, std = (
+            torch.tensor(one, device=crops.device).view(3, 1, 1) for one in (self.config.mean, self.config.std)
+        )
+        return crops.float().div_(255).sub_(mean).div_(std)
+
+
+def _drawn(width: int, height: int, least: float, rng: random.Random) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a random crop; of an image that has none of such a shape, the largest middle."""
+    low, high = _SHAPES
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(least, 1)
+        shape = math.exp(rng.uniform(math.log(low), math.log(high)))
+        across, down = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
+        if 0 < across <= width and 0 < down <= height:
+            return rng.randint(0, width - across), rng.randint(0, height - down), across, down
+    across, down = min(width, round(height * high)), min(height, round(width / low))
+    return (width - across) // 2, (height - down) // 2, across, down
+
+
+def prepared(config: Any) -> Prepare:
+    """How open_clip prepares images for encoding."""
+    transform = open_clip.transform.image_transform_v2(config, is_train=False)
+    return lambda image, _: transform(image)
 
 
 def vectors_of(
@@ -155,16 +202,3 @@ def vectors_of(
     taken, vectors = (torch.cat(several).numpy() for several in zip(*parts, strict=True))
     is_own = taken == numbers
     return numbers[is_own], vectors[is_own]
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Random numbers of torch and Python from a seed, without effect on what is drawn afterwards."""
-    before = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(before)
