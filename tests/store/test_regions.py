@@ -92,14 +92,17 @@ def test_the_best_place_is_named() -> None:
     query = bundles[11, 4][None]
     index, rows = index_of(bundles), np.arange(30)
     products = (bundles.astype(np.float64) @ query[0].astype(np.float64)).astype(np.float32)
-    boxes, vectors = index.best_places(query, rows)
+    sharp = 1e6  # the best region alone counts
+    boxes, vectors = index.best_places(query, rows, sharp)
     assert boxes == [None if place == 0 else BOXES[place - 1] for place in products.argmax(axis=1).tolist()]
     assert boxes[11] == BOXES[3]
     np.testing.assert_array_equal(vectors, bundles[rows, products.argmax(axis=1)])
     # Of equal ones the whole image counts, then the first region.
     bundles[0, [0, 5]] = bundles[1, [3, 7]] = query
-    assert index_of(bundles).best_places(query, np.array([0, 1]))[0] == [None, BOXES[2]]
-    assert index.best_places(query, np.empty(0, np.int64))[0] == []
+    boxes, vectors = index_of(bundles).best_places(query, np.array([0, 1]), sharp)
+    assert boxes == [None, (0.25, 0.25, 0.75, 0.75)]  # between the third, at the top right, and the seventh
+    np.testing.assert_array_equal(vectors, bundles[[0, 1], [0, 3]])
+    assert index.best_places(query, np.empty(0, np.int64), sharp)[0] == []
 
 
 def test_wrong_input_is_refused() -> None:

@@ -161,7 +161,7 @@ class Hit(Result):
     """One search result; ``rank`` starts at 1, ``score`` is cosine similarity, None without a query.
 
     ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known. ``box``
-    is the region that fits best, None if that is the whole image. In a gallery of texts ``path`` is the place of the
+    is where the query fits best, None if that is the whole image. In a gallery of texts ``path`` is the place of the
     ``text`` in its file, and ``image`` the image that it describes.
     """
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import UsageError
 
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
 
 # Level 5 alone has 81 tiles, more than are worth their search.
 _MOST_LEVELS = 4
+# Of the edges of boxes, in shares of an image.
+_DIGITS = 6
 _SPEC = re.compile(r"pyramid:([0-9]+)")
 
 
@@ -66,6 +72,34 @@ def seen(box: Box, width: int, height: int) -> Box:
     x0 = left + (across - side / width) * (left / (1 - across) if across < 1 else 0.5)
     y0 = top + (down - side / height) * (top / (1 - down) if down < 1 else 0.5)
     return x0, y0, x0 + side / width, y0 + side / height
+
+
+def best_boxes(scores: NDArray[np.float32], boxes: Sequence[Box], scale: float) -> list[Box | None]:
+    """Where a query fits each image: None for the whole of it, or else a box of the size of the best region.
+
+    Tiles lie on a grid, and a thing between two of them fits both: the middle of the box is the mean of those of all
+    regions, each weighted by the softmax of their scores times ``scale``. Of equal scores the whole image counts, and
+    then the first region.
+
+    Parameters
+    ----------
+    scores : float32 of shape (n, 1 + r)
+        Of the whole image, and of the regions.
+    boxes : sequence of r boxes
+    scale : float
+        What the model multiplies scores with for probabilities.
+    """
+    corners = np.array(boxes)
+    sizes, middles = corners[:, 2:] - corners[:, :2], (corners[:, :2] + corners[:, 2:]) / 2
+    weights = np.exp(scale * (scores[:, 1:].astype(np.float64) - scores[:, 1:].max(axis=1, keepdims=True)))
+    half = sizes[scores[:, 1:].argmax(axis=1)] / 2
+    middle = np.clip(weights @ middles / weights.sum(axis=1, keepdims=True), half, 1 - half)
+    placed = np.hstack([middle - half, middle + half]).round(_DIGITS)
+    is_whole = scores[:, 0] >= scores[:, 1:].max(axis=1)
+    return [
+        None if whole else (left, top, right, bottom)
+        for whole, (left, top, right, bottom) in zip(is_whole.tolist(), placed.tolist(), strict=True)
+    ]
 
 
 def boxes_of(spec: str | None) -> tuple[Box, ...]:

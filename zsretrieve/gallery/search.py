@@ -277,11 +277,11 @@ class _Searched:
         return scores
 
     def _places(self, aim: Aim, rows: Rows) -> tuple[Sequence[Box | None], Vectors]:
-        """The box of each image that fits best, None for the whole, and its vector."""
+        """Where each image fits, None for the whole, and the vector of what fits best."""
         if self._regions is None:
             return [None] * len(rows), self.gallery.index.stored(rows)
         assert aim.vector is not None
-        return self._regions.best_places(aim.vector, rows)
+        return self._regions.best_places(aim.vector, rows, self.gallery.manifest.head.scale)
 
     def _own(self, aim: Aim) -> int:
         """How many of the rows to leave out would be searched."""

@@ -21,6 +21,7 @@ from zsretrieve.domain.ranking import (
     settle,
     settle_range,
 )
+from zsretrieve.domain.regions import best_boxes
 from zsretrieve.domain.vectors import Limits, Rows, Scores, Vectors, check_unit_rows
 from zsretrieve.store.rows import LiveVectors
 
@@ -96,15 +97,14 @@ class RegionIndex:
         bundles = np.hstack([self._vectors.take(flat), self.regions.take(flat)])
         return bundles.reshape(*rows.shape, 1 + len(self._boxes), self.dim)
 
-    def best_places(self, query: Vectors, rows: Rows) -> tuple[list[Box | None], Vectors]:
-        """What of each image fits a query best: its box, None for the whole image, and its vector.
-
-        Of equal scores the whole image counts, and then the first region.
+    def best_places(self, query: Vectors, rows: Rows, scale: float) -> tuple[list[Box | None], Vectors]:
+        """Where a query fits each image, see ``best_boxes``, and the vector of what fits best.
 
         Parameters
         ----------
         query : float32 of shape (1, dim)
         rows : int64 of shape (n,)
+        scale : float
 
         Returns
         -------
@@ -118,7 +118,7 @@ class RegionIndex:
             bundles = self.bundles(rows[first : first + step])
             scores = exact_scores(query, bundles.reshape(1, -1, self.dim)).reshape(bundles.shape[:2])
             places = scores.argmax(axis=1)
-            boxes += [self._boxes[place - 1] if place else None for place in places.tolist()]
+            boxes += best_boxes(scores, self._boxes, scale)
             vectors[first : first + step] = bundles[np.arange(len(bundles)), places]
         return boxes, vectors
 

@@ -84,7 +84,7 @@ class TermScoreAnswer(BaseModel):
 class HitAnswer(ItemAnswer):
     """An image with its place in a ranking; ``score`` is null where nothing was ranked.
 
-    ``box`` is the region that fits best: left, top, right and bottom in shares of the width and the height of the
+    ``box`` is where the query fits best: left, top, right and bottom in shares of the width and the height of the
     upright image; null if that is the whole image.
     """
 
