@@ -90,7 +90,9 @@ def by_hand(opened: zs.Gallery, query: str) -> tuple[np.ndarray, list[tuple[floa
     scores = (bundles @ ENCODER.encode_texts([query])[0].astype(np.float64)).astype(np.float32)
     boxes: list[tuple[float, ...] | None] = []
     for whole, *parts in scores.astype(np.float64):
-        weights = np.exp(opened.manifest.head.scale * np.array(parts))
+        left, top, *_ = BOXES[int(np.argmax(parts))]
+        near = [abs(box[0] - left) < 0.49 and abs(box[1] - top) < 0.49 for box in BOXES]
+        weights = np.exp(opened.manifest.head.scale * np.array(parts)) * near
         x, y = (np.average([(box[axis] + box[axis + 2]) / 2 for box in BOXES], weights=weights) for axis in (0, 1))
         boxes.append(None if whole >= max(parts) else (x - 0.25, y - 0.25, x + 0.25, y + 0.25))
     return scores.max(axis=1), boxes

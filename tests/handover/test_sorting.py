@@ -83,6 +83,9 @@ def test_images_in_what_would_be_replaced_are_safe(classes: zs.Annotations, tmp_
         with pytest.raises(zs.UsageError, match="which would be replaced"):
             sort(of_one_class(folder / "1.jpg"), tmp_path / "sorted", copy=True, force=True)
     assert list(tree(tmp_path / "sorted")) == SORTED
+    sort(classes, tmp_path / "links")
+    with pytest.raises(zs.UsageError, match="which would be replaced"):
+        sort(of_one_class(tmp_path / "links" / "cat" / "1.jpg"), tmp_path / "links", force=True)
 
 
 def test_where_no_image_can_be_used_the_earlier_output_stays(classes: zs.Annotations, tmp_path: Path) -> None:

@@ -98,10 +98,11 @@ def test_the_best_place_is_named() -> None:
     assert boxes[11] == BOXES[3]
     np.testing.assert_array_equal(vectors, bundles[rows, products.argmax(axis=1)])
     # Of equal ones the whole image counts, then the first region.
-    bundles[0, [0, 5]] = bundles[1, [3, 7]] = query
-    boxes, vectors = index_of(bundles).best_places(query, np.array([0, 1]), sharp)
-    assert boxes == [None, (0.25, 0.25, 0.75, 0.75)]  # between the third, at the top right, and the seventh
-    np.testing.assert_array_equal(vectors, bundles[[0, 1], [0, 3]])
+    bundles[0, [0, 5]] = bundles[1, [3, 7]] = bundles[2, [3, 5]] = query
+    boxes, vectors = index_of(bundles).best_places(query, np.arange(3), sharp)
+    # The seventh, at the bottom left, is another place than the third, at the top right; the fifth overlaps that.
+    assert boxes == [None, BOXES[2], (0.375, 0.125, 0.875, 0.625)]
+    np.testing.assert_array_equal(vectors, bundles[[0, 1, 2], [0, 3, 3]])
     assert index.best_places(query, np.empty(0, np.int64), sharp)[0] == []
 
 

@@ -196,6 +196,11 @@ def test_a_quote_that_is_not_closed_is_reported(tmp_path: Path) -> None:
     assert skips(source) == [("a.tsv!/3", "unexpected end of data")]
 
 
+def test_a_header_with_a_stray_quote_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(zs.SourceError, match=r"the first row of .* cannot be read"):
+        zs.open_texts(written(tmp_path, "a.csv", b'"image" ,caption\na.jpg,a star\n'))
+
+
 def test_the_suffix_of_a_url_ends_before_its_query(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_files.files, "stream", lambda _: io.BytesIO(b"image,caption\na.jpg,hello\n"))
     _, rows = text_files.rows_of("https://x.org/a.csv?key=1", Wanted())

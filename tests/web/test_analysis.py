@@ -185,6 +185,7 @@ def test_labels_for_labelling_tools(client: TestClient, colours: Path) -> None:
     ("path", "is_here", "expected"),
     [
         ("https://x.org/a b.jpg", True, "https://x.org/a b.jpg"),
+        ("https://x.org/a b.jpg?key=secret", False, "a%20b.jpg"),
         ("/photos/a b.jpg", True, "/data/local-files/?d=photos/a%20b.jpg"),
         ("/photos/a b.jpg", False, "a%20b.jpg"),
     ],

@@ -115,6 +115,8 @@ def detect(
         If an example cannot be read, or its box is not inside its image.
     ClassMappingError
         If a class is not in the ground truth.
+    OutputExistsError, IndexFolderError, ReportError
+        If an output cannot be written, see ``DetectionOutputs``.
     WeightsUnavailableError, PromptError, SourceError, SkippedInputError, OptionalDependencyError, DeviceError
         See ``DetectionModel``, ``read_prompts``, ``open_source`` and ``Reading``.
     """

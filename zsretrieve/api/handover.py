@@ -41,7 +41,7 @@ class Handover:
         For Label Studio: what comes before the name of an image in its URL, in place of a file of Label Studio's
         machine.
     force : bool
-        Replace earlier outputs of the same kind, unless files were added or taken away since.
+        Replace earlier outputs of the same form, unless something in them was changed since.
 
     Raises
     ------
@@ -128,7 +128,10 @@ def _check_outside(annotations: Annotations, out: Path) -> None:
     inside = f"{os.path.realpath(out)}{os.sep}"
     for image in annotations.images:
         archive, _ = opening.split(image.path) or (image.path, "")
-        if not opening.is_url(archive) and os.path.realpath(archive).startswith(inside):
+        folder, name = os.path.split(archive)
+        # A link there is one to the image, and new ones would lead to it.
+        places = (os.path.realpath(archive), os.path.join(os.path.realpath(folder or "."), name))
+        if not opening.is_url(archive) and any(place.startswith(inside) for place in places):
             raise UsageError(f"'{image.path}' is in '{out}', which would be replaced", hint="Give another output.")
 
 

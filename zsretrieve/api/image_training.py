@@ -125,6 +125,7 @@ def _begun(model: Model, settings: ImageTrainingSettings) -> tuple[ModelName, Im
     if model.is_given:
         raise UsageError("a loaded encoder cannot be trained", hint="Give the name of its `model`.")
     written = model.name or ""
+    run.check_compute(model.compute)
     if architecture(written):
         # As a checkpoint of it would be, whose weights are not there yet.
         return ModelName(NameForm.CHECKPOINT, written, "", written), replace(settings, from_scratch=True)
@@ -147,6 +148,8 @@ def _job(
 
     devices = tuple(str(resolve_device(device)) for device in torch_devices(compute.device))
     processes = settings.processes or len(devices)
+    if processes > len(devices) and ":" in devices[0]:
+        raise UsageError(f"{processes} processes need as many GPUs", hint="Name them: `device` cuda:0,cuda:1")
     if settings.batch_size % processes:
         raise UsageError(
             f"a batch of {settings.batch_size} cannot be divided among {processes} processes",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MOST_LEVELS = 4
 # Of the edges of boxes, in shares of an image.
 _DIGITS = 6
+# What rounding may make of tiles that only touch.
+_EDGE = 1e-9
 _SPEC = re.compile(r"pyramid:([0-9]+)")
 
 
@@ -77,9 +79,9 @@ def seen(box: Box, width: int, height: int) -> Box:
 def best_boxes(scores: NDArray[np.float32], boxes: Sequence[Box], scale: float) -> list[Box | None]:
     """Where a query fits each image: None for the whole of it, or else a box of the size of the best region.
 
-    Tiles lie on a grid, and a thing between two of them fits both: the middle of the box is the mean of those of all
-    regions, each weighted by the softmax of their scores times ``scale``. Of equal scores the whole image counts, and
-    then the first region.
+    Tiles are on a grid, and a thing between two of them fits both: the middle of the box is the mean of those of the
+    best region and all that overlap it, each weighted by the softmax of their scores times ``scale``. Of equal scores
+    the whole image counts, and then the first region.
 
     Parameters
     ----------
@@ -91,8 +93,11 @@ def best_boxes(scores: NDArray[np.float32], boxes: Sequence[Box], scale: float) 
     """
     corners = np.array(boxes)
     sizes, middles = corners[:, 2:] - corners[:, :2], (corners[:, :2] + corners[:, 2:]) / 2
+    best = scores[:, 1:].argmax(axis=1)
+    overlaps = (np.abs(middles[:, None] - middles) < (sizes[:, None] + sizes) / 2 - _EDGE).all(axis=2)
     weights = np.exp(scale * (scores[:, 1:].astype(np.float64) - scores[:, 1:].max(axis=1, keepdims=True)))
-    half = sizes[scores[:, 1:].argmax(axis=1)] / 2
+    weights *= overlaps[best]
+    half = sizes[best] / 2
     middle = np.clip(weights @ middles / weights.sum(axis=1, keepdims=True), half, 1 - half)
     placed = np.hstack([middle - half, middle + half]).round(_DIGITS)
     is_whole = scores[:, 0] >= scores[:, 1:].max(axis=1)

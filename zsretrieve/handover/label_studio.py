@@ -34,12 +34,10 @@ def local_url(path: str) -> str:
 
 
 def address(path: str, name: str, *, is_here: bool) -> str:
-    """What a task shows: a URL as it is, a file of this machine by ``local_url``, and else ``name``, relative."""
-    if opening.split(path) is None and opening.is_url(path):
-        return path
-    if is_here and opening.split(path) is None:
-        return local_url(os.path.abspath(path))
-    return quoted(name)
+    """What a task shows: on this machine a URL as it is, and a file by ``local_url``; else ``name``, relative."""
+    if not is_here or opening.split(path) is not None:
+        return quoted(name)
+    return path if opening.is_url(path) else local_url(os.path.abspath(path))
 
 
 def quoted(path: str) -> str:

@@ -22,6 +22,7 @@ Rows = tuple[Columns | None, Iterator[Row | Skipped]]
 _BATCH_ROWS = 8192
 # A cell of a table may be a long text; a table of one column has nothing that separates cells.
 _LONGEST_CELL, _NOTHING = 1 << 24, "\x1f"
+_QUOTES = "A cell that begins with a quote must end with it."
 
 
 def rows_of(name: str, wanted: Wanted) -> Rows:
@@ -65,7 +66,10 @@ def _table(text: str, name: str, wanted: Wanted) -> Rows:
         io.StringIO(text, newline=""), delimiter=separator if separator in first else _NOTHING,
         skipinitialspace=True, strict=True,
     )  # fmt: skip
-    header = next((row for row in reader if any(map(str.strip, row))), None)
+    try:
+        header = next((row for row in reader if any(map(str.strip, row))), None)
+    except csv.Error as error:
+        raise SourceError(f"the first row of '{name}' cannot be read: {one_line(error)}", hint=_QUOTES) from error
     if header is None:
         raise SourceError(f"'{name}' is empty", hint="Its first row must name the columns.")
     names = [tidy(cell) for cell in header]

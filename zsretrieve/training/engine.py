@@ -30,11 +30,11 @@ from open_clip.loss import gather_features
 from safetensors.torch import save
 from torch import nn
 
-from zsretrieve.domain.errors import SourceError, TrainingError, ZsRetrieveError
+from zsretrieve.domain.errors import ImageError, SourceError, TrainingError, ZsRetrieveError
 from zsretrieve.domain.model_training import Lock, Loss, TrainingPoint, is_best, is_stuck
 from zsretrieve.system.atomic import write_file
 from zsretrieve.training.beginning import begun, preprocessing
-from zsretrieve.training.image_batches import NONE_READABLE, Crop, Images, TrainingBatches, prepared, vectors_of
+from zsretrieve.training.image_batches import NONE_READABLE, Crop, Images, TrainingBatches, Whole, vectors_of
 from zsretrieve.training.job import DISK_IS_FULL, WATCHED, ImageJob, JobFolder, Progress
 from zsretrieve.training.losses import LOSSES, MOST_NORM, WARM_UP
 from zsretrieve.training.recall import HeldOut
@@ -175,7 +175,7 @@ def run(folder: JobFolder) -> None:
     model.output_dict = True
     config = preprocessing(model)
     tokens = tokens_of(tokenizer, job.pairs.captions)
-    seen = prepared(config)
+    seen = Whole(config)
     batches = TrainingBatches(job, folder, tokens, Crop(config, job.settings.crop), rank, world)
     progress = folder.read_progress()
     watch = _Watch(job, folder, rank == 0, progress, time.monotonic() - progress.seconds)
@@ -201,8 +201,8 @@ def run(folder: JobFolder) -> None:
         if len(job.held_out):
             was_training = one.training
             one.eval()
-            numbers, vectors = vectors_of(one, Images(job, folder, seen, job.held_out), job.held_out, job)
-            if len(numbers):
+            with contextlib.suppress(ImageError):
+                numbers, vectors = vectors_of(one, Images(job, folder, seen, job.held_out), job.held_out, job)
                 recall = HeldOut.of(job.pairs, numbers, vectors).recall(_Texts(one, tokens))
             one.train(was_training)
         watch.measured(min(job.steps, rounds * job.steps_per_round), recall, one, lr[0])

@@ -113,7 +113,8 @@ class TrainingBatches:
                 if got != number:
                     captions[mine.start + place] = job.pairs.of_image[got][0]
             self.captions = torch.from_numpy(captions[mine])
-            device = torch.device("cuda", torch.cuda.current_device()) if job.device != "cpu" else torch.device("cpu")
+            is_cuda = job.device.startswith("cuda")
+            device = torch.device("cuda", torch.cuda.current_device()) if is_cuda else torch.device(job.device)
             yield self.crop.scaled(images.to(device)), self.tokens[self.captions].long()
 
     def _share(self, step: int, batch: Batch) -> list[tuple[int, int]]:
@@ -178,17 +179,23 @@ def _drawn(width: int, height: int, least: float, rng: random.Random) -> tuple[i
     return (width - across) // 2, (height - down) // 2, across, down
 
 
-def prepared(config: Any) -> Prepare:
-    """How open_clip prepares images for encoding."""
-    transform = open_clip.transform.image_transform_v2(config, is_train=False)
-    return lambda image, _: transform(image)
+class Whole:
+    """How open_clip prepares images for encoding, by its ``PreprocessCfg``."""
+
+    def __init__(self, config: Any) -> None:
+        self._transform = open_clip.transform.image_transform_v2(config, is_train=False)
+
+    def __call__(self, image: Image.Image, _: random.Random) -> torch.Tensor:
+        """float32 of shape (3, height, width)."""
+        pixels: torch.Tensor = self._transform(image)
+        return pixels
 
 
 def vectors_of(
     model: Any, images: Images, numbers: NDArray[np.int64], job: ImageJob
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The numbers of the images that can be read, and their vectors by a model in evaluation mode: float32 of shape
-    (n, dim), unit rows.
+    (n, dim), unit rows. Raises ImageError if none can.
     """
     size = job.settings.batch_size
     cuts = range(0, len(numbers), size)

@@ -109,6 +109,8 @@ class _Run:
     def finish(self) -> None:
         state, job = self._state, self._job
         every = math.ceil(job.steps / _MEASUREMENTS)
+        if state.history:
+            job.on_point(state.history)
         while True:
             is_due = state.step % every == 0 or state.step == job.steps
             if is_due and (not state.history or state.history[-1].step != state.step):

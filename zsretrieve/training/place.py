@@ -17,7 +17,7 @@ def _is_ours(folder: Path) -> bool:
     if any((folder / one).is_file() for one in (RECORD, STATE, JOB)):
         return True
     # What is left where the disk was full from the start.
-    return [path.name for path in folder.iterdir()] == [FOLDER]
+    return folder.is_dir() and [path.name for path in folder.iterdir()] == [FOLDER]
 
 
 KIND = OutputKind(is_folder=True, is_ours=_is_ours, name="model")

@@ -48,6 +48,11 @@ def check_trainable(name: ModelName, compute: Compute) -> None:
     if name.form is NameForm.CLASSIFIER or is_transformers(name):
         what = "has no text tower" if name.form is NameForm.CLASSIFIER else "is in transformers' layout"
         raise UsageError(f"'{name.written}' {what}, so it cannot be trained", hint="Use a model in open_clip's layout.")
+    check_compute(compute)
+
+
+def check_compute(compute: Compute) -> None:
+    """Raise DeviceError unless it is torch in fp32 or bf16."""
     if compute.engine is Engine.OPENVINO or compute.precision in (Precision.INT8, Precision.FP16):
         raise DeviceError("models are trained in torch, in fp32 or bf16", hint="Leave out `engine` and `precision`.")
 

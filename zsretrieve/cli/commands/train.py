@@ -181,7 +181,6 @@ def train(
     was made from. Run the command again to continue after an interruption.
 
     Example: zsretrieve train photos my-model --captions captions.csv --model small --report report.html
-    Example: zsretrieve train my-model --from-gallery indexes/photos --captions captions.csv
     """
     import zsretrieve as zs
 
