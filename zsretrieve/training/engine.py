@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import math
 import os
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip.loss import gather_features
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import nn
 
 from zsretrieve.domain.errors import ImageError, SourceError, TrainingError, ZsRetrieveError
@@ -322,6 +323,23 @@ def _cut(file: Path, steps: int) -> None:
         write_file(file, "".join(lines).encode())
 
 
+def _back_to_best(folder: JobFolder) -> None:
+    """Put the best weights, with an optimizer that has seen nothing, in the place of the last checkpoint."""
+    job = folder.read_job()
+    latest = next(folder.checkpoints.glob("*/checkpoints/epoch_latest.pt"), None)
+    if job is None or latest is None:  # it begins again
+        return
+    checkpoint = torch.load(latest, map_location="cpu", weights_only=True)
+    # As the trainer has them where several processes share a model.
+    prefix = "module." if next(iter(checkpoint["state_dict"])).startswith("module.") else ""
+    checkpoint["state_dict"] = {f"{prefix}{name}": value for name, value in load_file(folder.best).items()}
+    checkpoint["optimizer"]["state"] = {}
+    checkpoint["epoch"] = folder.read_progress().best_step // job.steps_per_round
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    write_file(latest, content.getvalue())
+
+
 def _reason(error: Exception) -> dict[str, Any]:
     """What the process that started this one is told of an error."""
     text = str(error) or type(error).__name__
@@ -347,6 +365,9 @@ def main(words: Sequence[str]) -> int:
         run(folder)
     except Exception as error:  # noqa: BLE001, as nobody else hears of it
         reason = _reason(error)
+        if isinstance(error, _DivergedError) and os.environ.get("RANK", "0") == "0":
+            with contextlib.suppress(OSError):
+                _back_to_best(folder)
         # On a full disk this fails, too. Of several processes the first knows best.
         with contextlib.suppress(OSError), open(folder.failure, "x", encoding="utf-8") as file:
             json.dump(reason, file)

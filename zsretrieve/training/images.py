@@ -205,7 +205,7 @@ def _failure(job: ImageJob, folder: JobFolder, code: int) -> Exception:
             return known(content["message"], hint=content["hint"])
         case "diverged":
             return TrainingError(
-                f"{message}; what was trained up to the last checkpoint is kept",
+                f"{message}; the weights of step {folder.read_progress().best_step} are kept",
                 hint=f"Run the command again with a lower `lr` than {job.settings.peak_lr:g}.",
             )
         case "disk":
