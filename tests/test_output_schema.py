@@ -48,14 +48,21 @@ def world(tmp_path_factory: pytest.TempPathFactory, scene_folder: Path, demo_enc
     (root / "photos" / CLASSES[1] / "broken.png").write_bytes(b"no")
     zs.build_gallery(root / "photos", root / "gallery", demo_encoder)
     shutil.copytree(root / "gallery", folder_of("@schema"))
+    zs.build_gallery(root / "photos", root / "regions", demo_encoder, regions="pyramid:2")
+    shutil.copy(first, root / "scene.png")
     for templates in ("raw", "openai7"):
         zs.build_prototypes(root / templates, ",".join(CLASSES), demo_encoder, templates=templates)
     twins = ",".join((*CLASSES, CLASSES[0]))
     zs.build_prototypes(root / "twins", twins, demo_encoder, templates="raw")
     zs.build_image_prototypes(root / "means", root / "gallery", shots=zs.Shots(1))
+    zs.train_adapter(root / "gallery", root / "adapter", root / "raw", shots=zs.Shots(1))
     for templates in ("raw", "openai7"):
         outputs = zs.Outputs(run=root / f"{templates}.run")
         zs.evaluate(root / "gallery", root / templates, ranks=(1, 2), outputs=outputs)
+    named = sorted(path.relative_to(root) for path in (root / "photos").rglob("[0-9]*.png"))
+    rows = "\n".join(f"{path},a photo of a {path.parent.name}" for path in named)
+    (root / "captions.csv").write_text(f"image,caption\n{rows}\n")
+    zs.build_gallery(zs.open_texts(root / "captions.csv"), root / "captions", demo_encoder)
     terms = [zs.Term(zs.ItemId(1), box=(0, 0, 1, 0.5)), zs.Term(first, -0.5), zs.Term("red")]
     wanted = zs.Wanted(
         5,
@@ -91,11 +98,20 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ('search gallery "a red circle" -q blue', "search", None),
         ('search gallery "a red circle" --more 1 --explain -p raw', "search", None),
         ("search gallery --order date", "search", None),
+        ('search regions "a red circle" -k 12', "search", None),
+        ('look scene.png "a red circle" blue --model demo --method tiles --tiles pyramid:2', "look", None),
         ("index searches gallery", "index searches", None),
         ("classify gallery -p raw -k 2", "classify", None),
         ("classify gallery -p raw --reject-below 0.9", "classify", None),
+        ("classify gallery -p raw --coverage 0.8 --calibrate gallery", "classify", None),
+        ("classify gallery -p raw --propagate", "classify", None),
         ("evaluate gallery -p raw", "evaluate", None),
+        ("evaluate gallery -p raw --coverage 0.8 --propagate", "evaluate", None),
         ("evaluate gallery -p twins -k 3 --retrieval --reject-below 1", "evaluate", None),
+        ("evaluate gallery --captions captions.csv -k 1,2", "evaluate --captions", None),
+        ("evaluate gallery --captions captions", "evaluate --captions", None),
+        ('search captions "a red circle" -k 2', "search", None),
+        ("index info captions", "index info", None),
         ("compare raw.run openai7.run", "compare", None),
         ("compare raw means --on gallery", "compare", None),
         ("index duplicates gallery", "index duplicates", None),
@@ -106,10 +122,16 @@ def printed(world: Path, line: str, form: str = "json") -> str:
         ("index list", "index list", None),
         ("index plan --gallery gallery --rate 50", "index plan", None),
         ("index info gallery", "index info", None),
+        ("index info regions", "index info", None),
         ("index info raw", "index info", None),
         ("index info means", "index info", None),
+        ("index info adapter", "index info", None),
         ("probe gallery probe --shots 2 --allow-fewer --c 1", "probe", None),
+        ("fewshot train gallery tip -p raw --shots 2 --allow-fewer", "fewshot train", None),
+        ("fewshot train gallery lp -p raw --method lp++", "fewshot train", None),
+        ("train model --from-gallery gallery --steps 2 --held-out 0.3 --templates standard", "train", None),
         ("fewshot curve gallery -p raw --shots 1 --seeds 1 --c 1 --held-out 0.3", "fewshot curve", None),
+        ("fewshot curve gallery -p raw --shots 2 --seeds 1 --c 1 --held-out 0.3 --adapters tip", "fewshot curve", None),
         ("prompts list", "prompts list", None),
         ("prompts show scenes", "prompts show", None),
         ("prompts show imagenette", "prompts show", None),

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parent.parent
 GUIDE = "docs/style.md"
 # Where the guide is not followed yet: paths, or how they begin, and commands. It only shrinks.
 NOT_YET: tuple[str, ...] = ()
+# Captions that a model is trained on, in the words of many writers.
+DATA = ("zsretrieve/demo/captions.py",)
 
 
 def texts(*patterns: str) -> Iterator[tuple[str, str]]:
@@ -110,7 +112,7 @@ def test_what_people_read_follows_the_guide(kind: str) -> None:
     found = [
         f"{name}: {violation}"
         for name, text in READ[kind]()
-        if not name.startswith(NOT_YET)
+        if not name.startswith((*NOT_YET, *DATA))
         for violation in violations(text)
     ]
     assert not found, "\n".join(["", *found])

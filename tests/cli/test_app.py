@@ -134,7 +134,7 @@ def test_search(world: Path, run_cli: Run) -> None:
     done = run_cli("search", world / "gallery", "a photo of a red circle.", "-k", "2", "--format", "jsonl")
     assert (done.returncode, done.stderr) == (0, "")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [list(r) for r in rows] == [["query", "rank", "id", "path", "score", "missing"]] * 2
+    assert [list(r) for r in rows] == [["query", "rank", "id", "path", "score", "missing", "box"]] * 2
     assert all("red circle" in r["path"] for r in rows)
     photo = rows[0]["path"]
     found = run_cli("search", world / "gallery", photo, "-q", "blue star + red circle", "--format", "csv")

@@ -147,6 +147,6 @@ def test_an_interrupted_build_says_so_and_goes_on(tmp_path: Path) -> None:
     assert "is not finished: its build was interrupted" in refused.stderr
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"resuming an interrupted build: {begun.count} images are encoded already" in done.stderr
+    assert f"resuming an interrupted build: {begun.count} images encoded already" in done.stderr
     assert "2500 images -> " in done.stderr
     assert zs.verify(out) == []

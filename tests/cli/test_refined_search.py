@@ -83,7 +83,7 @@ def test_reasons_are_columns_and_lists() -> None:
         in run("search", "gallery", "red", "--explain", "--format", "csv", code=2).stderr
     )
     plain = run("search", "gallery", "red", "-k", "1", "--format", "csv").stdout
-    assert next(csv.reader(io.StringIO(plain))) == ["query", "rank", "id", "path", "score", "missing"]
+    assert next(csv.reader(io.StringIO(plain))) == ["query", "rank", "id", "path", "score", "missing", "box"]
 
 
 def test_a_line_says_that_nothing_matches() -> None:

@@ -132,7 +132,9 @@ def test_images(client: Client, served: Served) -> None:
 
 
 def test_classes_are_those_of_the_library(client: Client, served: Served) -> None:
-    known = [below(served, one) for one in zs.classify(served.shapes, served.prototypes, k=2).results]
+    # The server does not send the sizes of images with their classes.
+    local = zs.classify(served.shapes, served.prototypes, k=2).results
+    known = [replace(below(served, one), width=0, height=0) for one in local]
     found = client.classify("shapes", prototypes="prototypes", ids=list(range(25)), k=2)
     assert list(found.results) == known
     assert found.n == sum(one.n for one in found.classes) == 25

@@ -11,8 +11,9 @@ import pytest
 import zsretrieve as zs
 from zsretrieve.client.records import ClassCount, GalleryRecord, PrototypesRecord
 from zsretrieve.client.terms import body_of
+from zsretrieve.domain.duplicates import Duplicate
 from zsretrieve.domain.found import Matching, TermScore
-from zsretrieve.domain.records import Changes, Duplicate, Hit, Item, Prediction
+from zsretrieve.domain.records import Changes, Hit, Item, Prediction
 from zsretrieve.gallery.query_vectors import read_terms
 from zsretrieve.web import analysis_bodies, bodies
 from zsretrieve.web.bodies import SearchBody
@@ -32,7 +33,11 @@ _SHOWN = {"name", "folder", "date"}  # an image's, by which a page shows it
         (Prediction, bodies.ClassAnswer, set()),
         (Prediction, analysis_bodies.PredictionAnswer, {"id", "path", "label"}),
         (Hit, bodies.HitAnswer, {*_SHOWN, "label", "width", "height", "bytes", "terms"}),
-        (Duplicate, analysis_bodies.DuplicateAnswer, {*_SHOWN, "label", "width", "height", "bytes", "missing"}),
+        (
+            Duplicate,
+            analysis_bodies.DuplicateAnswer,
+            {*_SHOWN, "label", "width", "height", "bytes", "missing", "text", "image"},
+        ),
     ],
 )
 def test_records_have_the_fields_of_answers(record: Any, answer: type[pydantic.BaseModel], only_there: set) -> None:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from zsretrieve.domain.duplicates import DuplicateGroup
 from zsretrieve.domain.found import Matching
 from zsretrieve.domain.plain import float32, rebuilt, shortest
-from zsretrieve.domain.records import DuplicateGroup, Prediction
+from zsretrieve.domain.records import Prediction
 from zsretrieve.domain.results import Calibration, Interval, Merged, Retrieval
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kits.scored import by_hand, labelled_of, prototypes_of, random_world
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, recall_score
 
+from zsretrieve import metrics
 from zsretrieve.domain.errors import RankError
 from zsretrieve.domain.records import Head, ScoreHead
 from zsretrieve.domain.results import EvalReport, Reject, Run
@@ -166,9 +167,9 @@ def test_no_piece_is_larger_than_it_may_be(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(scoring, "CHUNK_ELEMENTS", 50 * 100)
     monkeypatch.setattr(scoring, "_FITTED_IMAGES", 200)
     asked: list[int] = []
-    log_normaliser, fit = scoring.log_normaliser, scoring.fit_softmax_scale
+    log_normaliser, fit = metrics.log_normaliser, scoring.fit_softmax_scale
     monkeypatch.setattr(
-        scoring, "log_normaliser", lambda part, *others: (asked.append(len(part)), log_normaliser(part, *others))[1]
+        metrics, "log_normaliser", lambda part, *others: (asked.append(len(part)), log_normaliser(part, *others))[1]
     )
     monkeypatch.setattr(
         scoring, "fit_softmax_scale", lambda part, *others: (asked.append(len(part)), fit(part, *others))[1]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kits.environment import output_of, python_with
 from kits.foreign import DIM
 from kits.hashing_encoder import HashingEncoder
 from kits.pictures import picture, pictures
@@ -31,18 +30,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "exchange.md").read_text(encoding="
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python with the databases. Skips the test if they cannot be installed."""
-    if shutil.which("uv") is None:
-        pytest.skip("there is no uv")
-    environment = tmp_path_factory.mktemp("databases") / "venv"
-    interpreter = environment / "bin" / "python"
-    subprocess.run(["uv", "venv", "--quiet", environment], check=True)
-    done = subprocess.run(
-        ["uv", "pip", "install", "--quiet", "--python", interpreter, *PACKAGES],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        pytest.skip(f"the databases cannot be installed: {done.stderr.strip()}")
-    return interpreter
+    return python_with(PACKAGES, tmp_path_factory.mktemp("databases"))
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +57,7 @@ def lines_of(heading: str) -> list[str]:
 def run(python: Path, folder: Path, *blocks: str) -> Any:
     """What the last of the blocks prints as JSON."""
     script = "\n".join(["import json, numpy as np", 'query = np.load("query.npy")', *blocks])
-    done = subprocess.run([python, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(output_of(python, script, folder))
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from kits.hashing_encoder import HashingEncoder
 
 import zsretrieve as zs
 from zsretrieve.backends.faiss_flat import FaissBackend
+from zsretrieve.domain.duplicates import DuplicateGroup, DuplicateKind
 from zsretrieve.domain.errors import FilterError, RankError
 from zsretrieve.domain.ports import Encoder, IndexBackend
-from zsretrieve.domain.records import DuplicateGroup, DuplicateKind, Item
+from zsretrieve.domain.records import Item
 from zsretrieve.domain.vectors import unit_rows
 from zsretrieve.gallery import duplicates as verb
 from zsretrieve.store.indexes import Gallery

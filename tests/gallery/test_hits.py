@@ -22,7 +22,7 @@ def test_hits_are_a_tuple_and_print_as_one_line(hits: zs.Hits) -> None:
     assert repr(hits).endswith(", and 19 more)")
     assert repr(zs.Hits(hits[:1])) == f"Hits({hits[0].score:.4f} {hits[0].path})"
     frame = hits.to_pandas()
-    assert list(frame.columns) == ["rank", "id", "path", "score", "missing"]
+    assert list(frame.columns) == ["rank", "id", "path", "score", "missing", "box"]
     assert list(frame["id"]) == [hit.id for hit in hits]
 
 

@@ -18,6 +18,13 @@ def picture(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB", **opt
     return path
 
 
+def turned_exif() -> Image.Exif:
+    """The EXIF block of an image that is upright when it is turned by 90 degrees."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
 def png(number: int) -> bytes:
     """The bytes of a PNG; each number gives others."""
     content = io.BytesIO()

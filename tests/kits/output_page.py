@@ -62,6 +62,8 @@ def _check_object(value: Any, table: dict[str, str], where: str) -> None:
 
 
 def _check_type(value: Any, kind: str, where: str) -> None:
+    if value is None and kind.endswith(" or null"):
+        return
     for before in ("list of ", "map of "):
         if kind.startswith(before):
             assert isinstance(value, list if before == "list of " else dict), where
@@ -69,8 +71,7 @@ def _check_type(value: Any, kind: str, where: str) -> None:
                 _check_type(one, kind.removeprefix(before), where)
             return
     if kind.endswith(" or null"):
-        if value is not None:
-            _check_type(value, kind.removesuffix(" or null"), where)
+        _check_type(value, kind.removesuffix(" or null"), where)
         return
     if (link := re.fullmatch(r"\[(.+)\]\(#(.+)\)", kind)) is not None:
         assert link[1].replace(" ", "-") == link[2], where

@@ -1,6 +1,6 @@
 """What clip-retrieval publishes: its client, its front end and the code of its server, out of its wheel.
 
-The wheel is fetched as a file and never installed: it wants older versions of what zsretrieve uses.
+Wheels are fetched as files and never installed: this one wants older versions of what zsretrieve uses.
 """
 
 from __future__ import annotations
@@ -33,27 +33,43 @@ import torch
 from zsretrieve.domain.ports import Encoder
 from zsretrieve.domain.vectors import Vectors
 
-VERSION = "2.45.0"
-_WHEEL = f"clip_retrieval-{VERSION}-py3-none-any.whl"
-_DIGEST = "07f52947727b75fa0b22f0f938f352c90ea0f4fa3d4c0b2e3d284a42c1a497e4"
+
+@dataclass(frozen=True)
+class Wheel:
+    """A published wheel, which is fetched as a file."""
+
+    name: str
+    version: str
+    digest: str
+    tags: str = "py3-none-any"
+
+    @property
+    def file(self) -> str:
+        return f"{self.name.replace('-', '_')}-{self.version}-{self.tags}.whl"
+
+
+CLIP_RETRIEVAL = Wheel("clip-retrieval", "2.45.0", "07f52947727b75fa0b22f0f938f352c90ea0f4fa3d4c0b2e3d284a42c1a497e4")
+CLIP_BENCHMARK = Wheel(
+    "clip-benchmark", "1.6.2", "6fbfd39b454a036a628b7e227b3d4050015009afe418583f21f27886c74e4998", "py2.py3-none-any"
+)
 # Whatever of this the machine has; an environment that uv made has no pip of its own.
 _PIPS = ([sys.executable, "-m", "pip"], ["pip"], ["uvx", "pip"])
 
 
-def unpacked(folder: Path) -> Path:
+def unpacked(folder: Path, wanted: Wheel = CLIP_RETRIEVAL) -> Path:
     """The wheel's files in a folder. Skips the test if the wheel is not here and cannot be fetched."""
-    kept = Path(platformdirs.user_cache_dir("zsretrieve-tests")) / _WHEEL
-    if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != _DIGEST:
-        reason = _fetched(kept)
+    kept = Path(platformdirs.user_cache_dir("zsretrieve-tests")) / wanted.file
+    if not kept.exists() or hashlib.sha256(kept.read_bytes()).hexdigest() != wanted.digest:
+        reason = _fetched(kept, wanted)
         if reason is not None:
-            pytest.skip(f"clip-retrieval {VERSION} cannot be fetched: {reason}")
+            pytest.skip(f"{wanted.name} {wanted.version} cannot be fetched: {reason}")
     with zipfile.ZipFile(kept) as wheel:
         wheel.extractall(folder)
     return folder
 
 
 @cache
-def _fetched(kept: Path) -> str | None:
+def _fetched(kept: Path, wanted: Wheel) -> str | None:
     """Fetch the wheel; why that failed, None if it did not."""
     reason = "there is no pip"
     words = ["download", "--no-deps", "--only-binary", ":all:", "--timeout", "15", "--retries", "1", "--quiet"]
@@ -62,12 +78,12 @@ def _fetched(kept: Path) -> str | None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
-                [*pip, *words, "--dest", folder, f"clip-retrieval=={VERSION}"],
+                [*pip, *words, "--dest", folder, f"{wanted.name}=={wanted.version}"],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode == 0:
-                found = Path(folder) / _WHEEL
-                assert hashlib.sha256(found.read_bytes()).hexdigest() == _DIGEST, "the wheel is another one"
+                found = Path(folder) / wanted.file
+                assert hashlib.sha256(found.read_bytes()).hexdigest() == wanted.digest, "the wheel is another one"
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 part = kept.with_suffix(f".{os.getpid()}")
                 shutil.copyfile(found, part)
@@ -79,7 +95,7 @@ def _fetched(kept: Path) -> str | None:
 
 def client_module(wheel: Path) -> Any:
     """The module of its Python client."""
-    return _module(wheel / "clip_retrieval" / "clip_client.py", {})
+    return module_of(wheel / "clip_retrieval" / "clip_client.py", {})
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,7 @@ class Peer:
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         faiss.write_index(index, str(folder / "image.index"))
         self._request = mock.Mock()
-        self._back = _module(wheel / "clip_retrieval" / "clip_back.py", _stand_ins(self._request))
+        self._back = module_of(wheel / "clip_retrieval" / "clip_back.py", _stand_ins(self._request))
         provider, _ = self._back.load_metadata_provider(str(folder), False, False, None, None, False)
         # All that its load_clip_index gives, but for the model.
         resource = self._back.ClipResource(
@@ -183,8 +199,9 @@ def _stand_ins(request: Any) -> dict[str, Any]:
     }
 
 
-def _module(file: Path, stand_ins: Mapping[str, Any]) -> Any:
-    spec = importlib.util.spec_from_file_location(f"clip_retrieval_{file.stem}", file)
+def module_of(file: Path, stand_ins: Mapping[str, Any]) -> Any:
+    """A file of a wheel as a module, with something else in place of what it imports."""
+    spec = importlib.util.spec_from_file_location(f"peer_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)

@@ -35,6 +35,16 @@ def vector_gallery(out: Path, vectors: Vectors) -> Path:
     return out
 
 
+def region_gallery(out: Path, bundles: Vectors, spec: str = "pyramid:2") -> Path:
+    """The same for images with regions; ``bundles`` are of shape (n, 1 + r, dim)."""
+    count, _, dim = bundles.shape
+    with creating(out) as writer:
+        items = [_item(number) for number in range(count)]
+        segment = rows.write(writer, items, bundles.reshape(count, -1), dim)
+        _commit(writer, segment, np.ascontiguousarray(bundles[:, 0]), spec)
+    return out
+
+
 def streamed_gallery(out: Path, blocks: Iterable[Vectors], count: int, dim: int) -> Path:
     """As ``vector_gallery``, for vectors that come in blocks, ``count`` in all, and are never in memory together.
 
@@ -51,7 +61,7 @@ def streamed_gallery(out: Path, blocks: Iterable[Vectors], count: int, dim: int)
     return out
 
 
-def _commit(writer: Writer, segment: Segment, vectors: Vectors) -> None:
+def _commit(writer: Writer, segment: Segment, vectors: Vectors, regions: str | None = None) -> None:
     count, dim = vectors.shape
     encoder = HashingEncoder(dim)
     index = write_index(writer, indexes.index_of(LiveVectors.of(vectors), dim, BACKEND))
@@ -59,7 +69,7 @@ def _commit(writer: Writer, segment: Segment, vectors: Vectors) -> None:
         Manifest(
             kind=IndexKind.GALLERY, space=encoder.space, head=encoder.head, encoding=encoder.encoding,
             count=count, factory="Flat", files={}, created=now(), tool_version="test", verified=now(),
-            segments=(segment,), index=index, next_id=count, root=str(writer.out.parent.absolute()),
+            segments=(segment,), index=index, next_id=count, root=str(writer.out.parent.absolute()), regions=regions,
         )
     )  # fmt: skip
 

@@ -25,7 +25,8 @@ from zsretrieve.domain.errors import (
     SpaceMismatchError,
 )
 from zsretrieve.domain.pooling import mix, pool_images
-from zsretrieve.domain.records import Encoding, Head, ScoreHead, TrainingMethod
+from zsretrieve.domain.records import Encoding, Head, ScoreHead
+from zsretrieve.domain.training import TrainingMethod
 from zsretrieve.domain.vectors import check_unit_rows, unit_rows
 from zsretrieve.evaluation.labelled import Labelled
 from zsretrieve.evaluation.splits import draw

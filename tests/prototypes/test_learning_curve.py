@@ -20,9 +20,13 @@ from zsretrieve.backends.faiss_flat import FaissBackend
 from zsretrieve.demo import scenes
 from zsretrieve.domain.errors import OptionalDependencyError, SourceError, SpaceMismatchError, UsageError
 from zsretrieve.domain.ports import Encoder
+from zsretrieve.domain.shots import Shots
+from zsretrieve.domain.training import ADAPTERS
 from zsretrieve.evaluation.labelled import Labelled, labelled_gallery
 from zsretrieve.evaluation.report import evaluate_labelled
 from zsretrieve.evaluation.splits import draw, held_out
+from zsretrieve.prototypes.adapters import train_adapter
+from zsretrieve.prototypes.images import TrainingImages
 from zsretrieve.prototypes.learning_curve import CurvePoint, FewShotCurve, Method, few_shot_curve
 from zsretrieve.prototypes.text import make_prototypes
 from zsretrieve.store.indexes import Prototypes
@@ -54,7 +58,7 @@ def test_every_point_is_what_it_says(some: Labelled, text: Prototypes) -> None:
     train, test = held_out(some, 0.5)
     assert (found.n_train, found.n_scored, found.n_classes) == (60, 60, 6)
     assert [(point.method, point.shots) for point in found.points] == [
-        (Method.ZERO_SHOT, 0), *((method, n) for method in list(Method)[1:] for n in (2, 5)),
+        (Method.ZERO_SHOT, 0), *((method, n) for method in list(Method)[1:4] for n in (2, 5)),
     ]  # fmt: skip
     (zero,) = points(found, Method.ZERO_SHOT).values()
     assert zero.n_correct == (evaluate_labelled(test, text).n_correct,)
@@ -76,6 +80,27 @@ def test_every_point_is_what_it_says(some: Labelled, text: Prototypes) -> None:
                 assert point.n_correct[place] == int((said == test.truth).sum())
                 assert point.prec_at_1 == pytest.approx(sum(point.n_correct) / 120)
                 assert point.interval.low <= point.prec_at_1 <= point.interval.high
+
+
+def test_adapters_are_points_of_the_curve(some: Labelled, text: Prototypes) -> None:
+    by = zs.Regularisation(1.0, validation=0.3, by="accuracy")
+    found = curve(some, text, adapters=("tip", "tip-f", "lp++"), regularisation=by)
+    train, test = held_out(some, 0.5)
+    for method in (Method.TIP, Method.TIP_F, Method.LP):
+        for n, point in points(found, method).items():
+            settings = zs.AdapterSettings(str(method), validation=0.3, by="accuracy")
+            images = TrainingImages(train, text.head, text.manifest.encoding, "here")
+            made = [train_adapter(images, Shots(n, seed), text, BACKEND, settings) for seed in (3, 4)]
+            assert point.n_correct == tuple(evaluate_labelled(test, one.prototypes).n_correct for one in made)
+            searched = [one.search for one in made if one.search is not None]
+            assert point.alpha == tuple(one.alpha for one in searched)
+            assert point.beta == tuple(one.beta for one in searched)
+            assert point.interval.low <= point.prec_at_1 <= point.interval.high
+    assert [point for point in found.points if str(point.method) not in ADAPTERS] == list(
+        curve(some, text, regularisation=by).points
+    )
+    with pytest.raises(UsageError, match="'clip-adapter' is not an adapter"):
+        zs.CurveSettings(adapters=("clip-adapter",))
 
 
 def test_seeds_reproduce_whatever_the_order(some: Labelled, text: Prototypes) -> None:

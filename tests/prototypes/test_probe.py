@@ -129,7 +129,7 @@ def test_search_is_the_same_by_every_backend_and_in_pieces(monkeypatch: pytest.M
     by_numpy = trained(some, c=1.0, backend=NumpyBackend()).prototypes
     scores, rows = by_numpy.search(some.vectors, 12)
     normaliser = by_numpy.log_normaliser(some.vectors, scores[:, 0])
-    monkeypatch.setattr("zsretrieve.store.indexes._AUGMENTED_AT_ONCE", 7)
+    monkeypatch.setattr("zsretrieve.store.prototypes._AUGMENTED_AT_ONCE", 7)
     in_pieces = by_faiss.search(some.vectors, 12)
     assert np.array_equal(rows, in_pieces[1])
     assert np.allclose(scores, in_pieces[0], atol=1e-6)
@@ -210,7 +210,7 @@ def test_probabilities_of_a_probe_chosen_by_loss_can_be_believed() -> None:
                     chances[row, one.class_id] = one.probability
             found.append(log_loss(rest.truth, chances))
     assert np.mean(losses["loss"]) < np.mean(losses["accuracy"])
-    with pytest.raises(UsageError, match="not chosen by 'luck'"):
+    with pytest.raises(UsageError, match="nothing is chosen by 'luck'"):
         Regularisation(by="luck")
 
 

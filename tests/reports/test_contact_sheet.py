@@ -38,6 +38,16 @@ def test_the_page_has_a_heading_and_notes(scene_folder: Path, tmp_path: Path) ->
     assert page.count("nothing") == 1
 
 
+def test_the_part_that_fits_is_marked(scene_folder: Path, tmp_path: Path) -> None:
+    image = str(sorted((scene_folder / "red circle").iterdir())[0])
+    zs.write_contact_sheet(tmp_path / "page.html", {"x": (Hit(1, 7, image, 0.5, box=(0.25, 0, 0.75, 0.5)),)})
+    page = (tmp_path / "page.html").read_text()
+    assert '<svg viewBox="0 0 128 128"' in page
+    assert page.count('<rect x="32.0" y="0.0" width="64.0" height="64.0"') == 2
+    zs.write_contact_sheet(tmp_path / "page.html", {"x": (Hit(1, 7, image, 0.5),)})
+    assert "<svg" not in (tmp_path / "page.html").read_text()
+
+
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("<p>mine")
     with pytest.raises(OutputExistsError) as refused:

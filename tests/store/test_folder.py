@@ -166,12 +166,12 @@ def test_repair_leaves_a_newer_version_alone(gallery: Path, monkeypatch: pytest.
 
     content = json.loads((gallery / manifests.NAME).read_bytes())
     del content["digest"]
-    content["format_version"] = 5
+    content["format_version"] = 6
     content["digest"] = manifests._digest(content)
     (gallery / manifests.NAME).write_bytes(manifests._canonical(content))
     (gallery / "segments" / "0123456789ab").mkdir()
     before = contents(gallery)
-    with pytest.raises(IndexVersionError, match="format version 5"):
+    with pytest.raises(IndexVersionError, match="format version 6"):
         zs.repair(gallery)
     assert contents(gallery) == before
     assert (gallery / "segments" / "0123456789ab").exists()

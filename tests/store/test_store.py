@@ -69,8 +69,8 @@ def test_a_manifest_from_before_decoding_was_noted_is_of_exact_decoding(copy: Pa
 
 
 def test_a_newer_format_is_told_so(copy: Path) -> None:
-    rewrite(copy, format_version=5, news="something")
-    with pytest.raises(IndexFormatError, match="format version 5") as caught:
+    rewrite(copy, format_version=6, news="something")
+    with pytest.raises(IndexFormatError, match="format version 6") as caught:
         manifests.read(copy)
     assert "Upgrade" in str(caught.value.hint)
 

@@ -9,15 +9,19 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from kits.archives import write_tar
 from kits.hashing_encoder import HashingEncoder
+from kits.images import png
 from kits.web import client_of, service_for
 from starlette.testclient import TestClient
 
 import zsretrieve as zs
 from zsretrieve.domain.plain import plain
 from zsretrieve.domain.ports import Encoder
+from zsretrieve.handover import label_studio
 from zsretrieve.web.galleries import Revision
 
 COLOURS = "/api/v1/galleries/colours"
@@ -158,6 +162,38 @@ def test_lists(client: TestClient, colours: Path) -> None:
     assert table.headers["content-disposition"] == 'attachment; filename="images.csv"'
     (row,) = csv.DictReader(io.StringIO(table.text))
     assert (row["id"], row["label"], row["path"]) == ("1", gallery.items[1].label, gallery.path_of(gallery.items[1]))
+
+
+def test_labels_for_labelling_tools(client: TestClient, colours: Path) -> None:
+    gallery = zs.open_gallery(colours / "colours")
+    first, second = (gallery.items[row] for row in (2, 0))
+    coco = client.post(f"{COLOURS}/export", json={"ids": [2, 0], "form": "coco"})
+    assert coco.headers["content-disposition"] == 'attachment; filename="coco.json"'
+    names = {one["id"]: one["name"] for one in coco.json()["categories"]}
+    assert [one["file_name"] for one in coco.json()["images"]] == [first.path, second.path]
+    assert [names[one["category_id"]] for one in coco.json()["annotations"]] == [first.label, second.label]
+    for label, wanted in ((None, first.label), ("mine", "mine")):
+        body = {"ids": [2], "label": label}
+        [task] = client.post(f"{COLOURS}/export", json={**body, "form": "label-studio"}).json()
+        assert unquote(task["data"]["image"]) == f"/data/local-files/?d={gallery.path_of(first).lstrip('/')}"
+        assert task["predictions"][0]["result"][0]["value"] == {"choices": [wanted]}
+        setup = client.post(f"{COLOURS}/export", json={**body, "form": "label-studio-setup"}).text
+        assert f'<Choice value="{wanted}"/>' in setup
+
+
+@pytest.mark.parametrize(
+    ("path", "is_here", "expected"),
+    [
+        ("https://x.org/a b.jpg", True, "https://x.org/a b.jpg"),
+        ("https://x.org/a b.jpg?key=secret", False, "a%20b.jpg"),
+        ("/photos/a b.jpg", True, "/data/local-files/?d=photos/a%20b.jpg"),
+        ("/photos/a b.jpg", False, "a%20b.jpg"),
+    ],
+)
+def test_where_label_studio_finds_an_image(tmp_path: Path, path: str, is_here: bool, expected: str) -> None:
+    assert label_studio.address(path, "a b.jpg", is_here=is_here) == expected
+    member = f"{write_tar(tmp_path / 'x.tar', {'a b.jpg': png(1)})}!/a b.jpg"
+    assert label_studio.address(member, "a b.jpg", is_here=True) == "a%20b.jpg"
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_the_galleries(client: TestClient, gallery: Path) -> None:
     assert answer["galleries"] == [
         {
             "name": "photos", "n_images": 46, "model": "hashing-0", "dim": 32, "index": "Flat", "exact": True,
-            "revision": opened.revision, "precision": "fp64", "has_labels": True, "has_map": False, "writable": False,
+            "revision": opened.revision, "precision": "fp64", "has_labels": True, "has_map": False,
+            "holds_texts": False, "writable": False,
         }
     ]  # fmt: skip
     assert answer["prototypes"] == [{"name": "pets", "n_classes": 3, "model": "hashing-0", "galleries": ["photos"]}]

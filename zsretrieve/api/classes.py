@@ -13,6 +13,7 @@ from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.settings import Reading
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import Model
 from zsretrieve.images.sources import Source
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -72,7 +73,7 @@ class Classes:
         """The prototypes, made now unless they are an index, and the model that encodes the images."""
         if self.index is not None:
             model = model.named(self.index.space.model)
-            model.check(self.index.space)
+            model.check(space_beside(model, self.index.space))
             if isinstance(images, Gallery):
                 refuse_compute(model.compute)
         elif isinstance(images, Gallery):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from zsretrieve.api.indexes import open_gallery
+from zsretrieve.domain.duplicates import DuplicateGroup
 from zsretrieve.domain.ports import OnStage, progress_of
-from zsretrieve.domain.records import DuplicateGroup, PathLike
+from zsretrieve.domain.records import PathLike
 from zsretrieve.domain.settings import DUPLICATE_SCORE
 from zsretrieve.gallery import duplicates as _duplicates
 from zsretrieve.store.indexes import Gallery

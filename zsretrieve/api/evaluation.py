@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 from zsretrieve.api.classes import Classes
+from zsretrieve.api.indexes import open_gallery, open_prototypes
+from zsretrieve.api.outputs import Outputs
+from zsretrieve.api.propagation import Through, check_propagation
 from zsretrieve.api.sources import SourceLike, source_or_gallery
-from zsretrieve.domain.arguments import Between, Scale, check_fields
+from zsretrieve.domain.arguments import Scale
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.ports import OnStage, progress_of
+from zsretrieve.domain.prediction_sets import Coverage
 from zsretrieve.domain.prompts import bundled_sets
+from zsretrieve.domain.propagation import Propagation
 from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.results import EvalReport, Reject, Run
 from zsretrieve.domain.settings import Reading
@@ -23,8 +26,9 @@ from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.evaluation import classify as _classify
 from zsretrieve.evaluation import csv_tables, matrix_file, run_file
 from zsretrieve.evaluation import report as _report
-from zsretrieve.evaluation.classify import Classification
+from zsretrieve.evaluation.classify import Asking, Classification
 from zsretrieve.evaluation.labelled import class_ids
+from zsretrieve.evaluation.report import calibrated
 from zsretrieve.images.sources import Source
 from zsretrieve.store.index_files import keep_scale
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -49,6 +53,10 @@ def classify(
     reject: Reject | None = None,
     scale: Scale | None = None,
     matrix: PathLike | None = None,
+    coverage: Coverage | None = None,
+    calibrate: Gallery | PathLike | None = None,
+    propagate: Propagation | None = None,
+    graph: Gallery | PathLike | None = None,
     reading: Reading | None = None,
     where: str | None = None,
     half: bool = False,
@@ -76,6 +84,14 @@ def classify(
         For probabilities, in place of the model's own or the fitted one; it changes no order of classes.
     matrix : path, optional
         A ``.npy`` or ``.parquet`` file for the scores of all images with all classes. An earlier one is replaced.
+    coverage : Coverage, optional
+        Answer with sets of classes, calibrated on the labelled images of the gallery ``calibrate``. Without ``k``, the
+        predictions are those of the set, and at least the best.
+    calibrate : Gallery or path, optional
+    propagate : Propagation, optional
+        Spread the classes over the images of a gallery, in place of each image by itself.
+    graph : Gallery or path, optional
+        The gallery over which they spread, if it is not ``source`` itself.
     reading : Reading, optional
     where : str, optional
         Only the images of a gallery that pass a filter, see ``zsretrieve.domain.filters``.
@@ -94,69 +110,40 @@ def classify(
     if matrix is not None:
         matrix_file.check_suffix(Path(matrix))
         atomic.check_output(Path(matrix), matrix_file.KIND, force=True)
+    if (coverage is None) != (calibrate is None):
+        raise UsageError(
+            "prediction sets need both a `coverage` and a labelled gallery to `calibrate` on",
+            hint="Give both, or see what evaluate says of a `coverage`.",
+        )
+    if coverage is not None and propagate is not None:
+        raise UsageError(
+            "images that calibrate a `coverage` are not in the graph of those that are classified",
+            hint="Leave out `coverage` or `propagate`; evaluate takes both.",
+        )
+    check_propagation(propagate, graph, scale)
     reading, model = reading or Reading(), as_model(model)
     chosen = Classes.open(prototypes, classes, templates, device=model.compute.device, half=half)
     chosen.check_installed(source, model)
     images = source_or_gallery(source, reading, where=where, device=model.compute.device, half=half)
     _classify.check_request(len(chosen.prompts.class_names), k, reject)
+    through = Through.open(images, propagate, graph, where=where, device=model.compute.device)
+    calibrating = open_gallery(calibrate) if isinstance(calibrate, str | os.PathLike) else calibrate
     opened, model = chosen.prototypes(images, model, reading, half=half, on_stage=on_stage)
     if scale is not None:
         opened = opened.at_scale(scale)
-    how: dict[str, Any] = {"k": k, "reject": reject, "all_scores": matrix is not None}
+    sets = None if coverage is None or calibrating is None else calibrated(calibrating, opened, coverage)
+    asking = Asking(k, reject, sets, matrix is not None)
+    solved = None if through is None else through.solved(opened, on_stage)
     if isinstance(images, Gallery):
-        done = _classify.classify_gallery(images, opened, where=where, **how)
+        done = _classify.classify_gallery(images, opened, asking=asking, graph=solved, where=where)
     else:
         on_progress = progress_of(on_stage, _ENCODING)
-        done = _classify.classify_source(images, opened, model, reading, on_progress=on_progress, **how)
+        done = _classify.classify_source(
+            images, opened, model, reading, asking=asking, graph=solved, on_progress=on_progress
+        )
     if matrix is not None:
         matrix_file.write(Path(matrix), done)
     return done
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Files that ``evaluate`` writes.
-
-    Parameters
-    ----------
-    run : path, optional
-        The predictions, for ``compare``: a Parquet file.
-    tables : path, optional
-        The figures: a folder of CSV files.
-    page : path, optional
-        The report for people: an HTML file. An earlier report is replaced.
-    images : int
-        At most this many images on the page.
-    force : bool
-        Replace an earlier run or folder of tables, or another file with the page.
-    """
-
-    run: PathLike | None = None
-    tables: PathLike | None = None
-    page: PathLike | None = None
-    images: Annotated[int, Between(0, 100_000)] = 120
-    force: bool = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def check(self) -> None:
-        """Raise UsageError if one would overwrite another.
-
-        Raises OutputExistsError, IndexFolderError or ReportError if one cannot be written.
-        """
-        places = [Path(one).resolve() for one in (self.run, self.tables, self.page) if one is not None]
-        for place, other in itertools.permutations(places, 2):
-            if place == other or place in other.parents:
-                raise UsageError(f"'{place}' is named for two outputs", hint="Give each a place of its own.")
-        if self.run is not None:
-            atomic.check_output(Path(self.run), run_file.KIND, force=self.force)
-        if self.tables is not None:
-            atomic.check_output(Path(self.tables), csv_tables.KIND, force=self.force)
-        if self.page is not None:
-            from zsretrieve.reports import check_report
-
-            check_report(self.page, force=self.force)
 
 
 def evaluate(
@@ -172,6 +159,10 @@ def evaluate(
     include_shots: bool = False,
     scale: Scale | None = None,
     fit_scale: bool = False,
+    coverage: Coverage | None = None,
+    propagate: Propagation | None = None,
+    graph: Gallery | PathLike | None = None,
+    against: Prototypes | PathLike | None = None,
     reading: Reading | None = None,
     ground_truth: PathLike | None = None,
     where: str | None = None,
@@ -205,6 +196,12 @@ def evaluate(
         See ``classify``.
     fit_scale : bool
         Store the scale that is fitted to these images in the prototype index, whose probabilities use it from then on.
+    coverage : Coverage, optional
+        Calibrate prediction sets on one half of the images and score them on the other.
+    propagate, graph : optional
+        As for ``classify``; the prototypes by themselves are then what is compared with.
+    against : Prototypes or path, optional
+        Also compare with these prototypes of the same classes, on the same images.
     reading : Reading, optional
     ground_truth : path, optional
         Labels for a flat folder or an archive, see ``open_source``.
@@ -232,6 +229,7 @@ def evaluate(
     outputs.check()
     if fit_scale and scale is not None:
         raise UsageError("`fit_scale` chooses the scale itself", hint="Leave out `scale`.")
+    check_propagation(propagate, graph, scale, fit_scale=fit_scale, retrieval_at=retrieval_at)
     chosen = Classes.open(prototypes, classes, templates, device=model.compute.device, half=half)
     chosen.check_installed(source, model)
     if fit_scale and (chosen.index is None or chosen.index.folder is None):
@@ -243,6 +241,8 @@ def evaluate(
         source, reading, ground_truth=ground_truth, where=where, device=model.compute.device, half=half
     )
     _report.check_ranks(len(chosen.prompts.class_names), ranks, retrieval_at)
+    through = Through.open(images, propagate, graph, where=where, device=model.compute.device)
+    other = open_prototypes(against, half=half) if isinstance(against, str | os.PathLike) else against
     if isinstance(images, Source):
         class_ids([file.label for file in images.files], chosen.prompts)
     elif chosen.index is None and where is None:  # before prompts are encoded
@@ -257,7 +257,13 @@ def evaluate(
         labelled = _report.encode_labelled(
             images, opened, model, reading, include_shots=include_shots, on_progress=progress_of(on_stage, _ENCODING)
         )
-    report = _report.evaluate_labelled(labelled, opened, ranks=ranks, retrieval_at=retrieval_at, reject=reject)
+    shares = None if through is None else through.answers(labelled, opened, on_stage)
+    if shares is not None and other is None:
+        other = opened
+    report = _report.evaluate_labelled(
+        labelled, opened, ranks=ranks, retrieval_at=retrieval_at, reject=reject, coverage=coverage, against=other,
+        shares=shares,
+    )  # fmt: skip
     if fit_scale:
         _keep_scale(opened, report)
     if outputs.run is not None:
@@ -327,7 +333,7 @@ def _asked(
         classes=_word(classes) or (named if known else None),
         templates=_word(templates),
         is_gallery=isinstance(images, Gallery),
-        is_probe=prototypes.manifest.lifted,
+        is_probe=prototypes.manifest.lifted or prototypes.keys is not None,
     )
 
 

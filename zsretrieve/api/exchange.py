@@ -108,7 +108,7 @@ def export_index(
         A folder, or for Parquet a file.
     form : str
         ``clip-retrieval``, ``npy``, ``parquet``, or for a vector database ``milvus``, ``lancedb`` or ``qdrant``;
-        prototypes only as ``npy``.
+        prototypes only as ``npy``, and galleries of texts only as ``parquet``.
     half : bool
         Write float16, as clip-retrieval's form always does; not for Milvus.
     force : bool
@@ -141,6 +141,8 @@ def export_index(
         _transfer.export_prototypes(prototypes, Path(out), form, half=half, force=force)
         return len(prototypes.vectors)
     gallery = open_gallery(index, device="cpu")
+    if gallery.manifest.holds_texts and form is not Form.PARQUET:
+        raise UsageError(f"a gallery of texts cannot be exported as {form}", hint="Export it with `form` parquet.")
     _transfer.export_gallery(gallery, Path(out), form, half=half, force=force, part_rows=part_rows)
     return len(gallery.items)
 

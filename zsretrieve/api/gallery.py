@@ -1,20 +1,23 @@
-"""Galleries: build them, keep them up to date, verify and repair them."""
+"""Galleries: build them and keep them up to date."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from zsretrieve.api.indexes import cpu_backend, open_gallery, open_prototypes
+from zsretrieve.api.indexes import cpu_backend
 from zsretrieve.api.models import calibrate_once
 from zsretrieve.api.origins import followed_sources
 from zsretrieve.api.sources import SourceLike, as_source
+from zsretrieve.api.texts import open_texts
+from zsretrieve.api.tiles import checked, note_unseen
 from zsretrieve.cluster import encode as _cluster
 from zsretrieve.cluster.job import Job
-from zsretrieve.domain.arguments import Count, Seed
+from zsretrieve.domain.arguments import Count
 from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.kind_choice import demands_of
@@ -22,14 +25,13 @@ from zsretrieve.domain.kinds import AUTO, FLAT, FLAT_UP_TO, spelt
 from zsretrieve.domain.ports import OnStage, one_step
 from zsretrieve.domain.records import Changes, IndexKind, Item, Manifest, PathLike
 from zsretrieve.domain.settings import Choice, Cluster, Reading
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.gallery import build as _build
 from zsretrieve.gallery import origins as _origins
-from zsretrieve.gallery import repair as _repair
 from zsretrieve.gallery import update as _update
 from zsretrieve.gallery.build import BuiltGallery
 from zsretrieve.gallery.ingest import CHECKPOINT_IMAGES, Ingest
-from zsretrieve.gallery.repair import DeepCheck, Repaired
 from zsretrieve.gallery.update import How
 from zsretrieve.store import folder as folders
 from zsretrieve.store import manifest as manifests
@@ -52,6 +54,7 @@ def build_gallery(
     include: str | Sequence[str] = (),
     kind: str = FLAT,
     memory: int | str | None = None,
+    regions: str | None = None,
     force: bool = False,
     ray: Cluster | None = None,
     checkpoint: Count = CHECKPOINT_IMAGES,
@@ -62,7 +65,7 @@ def build_gallery(
     Parameters
     ----------
     source : path, sequence of path or Source
-        See ``open_source``.
+        See ``open_source``; or texts that ``open_texts`` found.
     out : path
     model : Model, Encoder or str, optional
         The default model unless another is given.
@@ -76,6 +79,9 @@ def build_gallery(
         The index kind, see ``set_index_kind``.
     memory : int or str, optional
         How much memory it may take, see ``set_index_kind``. A model that has encoded before takes its own.
+    regions : str, optional
+        Give overlapping tiles of each image vectors of their own: ``pyramid:2`` for 9 per image, ``pyramid:3`` for 34,
+        ``pyramid:4`` for 83. Encoding, memory and searches take as many times as long and as much.
     force : bool
         Replace an existing index, or discard an interrupted build of another kind.
     ray : Cluster, optional
@@ -97,7 +103,8 @@ def build_gallery(
     ModelNameError, WeightsUnavailableError, DeviceError, OptionalDependencyError
         See ``Model``; an index kind other than Flat needs FAISS, including one that ``auto`` chooses.
     UsageError
-        If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster.
+        If the index kind cannot be made of the source, see ``set_index_kind``; if the model does not run on a cluster;
+        if ``regions`` names none, or is given with another kind than Flat, with ``ray``, with ``fast`` or with texts.
     ClusterError
         If the cluster, its storage or its nodes do not suit the work, or if no node is left.
     """
@@ -106,6 +113,8 @@ def build_gallery(
     model.check_installed()
     kind = spelt(kind)
     demands = demands_of(kind, memory)
+    if regions is not None:
+        regions = checked(regions, kind, ray, reading)
     if kind not in (FLAT, AUTO):
         extras.require_faiss(f"the index kind '{kind}'")
     if ray is not None:
@@ -113,13 +122,21 @@ def build_gallery(
         _cluster.check_model(model)
     with one_step(on_stage, "finding images"):
         images = as_source(source, ground_truth, Choice.of(exclude, include))
+    what = "texts" if images.holds_texts else "images"
+    if ray is not None and images.holds_texts:
+        raise UsageError("only images are encoded on a cluster", hint="Leave out `ray`.")
+    if regions is not None and images.holds_texts:
+        raise UsageError("texts have no regions", hint="Leave out `regions`.")
     if kind == AUTO and len(images.files) > FLAT_UP_TO:
-        extras.require_faiss(f"an index of more than {FLAT_UP_TO:,} images")
-    how = _ingest(model, reading, checkpoint, on_stage)
+        extras.require_faiss(f"an index of more than {FLAT_UP_TO:,} {what}")
+    how = _ingest(model, reading, checkpoint, on_stage, what)
     if ray is None:
-        calibrate_once(model, images, reading, on_stage)
+        if not images.holds_texts:
+            calibrate_once(model, images, reading, on_stage)
         with _reporting_interruption(folder):
-            return _build.build_gallery(folder, images, how, kind=kind, demands=demands, force=force)
+            built = _build.build_gallery(folder, images, how, kind=kind, demands=demands, regions=regions, force=force)
+        note_unseen(built)
+        return built
     with (
         _cluster.encoding_on(ray, Job(images, folder, model, reading), on_stage) as elsewhere,
         _reporting_interruption(folder),
@@ -143,12 +160,14 @@ def add(
     checkpoint: Count = CHECKPOINT_IMAGES,
     on_stage: OnStage | None = None,
 ) -> Changes:
-    """Add new and changed images of a source to a gallery.
+    """Add new and changed images of a source to a gallery, or texts to a gallery of texts.
 
     Images whose path, size and time are the same are left alone; content that the gallery holds is not encoded again.
 
     Parameters
     ----------
+    source : path, sequence of path or Source
+        See ``open_source``, and for a gallery of texts ``open_texts``.
     model : Model, Encoder or str, optional
         By default the model that the gallery names; loaded only if an image must be encoded.
     reading : Reading, optional
@@ -169,10 +188,15 @@ def add(
     """
     folder = folder_of(gallery)
     manifest = moving.followed(folder, manifests.read(folder))
-    how = _ingest(_model_of(manifest, model), reading, checkpoint, on_stage)
+    what = "texts" if manifest.holds_texts else "images"
+    how = _ingest(model_of(manifest, model), reading, checkpoint, on_stage, what)
     choice = Choice(manifest.exclude, manifest.include).joined(Choice.of(exclude, include))
-    with one_step(on_stage, "finding images"):
+    with one_step(on_stage, f"finding {what}"):
+        if manifest.holds_texts and isinstance(source, str | os.PathLike):
+            source = open_texts(source)
         images = _origins.as_followed(as_source(source, ground_truth, choice), manifest.origins)
+    if images.holds_texts != manifest.holds_texts:
+        raise UsageError(f"'{gallery}' is a gallery of {what}", hint=f"Give {what} to add to it.")
     update = How(how, checksum, relabel or ground_truth is not None, dry_run)
     with _reporting_interruption(folder):
         return _update.add(folder, images, update)
@@ -208,15 +232,22 @@ def sync(
     ------
     SourceError
         If no source can be listed, or all images would be removed; a missing drive is more likely.
+    UsageError
+        If it is a gallery of texts.
     """
     folder = folder_of(gallery)
     manifest = moving.followed(folder, manifests.read(folder))
+    if manifest.holds_texts:
+        raise UsageError(
+            f"'{gallery}' is a gallery of texts, which are not synced with their files",
+            hint="Add new texts with: zsretrieve index add; drop some with: zsretrieve index remove",
+        )
     if ground_truth is not None and len(manifest.origins) != 1:
         raise SourceError(
             f"a ground truth goes with one folder, and '{gallery}' has {len(manifest.origins)}",
             hint="Give it to: zsretrieve index add",
         )
-    how = _ingest(_model_of(manifest, model), reading, checkpoint, on_stage)
+    how = _ingest(model_of(manifest, model), reading, checkpoint, on_stage)
     choice = Choice(manifest.exclude, manifest.include).joined(Choice.of(exclude, include))
     with one_step(on_stage, "finding images"):
         sources = followed_sources(folder, manifest, ground_truth, choice)
@@ -297,74 +328,31 @@ def rebuild(
         If some images can no longer be read, unless ``drop_missing``; what was encoded is kept for the next call.
     """
     folder = folder_of(gallery)
-    model = as_model(model).named(manifests.read(folder).space.model)
-    how = _ingest(model, reading, checkpoint, on_stage)
+    manifest = manifests.read(folder)
+    model = as_model(model).named(manifest.space.model)
+    how = _ingest(model, reading, checkpoint, on_stage, "texts" if manifest.holds_texts else "images")
     with _reporting_interruption(folder):
         return _build.rebuild(folder, how, drop_missing=drop_missing, force=force)
 
 
-def verify_deep(folder: PathLike, model: ModelLike | None = None, *, sample: Count = 64, seed: Seed = 0) -> DeepCheck:
-    """Encode a random sample of an index again and compare.
-
-    ``model`` is by default the one that the index names.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If the model has another embedding space.
-    SourceError
-        If the index holds prototypes that were made from images, which it does not keep.
-    """
-    manifest = manifests.read(folder_of(folder))
-    model = _model_of(manifest, model)
-    opened = (open_gallery if manifest.kind is IndexKind.GALLERY else open_prototypes)(folder, device="cpu")
-    return _repair.deep_check(opened, model, sample=sample, seed=seed)
-
-
-def repair(
-    folder: PathLike, model: ModelLike | None = None, *, encode: bool = True, on_stage: OnStage | None = None
-) -> Repaired:
-    """Rebuild derived files, encode again what a damaged segment held, and report what is lost.
-
-    The FAISS file is rebuilt from the vectors. Damaged vectors are encoded again from their images, under the same IDs,
-    if these have not changed; otherwise the images are removed from the gallery and reported. A damaged manifest is
-    restored from its copy.
-
-    Parameters
-    ----------
-    model : Model, Encoder or str, optional
-        By default the model that the index names; loaded only if vectors are damaged.
-    encode : bool
-        Encode images again whose vectors are damaged; otherwise they are lost.
-
-    Raises
-    ------
-    IndexFormatError
-        If neither the manifest nor its copy is sound.
-    IntegrityError
-        If nothing can be saved.
-    SpaceMismatchError
-        If the model has another embedding space, or another calibration in int8.
-    """
-    index = folder_of(folder)
-    needed = as_model(model).named(manifests.read_either(index).space.model) if encode else None
-    return _repair.repair(index, cpu_backend(), needed, on_stage=on_stage)
-
-
-def _ingest(model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None) -> Ingest:
+def _ingest(
+    model: Model, reading: Reading | None, checkpoint: int, on_stage: OnStage | None, what: str = "images"
+) -> Ingest:
     def on_progress(done: int, total: int) -> None:
         if on_stage is not None:
-            on_stage("encoding images", done, total)
+            on_stage(f"encoding {what}", done, total)
             if done == total:
                 on_stage("writing the index", 0, 1)
 
     return Ingest(model, cpu_backend(), reading or Reading(), checkpoint, on_progress, on_stage)
 
 
-def _model_of(manifest: Manifest, model: ModelLike | None) -> Model:
-    """The model for an index: by default the one it names; another must have the same weights."""
+def model_of(manifest: Manifest, model: ModelLike | None) -> Model:
+    """The model for an index: by default the one it names; another must have the same weights, or for a gallery the
+    same image tower.
+    """
     model = as_model(model).named(manifest.space.model)
-    model.check(manifest.space)
+    model.check(gallery_space(model, manifest) if manifest.kind is IndexKind.GALLERY else manifest.space)
     return model
 
 

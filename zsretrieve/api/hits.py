@@ -84,7 +84,7 @@ class Hits(tuple[Hit, ...], Table):
         return self._found.n_missing
 
     def __repr__(self) -> str:
-        shown = [f"{hit.score_text} {hit.path}" for hit in self[:_SHOWN]]
+        shown = [f"{hit.score_text} {hit.title}" for hit in self[:_SHOWN]]
         more = [f"and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
         missing = [self._missing] if self.n_missing else []
         return f"Hits({', '.join([*shown, *more, *missing])})"
@@ -102,11 +102,13 @@ class Hits(tuple[Hit, ...], Table):
         from zsretrieve.reports.thumbnails import thumbnails
 
         shown = self[:_PICTURED]
-        images = thumbnails([(hit.path, "") for hit in shown], Reading())
+        images = thumbnails([(hit.path, "") for hit in shown if hit.text is None], Reading())
         figures = []
         for hit in shown:
-            image, path = images[hit.path], html.escape(hit.path)
-            shows = f"<em>{html.escape(str(image.problem))}</em>" if image.uri is None else f'<img src="{image.uri}">'
+            path, shows = html.escape(hit.path), f"<p>{html.escape(hit.title)}</p>"
+            if hit.text is None:
+                image = images[hit.path]
+                shows = f'<img src="{image.uri}">' if image.uri else f"<em>{html.escape(str(image.problem))}</em>"
             figures.append(
                 f'<figure style="{_FIGURE}" title="{path}">{shows}'
                 f"<figcaption>{hit.rank}. {hit.score_text} {path}</figcaption></figure>"

@@ -21,11 +21,13 @@ from zsretrieve.domain.tuning import QUERIES, RECALL, Goal, Tuned
 from zsretrieve.domain.vectors import Vectors, unit_rows
 from zsretrieve.domain.wanted import DEFAULT_K
 from zsretrieve.domain.wording import one_line
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.gallery import kinds as _kinds
 from zsretrieve.gallery import tuning as _tuning
 from zsretrieve.gallery.captions import captions
+from zsretrieve.store import manifest as manifests
 from zsretrieve.store.indexes import Gallery
 from zsretrieve.store.named import folder_of
 from zsretrieve.system import extras
@@ -66,12 +68,18 @@ def set_index_kind(
     OptionalDependencyError
         If the kind is not ``Flat``, including one that ``auto`` chooses, and FAISS is not installed.
     UsageError
-        If the kind is not supported, does not fit the dimensions or the memory, or the gallery is too small for it.
+        If the kind is not supported, does not fit the dimensions or the memory, or the gallery is too small for it, or
+        has regions.
     IndexFormatError, IntegrityError, IndexFolderError
         If the gallery is not sound, or cannot be written.
     """
     kind = spelt(kind)
     demands = demands_of(kind, memory, recall)
+    if kind != FLAT and manifests.read(folder_of(gallery)).regions is not None:
+        raise UsageError(
+            f"'{gallery}' has regions, which an approximate index does not hold",
+            hint="Keep the kind Flat, or build a gallery without regions.",
+        )
     if kind not in (FLAT, AUTO):
         extras.require_faiss(f"the index kind '{kind}'")
     return _kinds.set_kind(folder_of(gallery), kind, cpu_backend(), demands, on_stage)
@@ -130,6 +138,11 @@ def tune_index(
     folder = folder_of(gallery)
     extras.require_faiss("tuning an index")
     opened = open_gallery(folder, device="cpu")
+    if opened.manifest.holds_texts:
+        raise UsageError(
+            f"'{gallery}' holds texts, and tuning measures searches for images",
+            hint="Leave it as it is, or compare every text with `exact`.",
+        )
     _tuning.check(opened, goal)
     given, source = _texts(texts)
     if texts is None and len(given) < goal.least_queries:
@@ -190,9 +203,10 @@ def _name(path: PathLike) -> str:
 
 def _encoded(texts: Sequence[str], gallery: Gallery, model: Model, on_stage: OnStage | None) -> Vectors:
     model = model.named(gallery.space.model)
-    model.check(gallery.space)
+    space = gallery_space(model, gallery.manifest)
+    model.check(space)
     if gallery.manifest.encoding.precision in ("fp32", "float32"):
         model = model.computed_with(Precision.FP32)
-    encoder, memory = model.load(gallery.space), model.prompt_memory(gallery.space)
+    encoder, memory = model.load(space), model.prompt_memory(space)
     on_progress = progress_of(on_stage, "encoding texts")
     return encode_texts_once(encoder, [texts], memory=memory, on_progress=on_progress).vectors

@@ -240,9 +240,16 @@ def cached_images() -> tuple[int, int]:
     return image_embeddings.IMAGES.size()
 
 
+def cached_detections() -> tuple[int, int]:
+    """The number of images whose objects are cached, and their bytes on disk."""
+    from zsretrieve.encoders.cache import detections
+
+    return detections.DETECTIONS.size()
+
+
 def clear_cache(model: str | None = None) -> list[CacheEntry]:
-    """Delete the converted models with a name; without a name all of them, and the vectors of queries, prompts and
-    images.
+    """Delete the converted models with a name; without a name all of them, the vectors of queries, prompts and
+    images, and the objects that were detected.
 
     A name means the models that are listed under it, however it is spelled, and the one that it would use now, which
     may have been converted under the name of a copy in another folder.
@@ -259,7 +266,7 @@ def clear_cache(model: str | None = None) -> list[CacheEntry]:
     CacheError
         If it cannot be deleted.
     """
-    from zsretrieve.encoders.cache import image_embeddings, text_embeddings
+    from zsretrieve.encoders.cache import detections, image_embeddings, text_embeddings
     from zsretrieve.encoders.openvino import model_cache
     from zsretrieve.gallery.matching import best_scores
 
@@ -267,6 +274,7 @@ def clear_cache(model: str | None = None) -> list[CacheEntry]:
         text_embeddings.QUERIES.clear()
         text_embeddings.PROMPTS.clear()
         image_embeddings.IMAGES.clear()
+        detections.DETECTIONS.clear()
         if (scores := best_scores()) is not None:
             scores.clear()
     return model_cache.clear(model)

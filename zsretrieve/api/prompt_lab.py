@@ -17,6 +17,7 @@ from zsretrieve.domain.ports import OnStage, progress_of
 from zsretrieve.domain.prompts import ClassList
 from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.wording import counted
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.evaluation.labelled import Labelled, class_ids, labelled_gallery
 from zsretrieve.evaluation.report import take_labelled
@@ -200,7 +201,7 @@ def similar_classes(
         If there are fewer than two classes, or no pair is asked for.
     SpaceMismatchError, SourceError, ClassMappingError, FilterError
         If the gallery has another embedding space, is empty, has no labels or other classes; or by the filter; or if
-        the prototypes are a probe, whose rows have a bias and no cosine similarity.
+        the prototypes are a probe or have an adapter, so their classes have no cosine similarity.
     """
     if where is not None and gallery is None:
         raise UsageError("`where` works only on a gallery", hint="Give a `gallery`, or leave `where` out.")
@@ -218,9 +219,9 @@ def similar_classes(
         raise UsageError("a prototype index has its own model", hint="Leave `model` out.")
     else:
         opened = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
-    if opened.manifest.lifted:
+    if opened.manifest.lifted or opened.keys is not None:
         raise SourceError(
-            "these prototypes are a probe, whose rows have a bias and no cosine similarity",
+            "these prototypes are a probe or have an adapter, so their classes have no cosine similarity",
             hint="Give prototypes from text, or means of images.",
         )
     labelled = None if images is None else take_labelled(images, opened, where=where)
@@ -292,8 +293,8 @@ def _expanded(class_list: ClassList, templates: Prompts) -> PromptSet:
 def _scorer(
     labelled: Labelled, sets: Sequence[PromptSet], model: ModelLike | None, cached: bool, on_stage: OnStage | None
 ) -> Scorer:
-    space = labelled.space
-    chosen = as_model(model).named(space.model)
+    chosen = as_model(model).named(labelled.space.model)
+    space = space_beside(chosen, labelled.space)
     chosen.check(space)
     texts = encode_prompts(sets, space, chosen, cached=cached, on_progress=progress_of(on_stage, "encoding prompts"))
     if texts.cut:

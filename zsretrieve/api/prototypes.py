@@ -1,7 +1,8 @@
-"""Prototype indexes: from prompts, from labelled images, as probes; and what a few images are worth."""
+"""Prototype indexes: from prompts, from labelled images, as probes and adapters; and what a few images are worth."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,18 +14,22 @@ from zsretrieve.backends import loading as backend_loading
 from zsretrieve.domain.arguments import Scale, Share
 from zsretrieve.domain.errors import OutputExistsError, UsageError
 from zsretrieve.domain.ports import OnStage, progress_of
-from zsretrieve.domain.records import PathLike, PromptSet, check_same_space
+from zsretrieve.domain.records import PathLike, PromptSet
 from zsretrieve.domain.settings import Reading
-from zsretrieve.domain.shots import CurveSettings, Regularisation, Shots
+from zsretrieve.domain.shots import AdapterSettings, CurveSettings, Regularisation, Shots
+from zsretrieve.domain.spaces import check_same_images
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.encoding.batches import encode_source
 from zsretrieve.evaluation.labelled import labelled_gallery, labelled_source
 from zsretrieve.gallery.search import selected
 from zsretrieve.images.sources import Source
+from zsretrieve.prototypes import adapters as _adapters
 from zsretrieve.prototypes import images as _images
 from zsretrieve.prototypes import learning_curve as _learning_curve
 from zsretrieve.prototypes import probe as _probe
 from zsretrieve.prototypes import text as _text
+from zsretrieve.prototypes.adapters import TrainedAdapter
 from zsretrieve.prototypes.images import TrainedPrototypes, TrainingImages
 from zsretrieve.prototypes.learning_curve import FewShotCurve
 from zsretrieve.prototypes.probe import TrainedProbe
@@ -162,7 +167,7 @@ def build_image_prototypes(
     training_images = images.label(prompts, chosen, on_stage)
     text = None
     if mixed:
-        encoder = chosen.load(training_images.labelled.space)
+        encoder = chosen.load(space_beside(chosen, training_images.labelled.space))
         progress = progress_of(on_stage, _PROMPTS)
         text = _text.make_prototypes(prompts, encoder, cpu_backend(), on_progress=progress).prototypes
     trained = _images.image_prototypes(training_images, shots, cpu_backend(), text=text, text_weight=text_weight)
@@ -203,6 +208,49 @@ def train_probe(
     return _images.write_trained(folder_of(out), probe, force=force)
 
 
+def train_adapter(
+    source: SourceLike | Gallery,
+    out: PathLike,
+    prototypes: Prototypes | PathLike,
+    model: ModelLike | None = None,
+    *,
+    shots: Shots | None = None,
+    settings: AdapterSettings | None = None,
+    reading: Reading | None = None,
+    ground_truth: PathLike | None = None,
+    where: str | None = None,
+    force: bool = False,
+    on_stage: OnStage | None = None,
+) -> TrainedAdapter:
+    """Adapt text prototypes by labelled images, and write the result to the folder ``out`` as a prototype index.
+
+    Parameters
+    ----------
+    source : path, sequence of path, Source or Gallery
+        Labelled images, of every class of the prototypes.
+    out : path
+    prototypes : Prototypes or path
+        Text prototypes, whose classes and scale count.
+    model : Model, Encoder or str, optional
+        For images that are not in a gallery; by default the model of the prototypes.
+    settings : AdapterSettings, optional
+        Tip-Adapter with searched weights by default.
+
+    The other parameters, and the errors, are those of ``build_image_prototypes``.
+    """
+    folders.check_output(folder_of(out), force=force)
+    settings, shots = settings or AdapterSettings(), shots or Shots()
+    images, text, chosen = _with_text(source, prototypes, model, reading, ground_truth, where)
+    images.check_not_replaced(folder_of(out))
+    if text.folder is not None and folder_of(out).resolve() == text.folder.resolve():
+        raise OutputExistsError(f"'{out}' is the text prototypes themselves", hint="Give another output folder.")
+    _images.check_labels(images.labels, text.prompts, shots)
+    _probe.check_classes(len(text.prompts.class_names), "an adapter")
+    labelled = images.label(text.prompts, chosen, on_stage)
+    trained = _adapters.train_adapter(labelled, shots, text, cpu_backend(), settings)
+    return _images.write_trained(folder_of(out), trained, force=force)
+
+
 def few_shot_curve(
     source: SourceLike | Gallery,
     prototypes: Prototypes | PathLike,
@@ -215,7 +263,7 @@ def few_shot_curve(
     where: str | None = None,
     on_stage: OnStage | None = None,
 ) -> FewShotCurve:
-    """Zero-shot, multi-shot and a probe against the number of labelled images per class.
+    """Zero-shot, multi-shot, a probe and adapters against the number of labelled images per class.
 
     Parameters
     ----------
@@ -232,22 +280,46 @@ def few_shot_curve(
     The other parameters, and the errors, are those of ``build_image_prototypes``.
     """
     settings = settings or CurveSettings()
-    images = _Images.open(source, reading, ground_truth, where)
-    text = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
-    _images.check_text(text)
-    chosen = images.model(as_model(model).named(text.space.model))
-    chosen.check(text.space)
+    images, text, chosen = _with_text(source, prototypes, model, reading, ground_truth, where)
     if settings.drawn:
         most = Shots(settings.drawn[-1], allow_fewer=settings.allow_fewer)
         _images.check_labels(images.labels, text.prompts, most)
     scored = None
     if test is not None:
         gallery = test if isinstance(test, Gallery) else open_gallery(test, device="cpu")
-        check_same_space(gallery.space, "the test gallery", text.space, "the prototype index")
+        check_same_images(gallery.space, "the test gallery", text.space, "the prototype index")
         scored = labelled_gallery(gallery, text.prompts)
     labelled = images.label(text.prompts, chosen, on_stage).labelled
     on_progress = progress_of(on_stage, "training on drawn images")
     return _learning_curve.few_shot_curve(labelled, text, cpu_backend(), settings, test=scored, on_progress=on_progress)
+
+
+def _with_text(
+    source: SourceLike | Gallery,
+    prototypes: Prototypes | PathLike,
+    model: ModelLike | None,
+    reading: Reading | None,
+    ground_truth: PathLike | None,
+    where: str | None,
+) -> tuple[_Images, Prototypes, Model]:
+    """Labelled images, text prototypes, and the model of both."""
+    images = _Images.open(source, reading, ground_truth, where)
+    text = prototypes if isinstance(prototypes, Prototypes) else open_prototypes(prototypes, device="cpu")
+    _images.check_text(text)
+    chosen = images.model(as_model(model).named(text.space.model))
+    chosen.check(space_beside(chosen, text.space))
+    return images, text, chosen
+
+
+def prompts_of_labels(labels: Sequence[str | None], templates: Prompts | None) -> PromptSet:
+    """The labels that occur as classes, in templates. Raises as ``classes_of_labels`` does."""
+    of_labels = _images.classes_of_labels(labels)
+    named = names_of_labels(of_labels.class_names)
+    # Of a bundled set of classes, those that occur.
+    rows = [row for row, key in enumerate(named.keys) if key is None or key in of_labels.class_names]
+    prompts = read_prompts([named.names[row] for row in rows], templates)
+    keys = tuple(named.keys[row] for row in rows)
+    return replace(prompts, class_keys=keys, classes_source=of_labels.classes_source)
 
 
 def _prompts(classes: Prompts | PromptSet, templates: Prompts | None) -> PromptSet:
@@ -264,11 +336,7 @@ class _Images:
 
     @classmethod
     def open(
-        cls,
-        source: SourceLike | Gallery,
-        reading: Reading | None,
-        ground_truth: PathLike | None,
-        where: str | None,
+        cls, source: SourceLike | Gallery, reading: Reading | None, ground_truth: PathLike | None, where: str | None
     ) -> _Images:
         reading = reading or Reading()
         opened = source_or_gallery(source, reading, ground_truth=ground_truth, where=where, device="cpu")
@@ -297,15 +365,7 @@ class _Images:
         """The classes that are named, or else the labels that occur, which have prompts if ``prompted``."""
         if classes is not None:
             return _prompts(classes, templates)
-        of_labels = _images.classes_of_labels(self.labels)
-        if not prompted:
-            return of_labels
-        named = names_of_labels(of_labels.class_names)
-        # Of a bundled set of classes, those that occur.
-        rows = [row for row, key in enumerate(named.keys) if key is None or key in of_labels.class_names]
-        prompts = read_prompts([named.names[row] for row in rows], templates)
-        keys = tuple(named.keys[row] for row in rows)
-        return replace(prompts, class_keys=keys, classes_source=of_labels.classes_source)
+        return prompts_of_labels(self.labels, templates) if prompted else _images.classes_of_labels(self.labels)
 
     def model(self, model: ModelLike | None, *, prompted: bool = False) -> Model:
         """The model that is meant; for a gallery its own, unless another with the same weights is given.
@@ -317,7 +377,7 @@ class _Images:
             refuse_compute(chosen.compute)
         if isinstance(self.opened, Gallery):
             chosen = chosen.named(self.opened.space.model)
-            chosen.check(self.opened.space)
+            chosen.check(space_beside(chosen, self.opened.space))
         return chosen
 
     def label(self, prompts: PromptSet, model: Model, on_stage: OnStage | None) -> TrainingImages:

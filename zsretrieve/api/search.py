@@ -13,9 +13,11 @@ from zsretrieve.api.indexes import open_gallery, open_prototypes, read_manifest
 from zsretrieve.domain.errors import UsageError
 from zsretrieve.domain.found import Explanation, Found
 from zsretrieve.domain.queries import Term
-from zsretrieve.domain.records import PathLike, check_same_space
+from zsretrieve.domain.records import PathLike
 from zsretrieve.domain.settings import Precision
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.wanted import Wanted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import ModelLike, as_model
 from zsretrieve.gallery import search as _search
 from zsretrieve.gallery.query_vectors import QueryLike, read_query, read_terms
@@ -156,7 +158,7 @@ def _search_all(
     else:
         opened = open_gallery(gallery, device=model.compute.device, half=half)
     model = model.named(opened.space.model)
-    model.check(opened.space)
+    model.check(gallery_space(model, opened.manifest))
     if opened.manifest.encoding.precision in ("fp32", "float32"):
         # Among vectors of fp32 a query of fp32 has exact scores.
         model = model.computed_with(Precision.FP32)
@@ -173,7 +175,7 @@ def _with_classes(answers: list[Found], gallery: Gallery, given: Prototypes | Pa
     from zsretrieve.evaluation.classify import classify_vectors
 
     prototypes = given if isinstance(given, Prototypes) else open_prototypes(given, device="cpu")
-    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototypes")
+    check_same_images(gallery.space, "the gallery", prototypes.space, "the prototypes")
     k = min(_CLASSES, len(prototypes.vectors))
     explained = []
     for found in answers:

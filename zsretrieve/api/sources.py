@@ -136,6 +136,8 @@ def _find(
         if truth is not None:
             raise SourceError("the images of a gallery keep their labels", hint="Give the folder of images instead.")
         gallery = open_gallery(one, device="cpu")
+        if gallery.manifest.holds_texts:
+            raise SourceError(f"'{one}' is a gallery of texts, not of images", hint="Read it with open_texts.")
         return sources.of_gallery(
             gallery.items, gallery.manifest.skipped, gallery.manifest.root, gallery.manifest.next_id
         )

@@ -14,6 +14,7 @@ from zsretrieve.api.sources import refuse_compute, source_or_gallery
 from zsretrieve.domain.ports import OnStage
 from zsretrieve.domain.records import PathLike
 from zsretrieve.domain.settings import Reading
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import Model, ModelLike, as_model
 from zsretrieve.evaluation import run_file
 from zsretrieve.evaluation.labelled import class_ids
@@ -74,7 +75,7 @@ def _open(one: DataSet, reading: Reading, model: Model) -> tuple[Source | Galler
     device = model.compute.device
     images = source_or_gallery(one.source, reading, ground_truth=one.ground_truth, where=None, device=device)
     prototypes = open_prototypes(one.prototypes, device=device)
-    model.check(prototypes.space)
+    model.check(space_beside(model, prototypes.space))
     labels = [item.label for item in (images.items if isinstance(images, Gallery) else images.files)]
     class_ids(labels, prototypes.prompts)
     return images, prototypes

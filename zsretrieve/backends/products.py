@@ -108,6 +108,58 @@ def reached(
     return _concatenated(pairs)
 
 
+def best_scores(scores: Scores, k: int) -> tuple[Scores, Rows]:
+    """The k best scores of each list, best first, ties in any order, and their places.
+
+    Parameters
+    ----------
+    scores : float32 of shape (n, m)
+    k : int
+        From 1 to m.
+
+    Returns
+    -------
+    scores : float32 of shape (n, k)
+    places : int64 of shape (n, k)
+    """
+    return merged([_picked(scores, k, 0)], k)
+
+
+def maxima(queries: Vectors, vectors: Vectors, regions: Vectors) -> Iterator[tuple[int, Scores]]:
+    """The largest inner product of each query with the several vectors of an item, for block after block of items.
+
+    Parameters
+    ----------
+    queries : float32 of shape (n, dim)
+    vectors : float32 of shape (m, dim)
+        One vector of each item.
+    regions : float32 of shape (m, r * dim)
+        Its r others, r at least 1.
+
+    Yields
+    ------
+    start : int
+        The first item of the block.
+    scores : float32 of shape (n, items)
+    """
+    dim = queries.shape[1]
+    r = regions.shape[1] // dim
+    # Smaller than other blocks: its scores are read r times.
+    step = max(1, _BLOCK_SCORES // (8 * r * max(1, len(queries))))
+    buffer = np.empty(len(queries) * min(step, len(vectors)) * r, dtype=np.float32)
+    for start in range(0, len(vectors), step):
+        block = vectors[start : start + step]
+        scores = np.empty((len(queries), len(block)), dtype=np.float32)
+        _multiply(queries, block, scores)
+        of_regions = buffer[: scores.size * r].reshape(len(queries), len(block) * r)
+        _multiply(queries, regions[start : start + step].reshape(-1, dim), of_regions)
+        # A column at a time: numpy's own maximum over a short last axis is many times slower.
+        by_item = of_regions.reshape(len(queries), len(block), r)
+        for place in range(r):
+            np.maximum(scores, by_item[:, :, place], out=scores)
+        yield start, scores
+
+
 def gathered(parts: Sequence[Vectors], rows: Rows, dim: int, out: Vectors | None = None) -> Vectors:
     """The rows with these numbers, float32 of shape (len(rows), dim), in ``out`` if given."""
     if len(parts) == 1 and out is None:

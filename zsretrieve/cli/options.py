@@ -50,7 +50,7 @@ ModelOfIndex = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help="Open this model instead of the one the index names; it must have the same weights.",
+        help="Open this model instead of the one the index names; it must have the same weights or image tower.",
     ),
 ]
 
@@ -192,6 +192,23 @@ Include = Annotated[
         help="Take files and folders that would be left out: hidden, a program's own, without an image's suffix.",
     ),
 ]
+_Column = Annotated[
+    str | None,
+    typer.Option("--column", metavar="NAME", help="The column or key of texts (default: the one of a usual name)."),
+]
+_ImageColumn = Annotated[
+    str | None,
+    _rare("--image-column", metavar="NAME", help="The column of the images that the texts describe."),
+]
+_Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Only texts of this split, e.g. test of a Karpathy split.")
+]
+TEXT_COLUMNS = OptionGroup(
+    lambda **given: given,
+    {"column": (_Column, None), "image_column": (_ImageColumn, None), "split": (_Split, None)},
+)
+# The keywords of ``zsretrieve.open_texts``.
+TextColumns = Annotated[dict[str, str | None], TEXT_COLUMNS]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only report what would be done; write nothing.")]
 GroundTruth = Annotated[
     Path | None,
@@ -202,7 +219,7 @@ Null = Annotated[
 ]
 SkippedFile = Annotated[
     Path | None,
-    typer.Option("--skipped", metavar="FILE", help="Write skipped images and the reasons to this CSV file."),
+    typer.Option("--skipped", metavar="FILE", help="Write what was skipped and the reasons to this CSV file."),
 ]
 Checksum = Annotated[bool, _rare("--checksum", help="Read every image, even if its size and time are unchanged.")]
 Where = Annotated[

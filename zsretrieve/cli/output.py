@@ -198,8 +198,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def write_rows(rows: Sequence[dict[str, Any]], form: OutputFormat) -> None:
-    """Print rows for programs: a JSON array, one JSON object per line, or CSV with a header."""
+def write_rows(rows: Sequence[dict[str, Any]], form: OutputFormat, columns: Sequence[str] = ()) -> None:
+    """Print rows for programs: a JSON array, one JSON object per line, or CSV with a header, which without rows has
+    ``columns``.
+    """
     match form:
         case OutputFormat.JSON:
             write_json(rows)
@@ -207,8 +209,8 @@ def write_rows(rows: Sequence[dict[str, Any]], form: OutputFormat) -> None:
             for row in rows:
                 sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
         case OutputFormat.CSV:
-            if rows:
-                writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+            if names := list(rows[0] if rows else columns):
+                writer = csv.DictWriter(sys.stdout, fieldnames=names, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
         case OutputFormat.TABLE:

@@ -60,6 +60,7 @@ _Offset = Annotated[
     int | None, _refine("--offset", metavar="N", help="Leave out the first N hits, to show the next page.")
 ]
 _Exact = Annotated[bool, _refine("--exact", help="Compare every image, also where the index is approximate.")]
+_Whole = Annotated[bool, _refine("--whole", help="Compare whole images alone, also where the gallery has regions.")]
 _Recall = Annotated[
     float | None,
     _refine(
@@ -75,6 +76,7 @@ _NOT_GIVEN: dict[str, Any] = {
     "literal": False,
     "explain": False,
     "exact": False,
+    "whole": False,
     "minus": [],
     "more": [],
     "less": [],
@@ -105,6 +107,7 @@ Given = Annotated[
             "explain": (_Explain, False),
             "exact": (_Exact, False),
             "recall": (_Recall, None),
+            "whole": (_Whole, False),
             "near": (_Near, None),
             "exif": (_Exif, None),
         },

@@ -13,9 +13,10 @@ from zsretrieve.client import records
 from zsretrieve.client.connection import Connection
 from zsretrieve.client.records import Classes, Described, GalleryRecord, PrototypesRecord
 from zsretrieve.client.terms import body_of
+from zsretrieve.domain.duplicates import DuplicateGroup
 from zsretrieve.domain.errors import ServerError
 from zsretrieve.domain.ports import OnStage
-from zsretrieve.domain.records import Changes, DuplicateGroup, Item
+from zsretrieve.domain.records import Changes, Item
 from zsretrieve.domain.results import EvalReport
 from zsretrieve.domain.settings import DUPLICATE_SCORE, Reading
 from zsretrieve.domain.wanted import Order, Wanted

@@ -12,21 +12,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from zsretrieve.api.hits import Hits
+from zsretrieve.domain.duplicates import Duplicate, DuplicateGroup, DuplicateKind
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
 from zsretrieve.domain.kinds import Expected
 from zsretrieve.domain.plain import Result, float32, rebuilt
 from zsretrieve.domain.queries import Query
-from zsretrieve.domain.records import (
-    Changes,
-    Classified,
-    Duplicate,
-    DuplicateGroup,
-    DuplicateKind,
-    Hit,
-    Item,
-    Prediction,
-    Skipped,
-)
+from zsretrieve.domain.records import Changes, Classified, Hit, Item, Prediction, Skipped
 from zsretrieve.domain.results import EvalReport, Run
 
 # A server counts what was skipped, and does not name it.
@@ -62,6 +53,7 @@ class GalleryRecord(Result):
     has_labels: bool
     has_map: bool
     writable: bool
+    holds_texts: bool = False
     labels: tuple[Counted, ...] = ()
     folders: tuple[Counted, ...] = ()
     first_date: str | None = None

@@ -33,7 +33,8 @@ def body_of(query: Query, wanted: Wanted, revision: str | None, upload: Callable
         "terms": [_term(term, upload) for term in query.terms], "minus": wanted.minus, "more": wanted.more,
         "less": wanted.less, "k": wanted.k, "offset": wanted.offset, "where": wanted.where, "dedup": wanted.dedup,
         "near": wanted.near, "min_score": wanted.min_score, "order": wanted.order.value, "literal": wanted.literal,
-        "explain": wanted.explain, "exact": wanted.exact, "recall": wanted.recall, "revision": revision,
+        "explain": wanted.explain, "exact": wanted.exact, "recall": wanted.recall, "whole": wanted.whole,
+        "revision": revision,
     }  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from zsretrieve.domain.boxes import Box
+
 Rgb = tuple[int, int, int]
 Point = tuple[float, float]
 
@@ -45,6 +47,7 @@ BACKGROUNDS: dict[str, Rgb] = {
 }
 RELATIONS = ("above", "left of")
 
+_SIZE = 128
 _SUPERSAMPLING = 2
 _MIN_CONTRAST = 105.0
 
@@ -127,7 +130,7 @@ def pair(first: str, second: str, rng: random.Random) -> Scene:
     return Scene(tuple(things), background, rng.choice(RELATIONS), rng.getrandbits(32))
 
 
-def draw(scene: Scene, size: int = 128) -> Image.Image:
+def draw(scene: Scene, size: int = _SIZE) -> Image.Image:
     """Draw the image of a scene.
 
     Parameters
@@ -155,6 +158,38 @@ def draw(scene: Scene, size: int = 128) -> Image.Image:
         noisy = np.clip(np.asarray(image, dtype=np.float64) + noise, 0, 255)
         image = Image.fromarray(noisy.astype(np.uint8))
     return image
+
+
+def boxes(scene: Scene, size: int = _SIZE) -> list[Box]:
+    """The squares around the objects of a scene as ``draw`` draws it in this size."""
+    rng = random.Random(scene.seed)
+    _background(scene.background, size, rng)
+    return [
+        ((x - radius) / size, (y - radius) / size, (x + radius) / size, (y + radius) / size)
+        for _, (x, y), radius in _placed(scene, size, rng)
+    ]
+
+
+def cluttered(image: Image.Image, seed: int, *, pieces: int, noise: float) -> Image.Image:
+    """Make a scene hard: small pieces of other shapes and colours all over it, and noise.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Square, RGB.
+    seed : int
+    pieces : int
+    noise : float
+        The standard deviation of the noise, of 255.
+    """
+    rng, size = random.Random(seed), image.width
+    image = image.copy()
+    for _ in range(pieces):
+        thing = Thing(rng.choice(SHAPES), rng.choice(list(COLOURS)), rng.choice(FILLS), "small")
+        centre, radius = (rng.uniform(0, size), rng.uniform(0, size)), rng.uniform(0.05, 0.11) * size
+        image.paste(_jitter(COLOURS[thing.colour], rng, 10), mask=_mask(thing, centre, radius, size, rng))
+    noisy = np.asarray(image, dtype=np.float64) + np.random.default_rng(seed).normal(0.0, noise, (size, size, 3))
+    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
 def _background_for(colours: tuple[str, ...], rng: random.Random) -> str:

@@ -134,7 +134,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _members(protocol: type) -> Iterator[str]:
-    return (name for name in vars(protocol) if not name.startswith("_"))
+    return (name for base in protocol.__mro__ for name in vars(base) if not name.startswith("_"))
 
 
 def _wanted(hint: Any) -> str:

@@ -23,6 +23,7 @@ ZsRetrieveError
 ├── ClassMappingError       labels of a source that are not classes of the prototypes
 ├── SpaceMismatchError      vectors of two different embedding spaces were about to meet
 ├── ReportError             a report that cannot be written
+├── TrainingError           a training whose loss is not a number any more
 ├── ServerError             a server that cannot be reached, or does not answer as it should
 ├── MissingRowsError        rows of a gallery are on machines that do not answer
 ├── ClusterError            a cluster that cannot be reached, or does not suit the work
@@ -150,6 +151,10 @@ class OptionalDependencyError(ZsRetrieveError):
 
 
 class ReportError(ZsRetrieveError):
+    pass
+
+
+class TrainingError(ZsRetrieveError):
     pass
 
 

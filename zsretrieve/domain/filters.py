@@ -27,7 +27,7 @@ from zsretrieve.domain.records import Item
 if TYPE_CHECKING:
     import duckdb
 
-COLUMNS = ("id", "path", "folder", "name", "label", "width", "height", "bytes", "mtime", "digest")
+COLUMNS = ("id", "path", "folder", "name", "label", "width", "height", "bytes", "mtime", "digest", "text", "image")
 
 # None of these makes large values of small ones, as repeat and range do, which DuckDB's memory limit does not count.
 FUNCTIONS = {
@@ -339,6 +339,8 @@ def _table(items: Sequence[Item]) -> Any:
         "bytes": pa.array([item.bytes for item in items], pa.int64()),
         "mtime": pa.array([item.mtime_ns // 1000 for item in items], pa.timestamp("us")),
         "digest": pa.array([item.digest or None for item in items], pa.string()),
+        "text": pa.array([None if item.text is None else composed(item.text) for item in items], pa.string()),
+        "image": pa.array([None if item.image is None else _visible(item.image) for item in items], pa.string()),
     }
     return pa.table({name: columns[name] for name in COLUMNS})
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Pixels = NDArray[Any]
 
 
-class Encoder(Protocol):
-    """A model that embeds images and texts as unit vectors in one embedding space."""
+class ImageEncoder(Protocol):
+    """What turns images into unit vectors."""
 
     @property
     def space(self) -> Space: ...
@@ -34,11 +34,6 @@ class Encoder(Protocol):
     @property
     def encoding(self) -> Encoding:
         """How it computes the vectors of images."""
-        ...
-
-    @property
-    def text_encoding(self) -> Encoding:
-        """How it computes the vectors of texts."""
         ...
 
     @property
@@ -64,6 +59,15 @@ class Encoder(Protocol):
         """
         ...
 
+
+class Encoder(ImageEncoder, Protocol):
+    """A model that embeds images and texts as unit vectors in one embedding space."""
+
+    @property
+    def text_encoding(self) -> Encoding:
+        """How it computes the vectors of texts."""
+        ...
+
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Vectors of prompts; a prompt longer than the context is cut.
 
@@ -86,6 +90,18 @@ class TextEncoder(Protocol):
         ...
 
 
+class PromptEncoder(TextEncoder, Protocol):
+    """What of an encoder makes class vectors of prompts, see ``Encoder``."""
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def text_encoding(self) -> Encoding: ...
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]: ...
+
+
 class PromptMemory(Protocol):
     """Vectors of prompts that were encoded before in one and the same way."""
 
@@ -100,7 +116,9 @@ class PromptMemory(Protocol):
 
 @dataclass(frozen=True)
 class Known:
-    """An image that was encoded before: its size in pixels and its vector, float32 of shape (dim,)."""
+    """An image that was encoded before: its size in pixels and its vector, float32 of shape (dim,); where regions have
+    vectors, too, these follow it.
+    """
 
     width: int
     height: int

@@ -95,11 +95,16 @@ def exact_scores(queries: Vectors, candidates: Vectors) -> Scores:
     ----------
     queries : float32 of shape (n, dim)
     candidates : float32 of shape (n, m, dim)
+        Or (n, m, p, dim) where a candidate is p vectors; its score is then the greatest of theirs.
 
     Returns
     -------
     float32 of shape (n, m)
     """
+    if candidates.ndim == 4:
+        n, m, p, dim = candidates.shape
+        best: Scores = exact_scores(queries, candidates.reshape(n, m * p, dim)).reshape(n, m, p).max(axis=2)
+        return best
     products = np.einsum("nmd,nd->nm", candidates.astype(np.float64), queries.astype(np.float64))
     return np.asarray(products, dtype=np.float32)
 
@@ -131,7 +136,8 @@ def settle(
     search : callable
         ``search(queries, m)`` gives the m best (scores, rows), best first, ties in any order.
     fetch : callable
-        ``fetch(rows)`` gives the stored vectors, float32 of shape (*rows.shape, dim).
+        ``fetch(rows)`` gives the stored vectors, float32 of shape (*rows.shape, dim), or (*rows.shape, p, dim) as for
+        ``exact_scores``.
     score_error : float
         Bound on the absolute error of one score.
     keep_scores : bool

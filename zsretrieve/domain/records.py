@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from zsretrieve.domain.errors import SpaceMismatchError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result, shortest
+from zsretrieve.domain.training import Adapter, Training
 
 
 class IndexKind(StrEnum):
@@ -58,7 +58,9 @@ class Space:
     """What makes vectors comparable.
 
     ``model`` is the name that opens the model again; it is not compared, because one set of weights may be in two
-    places. ``weights`` identifies them: ``tag:ARCH/TAG``, ``hub:ORG/REPO@COMMIT`` or ``sha256:...``.
+    places. ``weights`` identifies them: ``tag:ARCH/TAG``, ``hub:ORG/REPO@COMMIT`` or ``sha256:...``. ``images_of`` are
+    the weights that the image tower was taken from unchanged, if only the text side was trained; it is known of the
+    weights, so it is not compared.
     """
 
     model: str = field(compare=False)
@@ -67,6 +69,12 @@ class Space:
     activation: str
     preprocessing: Preprocessing
     text: TextContext
+    images_of: str | None = field(default=None, compare=False)
+
+    @property
+    def image_side(self) -> str:
+        """The weights whose image tower it has: images have the same vectors wherever this is the same."""
+        return self.images_of or self.weights
 
     def differences(self, other: Space) -> list[str]:
         """The names of the fields in which two spaces differ; empty if their vectors are comparable."""
@@ -123,7 +131,10 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a gallery. ``path`` is relative to the source's root; ``id`` never changes."""
+    """An image of a gallery. ``path`` is relative to the source's root; ``id`` never changes.
+
+    In a gallery of texts it is a ``text``, without a size, and the path of the ``image`` that it describes, if known.
+    """
 
     id: int
     path: str
@@ -133,6 +144,8 @@ class Item:
     bytes: int
     mtime_ns: int
     digest: str
+    text: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,9 @@ class Skipped(Result):
 class Hit(Result):
     """One search result; ``rank`` starts at 1, ``score`` is cosine similarity, None without a query.
 
-    ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known.
+    ``missing`` is whether the file, or the archive, is not there any more; of a remote one that is not known. ``box``
+    is where the query fits best, None if that is the whole image. In a gallery of texts ``path`` is the place of the
+    ``text`` in its file, and ``image`` the image that it describes.
     """
 
     rank: int
@@ -155,50 +170,24 @@ class Hit(Result):
     path: str
     score: float | None
     missing: bool = False
+    box: tuple[float, float, float, float] | None = None
+    text: str | None = None
+    image: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "score": None if self.score is None else shortest(self.score)}
+        """Its fields; ``text`` and ``image`` only of a text."""
+        row = {**super().to_dict(), "score": None if self.score is None else shortest(self.score)}
+        return row if self.text is not None else {key: row[key] for key in row if key not in ("text", "image")}
+
+    @property
+    def title(self) -> str:
+        """What people know it by: the text, or the path of an image."""
+        return self.path if self.text is None else self.text
 
     @property
     def score_text(self) -> str:
         """The score in four digits; a dash without a query."""
         return "-" if self.score is None else f"{self.score:.4f}"
-
-
-class DuplicateKind(StrEnum):
-    """Why images form a group: their files are equal, or their vectors are near."""
-
-    EXACT = "exact"
-    NEAR = "near"
-
-
-@dataclass(frozen=True)
-class Duplicate(Result):
-    """One image of a group; ``score`` is its cosine similarity to the image to keep."""
-
-    id: int
-    path: str
-    score: float
-    digest: str
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "score": shortest(self.score)}
-
-
-@dataclass(frozen=True)
-class DuplicateGroup(Result):
-    """Images that show the same: first the one to keep, then the others in the order of the gallery.
-
-    ``lowest_score`` is the lowest of their scores, and ``keep`` the ID of the first.
-    """
-
-    kind: DuplicateKind
-    lowest_score: float
-    keep: int
-    items: tuple[Duplicate, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "lowest_score": shortest(self.lowest_score)}
 
 
 @dataclass(frozen=True)
@@ -220,16 +209,22 @@ class Classified(Result):
     """The predictions for one image, best first.
 
     ``rejected`` is whether the answer is "unknown" rather than the best; None if every image gets an answer.
+    ``set_size`` is how many predictions, from the best, are the prediction set; None without a wanted coverage.
+    ``width`` and ``height`` are pixels of the upright image, 0 if unknown.
     """
 
     path: str
     label: str | None
     predictions: tuple[Prediction, ...]
     rejected: bool | None = None
+    set_size: int | None = None
+    width: int = 0
+    height: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """``path`` and ``predictions``, and ``rejected`` where there is a threshold."""
-        left_out = ("label",) if self.rejected is not None else ("label", "rejected")
+        """``path`` and ``predictions``, and ``rejected`` and ``set_size`` where they were asked for."""
+        left_out = {"label", "width", "height"}
+        left_out |= {name for name in ("rejected", "set_size") if getattr(self, name) is None}
         return {key: value for key, value in super().to_dict().items() if key not in left_out}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -303,31 +298,6 @@ class Origin(Result):
     missing: bool | None
 
 
-class TrainingMethod(StrEnum):
-    """How prototypes come from images: their means, or the weights of a classifier trained on them."""
-
-    MEAN = "mean"
-    PROBE = "probe"
-
-
-@dataclass(frozen=True)
-class Training:
-    """The images that prototypes were made from; the index's ``drawn.npy`` lists them.
-
-    ``shots`` is the number requested per class, None for all; ``seed`` drew them; ``n_images`` is the number in all.
-    ``text_weight`` is the share of text prototypes that was mixed into means. ``c`` is
-    the inverse strength of a probe's regularisation.
-    """
-
-    method: TrainingMethod
-    source: str
-    shots: int | None
-    seed: int
-    n_images: int
-    text_weight: float | None = None
-    c: float | None = None
-
-
 @dataclass(frozen=True)
 class Manifest:
     """What an index folder says of itself. ``files`` are relative to the folder.
@@ -340,7 +310,9 @@ class Manifest:
     they have a bias and two dimensions more than their space, see ``zsretrieve.domain.vectors.augmented_rows``.
     ``exclude`` and ``include`` are globs of what a gallery leaves out of its sources, and takes. ``home`` is where the
     index folder was while its images were where the manifest says.
-    ``fitted_scale`` takes the place of the head's scale in probabilities.
+    ``fitted_scale`` takes the place of the head's scale in probabilities. ``holds_texts`` is whether the items of a
+    gallery are texts. ``adapter`` is set if keys and values of images add to the scores. ``regions`` names the
+    ``Pyramid`` of tiles that have vectors of their own.
     """
 
     kind: IndexKind
@@ -373,6 +345,9 @@ class Manifest:
     home: str | None = None
     fitted_scale: float | None = None
     approximate: Approximate | None = None
+    holds_texts: bool = False
+    adapter: Adapter | None = None
+    regions: str | None = None
 
     @property
     def dim(self) -> int:
@@ -381,14 +356,3 @@ class Manifest:
 
 
 PathLike = str | os.PathLike[str]
-
-
-def check_same_space(one: Space, one_name: str, other: Space, other_name: str) -> None:
-    """Raise SpaceMismatchError, naming both sides, unless vectors of the two spaces are comparable."""
-    differences = one.differences(other)
-    if differences:
-        raise SpaceMismatchError(
-            f"the embedding spaces of {one_name} ('{one.model}') and {other_name} ('{other.model}') differ in "
-            f"{', '.join(differences)}",
-            hint=f"Build one of the two again with the other's `model` {other.model}",
-        )

@@ -13,6 +13,7 @@ from zsretrieve.domain.arguments import check_fields
 from zsretrieve.domain.errors import RankError
 from zsretrieve.domain.intervals import Interval as Interval
 from zsretrieve.domain.plain import Result, Table, flat, plain
+from zsretrieve.domain.prediction_sets import SetReport
 from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.vectors import Rows, Scores
 
@@ -282,6 +283,20 @@ class Retrieval(Result):
 
 
 @dataclass(frozen=True)
+class Baseline(Result):
+    """What other prototypes get right on the same images, and how much more often the report's are right."""
+
+    templates: str
+    n_correct: int
+    interval: Interval
+    difference: PairedDifference
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields, with its Prec@1."""
+        return {"prec@1": self.n_correct / self.difference.n, **super().to_dict()}
+
+
+@dataclass(frozen=True)
 class EvalReport(Result, Table):
     """Zero-shot classification as retrieval. Rates are fractions of ``n_scored``.
 
@@ -291,7 +306,7 @@ class EvalReport(Result, Table):
     images passed, if any; ``skipped`` are those of the whole gallery. ``n_drawn`` counts the images that the prototypes
     were made from; they are not scored unless ``shots_included``. ``n_tied`` counts images on which classes of
     different names share the best score, so that only the tie rule decides. ``n_by_number`` counts the labels that were
-    read as class numbers, from 0.
+    read as class numbers, from 0. ``prediction_sets`` and ``baseline`` are there if they were requested.
     """
 
     run: Run = field(repr=False, compare=False)
@@ -318,6 +333,8 @@ class EvalReport(Result, Table):
     n_tied: int = 0
     n_by_number: int = 0
     shots_included: bool = False
+    prediction_sets: SetReport | None = None
+    baseline: Baseline | None = None
 
     @property
     def prec_at_1(self) -> float:
@@ -366,6 +383,8 @@ class EvalReport(Result, Table):
             "calibration": plain(self.calibration),
             "rejection": plain(self.rejection),
             "retrieval": plain(self.retrieval),
+            "prediction_sets": plain(self.prediction_sets),
+            "baseline": plain(self.baseline),
             "coverage": plain(self.coverage),
             "per_class": plain(self.per_class),
             "confusions": plain(self.confusions),

@@ -49,6 +49,17 @@ class Form(StrEnum):
     QDRANT = "qdrant"
 
 
+class AnnotationForm(StrEnum):
+    """The program or convention that annotations are written for."""
+
+    LABEL_STUDIO = "label-studio"
+    COCO = "coco"
+    YOLO = "yolo"
+    CVAT = "cvat"
+    CSV = "csv"
+    FIFTYONE = "fiftyone"
+
+
 # Intel's devices, which run images in OpenVINO, and the precisions that each has.
 INTEL = {
     "intel-gpu": (Precision.AUTO, Precision.FP16, Precision.FP32),

@@ -48,6 +48,11 @@ def read_text(path: Path, error: type[ZsRetrieveError]) -> str:
         data = path.read_bytes()
     except OSError as failure:
         raise error(f"'{path}' cannot be read: {one_line(failure)}", hint="Check the path.") from failure
+    return text_of(data, path, error)
+
+
+def text_of(data: bytes, path: Path, error: type[ZsRetrieveError], *, escape: bool = False) -> str:
+    """The text in the bytes of a file, as ``read_text``; with ``escape`` bytes that are not UTF-8 become surrogates."""
     known = next((kind for magic, kind in _BINARY.items() if data.startswith(magic)), None)
     encoding, start = encoding_of(data)
     if known is not None or (encoding == "UTF-8" and b"\0" in data):
@@ -56,7 +61,7 @@ def read_text(path: Path, error: type[ZsRetrieveError]) -> str:
             hint="Give a text file; save a workbook as CSV.",
         )
     try:
-        return data[start:].decode(encoding)
+        return data[start:].decode(encoding, "surrogateescape" if escape and encoding == "UTF-8" else "strict")
     except UnicodeDecodeError as failure:
         raise error(_not_decoded(path, encoding, data, start + failure.start), hint=_convert(path)) from failure
 
@@ -115,13 +120,18 @@ def table_of(text: str) -> list[list[str]]:
     if said:
         lines = lines[1:]
     first = next((line for line in lines if line.strip()), "")
-    delimiter = said[1] if said else next((one for one in _DELIMITERS if one in first), ",")
+    delimiter = said[1] if said else separator_of(first)
     try:
         read = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
         rows = [[tidy(cell) for cell in row] for row in read]
     except csv.Error:  # a cell of more than 128 KB, or a quote that is none
         return [[tidy(line)] for line in lines if tidy(line)]
     return [row for row in rows if any(row)]
+
+
+def separator_of(header: str) -> str:
+    """The first of tab, semicolon, comma and bar in the first line of a table; a comma if there is none."""
+    return next((one for one in _DELIMITERS if one in header), ",")
 
 
 def value_of(text: str) -> Any:

@@ -61,6 +61,8 @@ class Wanted:
     recall : float, optional
         The share of the best that an approximate index should find, at most 1: the cheapest settings that reach it for
         the kind of query, as ``tune_index`` has measured. All images are compared where no settings do.
+    whole : bool
+        Compare whole images alone, also where the gallery has regions.
     files : bool
         Let text name files, folders and addresses. Without, it never does, as for the queries of strangers; terms
         that are paths still do.
@@ -90,6 +92,7 @@ class Wanted:
     files: bool = True
     exact: bool = False
     recall: float | None = None
+    whole: bool = False
 
     def __post_init__(self) -> None:
         for name in ("more", "less", "minus"):

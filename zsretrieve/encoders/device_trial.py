@@ -74,7 +74,7 @@ def least_cosine(device: str) -> float:
     """
     import numpy as np
 
-    from zsretrieve.encoders.loading import load_encoder
+    from zsretrieve.encoders.running import load_encoder
 
     engine = Engine.OPENVINO if device in INTEL else Engine.TORCH
     exact = load_encoder(_MODEL, Compute("cpu", Precision.FP32, engine))

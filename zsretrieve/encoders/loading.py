@@ -1,11 +1,7 @@
-"""Models by name, loaded when they are first needed, by the engine that suits the machine.
-
-Every engine is imported when it is first needed, so that a command pays only for what it uses.
-"""
+"""Models by name, loaded when they are first needed."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -13,19 +9,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from zsretrieve.domain.arguments import check
-from zsretrieve.domain.errors import CacheError, DeviceError, OptionalDependencyError, SpaceMismatchError
+from zsretrieve.domain.errors import SpaceMismatchError
 from zsretrieve.domain.ports import Encoder, ImageMemory, OnStage, PromptMemory, TextEncoder, one_step
-from zsretrieve.domain.records import Encoding, check_same_space
-from zsretrieve.domain.settings import INTEL, Compute, Engine, Precision, Reading
+from zsretrieve.domain.records import Encoding
+from zsretrieve.domain.settings import INTEL, Compute, Precision, Reading
+from zsretrieve.domain.spaces import check_same_space
 from zsretrieve.encoders import packs
 from zsretrieve.encoders.catalog.model_name import DEFAULT_MODEL, NameForm, full_name, parse_model_name, same_weights
-from zsretrieve.encoders.choosing import check_installed, engine, planned_encoding
-from zsretrieve.system import extras, hardware
+from zsretrieve.encoders.catalog.tables import architecture
+from zsretrieve.encoders.choosing import check_installed, planned_encoding
+from zsretrieve.encoders.running import load_encoder
+from zsretrieve.system import hardware
 
 if TYPE_CHECKING:
     from zsretrieve.domain.records import Space
     from zsretrieve.domain.vectors import Vectors
-    from zsretrieve.encoders.catalog.model_name import ModelName
 
 _log = logging.getLogger("zsretrieve")
 
@@ -80,6 +78,19 @@ class Model:
         model = cls()
         model.name = encoder.space.model
         model._encoder, model._is_given = encoder, True
+        return model
+
+    @classmethod
+    def to_train(cls, name: str | None, compute: Compute | None = None) -> Model:
+        """A model, or an architecture of open_clip such as ``ViT-B-32``, of which ``train`` makes a model.
+
+        Raises as ``Model`` does.
+        """
+        check("name", name, str | None, "Give the name of a model.")
+        if name is None or not architecture(name):
+            return cls(name, compute)
+        model = cls(compute=compute)
+        model.name = name
         return model
 
     def __repr__(self) -> str:
@@ -290,95 +301,6 @@ class _Texts:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._model.load(self._space).encode_texts(texts)
-
-
-def load_encoder(name: str, compute: Compute, on_stage: OnStage | None = None) -> Encoder:
-    """The encoder of a model, on a device that is known to work. Raises as ``Model.load`` does."""
-    from zsretrieve.encoders.openvino import model_cache
-
-    parsed = replace(parse_model_name(name), trusted=compute.trust_remote_code)
-    check_installed(parsed, compute)
-    if parsed.form is NameForm.CLASSIFIER:
-        return _features(parsed, compute)
-    if parsed.pack is None and model_cache.find(parsed) is None:
-        from zsretrieve.encoders.catalog.availability import check_available
-
-        check_available(parsed)  # before torch is imported, which takes long
-    if parsed.form is NameForm.HUB and engine(compute) is Engine.TORCH:
-        _fetch_configuration(parsed)  # which says whether it can run in torch
-        compute = packs.settings(parsed.written, compute)
-    if engine(compute) is Engine.OPENVINO:
-        encoder = _openvino_encoder(parsed, compute, on_stage)
-        if encoder is not None:
-            return encoder
-    extras.require_models(f"running '{parsed.written}'")
-    try:
-        from zsretrieve.encoders.torch.encoder import TorchEncoder, torch_devices
-    except ImportError as error:
-        raise OptionalDependencyError(
-            f"the model engine cannot be imported: {error}", hint="For a fix, run: zsretrieve doctor"
-        ) from error
-    encoders = [
-        TorchEncoder(parsed.written, replace(compute, device=device)) for device in torch_devices(compute.device)
-    ]
-    if len(encoders) == 1:
-        return encoders[0]
-    from zsretrieve.encoders.torch.data_parallel import Replicas
-
-    return Replicas(encoders)
-
-
-def _fetch_configuration(name: ModelName) -> None:
-    """Fetch the configuration of a hub model if the hub can be reached; loading says what is wrong with it."""
-    from zsretrieve.encoders.catalog.files import hub_config
-    from zsretrieve.encoders.catalog.hub import offline_if_unreachable
-
-    with offline_if_unreachable(), contextlib.suppress(OSError, ValueError):
-        hub_config(name.rest)
-
-
-def _features(name: ModelName, compute: Compute) -> Encoder:
-    """The features of a classifier, which always run in torch, on the first of several GPUs."""
-    if compute.engine is Engine.OPENVINO or compute.precision is Precision.INT8:
-        raise DeviceError(f"'{name.written}' is a classifier and runs in torch", hint="Use `engine` torch.")
-    from zsretrieve.encoders.torch.encoder import torch_devices
-    from zsretrieve.encoders.torch.supervised import load_features
-
-    return load_features(name, replace(compute, device=torch_devices(compute.device)[0]))
-
-
-def _openvino_encoder(name: ModelName, compute: Compute, on_stage: OnStage | None) -> Encoder | None:
-    """The encoder; None, after a warning, if torch must take its place."""
-    fix = ""
-    try:
-        from zsretrieve.encoders.openvino.conversion import find_or_convert
-
-        model = find_or_convert(name, on_stage)
-        if model.failure is None:
-            from zsretrieve.encoders.openvino import int8_cache
-            from zsretrieve.encoders.openvino.encoder import OpenVinoEncoder
-
-            tower = int8_cache.find(model) if compute.precision is Precision.INT8 else None
-            if tower is not None and not hardware.cpu_has_int8():
-                _log.warning("this processor has no instructions for int8 (VNNI): fp32 is faster")
-            encoder = OpenVinoEncoder(model, compute, int8_tower=tower)
-            if compute.precision is Precision.BF16 and encoder.text_encoding.precision != Precision.BF16:
-                _log.warning("this processor cannot compute in bf16; using fp32")
-            return encoder
-        reason = f"OpenVINO does not convert {name.written} ({model.failure})"
-    except ImportError as error:
-        reason = f"OpenVINO cannot be imported ({error})"
-    except CacheError as error:
-        reason, fix = error.message, error.hint or fix
-    if compute.engine is Engine.OPENVINO or compute.precision is Precision.INT8 or compute.device in INTEL:
-        other = (
-            "Use `precision` bf16." if compute.precision is Precision.INT8 else "Use `engine` torch and `device` auto."
-        )
-        raise DeviceError(reason, hint=fix or other)
-    if not extras.has_models():
-        raise DeviceError(reason, hint=fix or f"Run: {extras.how_to_add('models')}")
-    _log.warning(f"{reason}; using torch instead, which is slower{f'. {fix}' if fix else ''}")
-    return None
 
 
 def _as_planned(compute: Compute, *, texts: bool = False) -> Callable[[Encoding], bool]:

@@ -7,16 +7,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from zsretrieve.domain.errors import ImageError, SkippedInputError, SourceError
-from zsretrieve.domain.ports import Encoder, ImageMemory, Known, OnProgress, Pixels, PromptMemory
-from zsretrieve.domain.records import Item, Skipped, Space, check_same_space
+from zsretrieve.domain.ports import ImageEncoder, ImageMemory, Known, OnProgress, Pixels, PromptEncoder, PromptMemory
+from zsretrieve.domain.records import Item, Skipped, Space
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Vectors
+from zsretrieve.encoders.image_sides import space_beside
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.prefetch import Prefetch, Ready
+from zsretrieve.encoding.prefetch import BatchEncoder, Loads, Prefetch, Ready
 from zsretrieve.encoding.units import ends_unit
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
@@ -27,9 +30,12 @@ _MOST_SKIPPED = 1024
 _KEPT_AT_ONCE = 512
 
 
+_Encodes = TypeVar("_Encodes", bound=BatchEncoder)
+
+
 @dataclass(frozen=True)
 class Seen:
-    """An image and its vector, float32 of shape (dim,); ``fresh`` if the model encoded it just now."""
+    """An image and its vector as in ``Known``; ``fresh`` if the model encoded it just now."""
 
     file: SourceFile
     item: Item
@@ -83,7 +89,7 @@ class Memory:
             if seen.fresh:
                 self._new[seen.item.digest] = known
 
-    def keep(self, model: Model, least: int = 1) -> None:
+    def keep(self, model: Loads[BatchEncoder], least: int = 1) -> None:
         """Put what the model encoded since the last time into the cache, if it is at least so many images."""
         if self._cache is not None and len(self._new) >= least:
             self._cache.keep(self._new, model.load().encoding)
@@ -123,11 +129,11 @@ def encode_source(
         If the model has another embedding space.
     """
 
-    def accept(encoder: Encoder) -> None:
+    def accept(encoder: ImageEncoder) -> None:
         if space is not None:
-            check_same_space(space, "the index", encoder.space, "the model")
+            check_same_images(space, "the index", encoder.space, "the model")
 
-    memory = Memory(None if space is None else model.image_memory(space, reading))
+    memory = Memory(None if space is None else model.image_memory(space_beside(model, space), reading))
     skipped = list(unread(source, reading))
     batches = []
     try:
@@ -167,10 +173,10 @@ def nothing_readable(skipped: Sequence[Skipped]) -> SourceError:
 def encode_batches(
     source: Source,
     files: Sequence[SourceFile],
-    model: Model,
+    model: Loads[_Encodes],
     reading: Reading,
     known: Callable[[str], Known | None],
-    accept: Callable[[Encoder], None] = lambda _: None,
+    accept: Callable[[_Encodes], None] = lambda _: None,
 ) -> Generator[Batch]:
     """Encode files, one batch of the model after the other.
 
@@ -183,7 +189,7 @@ def encode_batches(
     source : Source
     files : sequence of SourceFile
         Of that source. The ID of an item is its place in this sequence.
-    model : Model
+    model : Model or another that loads a BatchEncoder
         Loaded for the first image to encode.
     reading : Reading
     known : callable
@@ -243,7 +249,7 @@ class EncodedTexts:
 
 
 def encode_texts_once(
-    encoder: Encoder,
+    encoder: PromptEncoder,
     groups: Sequence[Sequence[str]],
     *,
     memory: PromptMemory | None = None,
@@ -254,7 +260,7 @@ def encode_texts_once(
 
     Parameters
     ----------
-    encoder : Encoder
+    encoder : PromptEncoder
     groups : sequence of sequences of str
         The prompts of each class.
     memory : PromptMemory, optional
@@ -298,7 +304,7 @@ class _Filling:
     entries: list[tuple[SourceFile, Item, Known | tuple[_Filling, int]]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     done: int = 0
-    vectors: Future[Vectors] | None = None
+    vectors: Future[Vectors | Sequence[Vectors]] | None = None
 
     def add(
         self, file: SourceFile, ready: Ready, known: Callable[[str], Known | None], flying: Iterable[_Filling]
@@ -366,7 +372,7 @@ class _Threads:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def encode(self, batch: _Filling, encoder: Encoder | None) -> _Filling:
+    def encode(self, batch: _Filling, encoder: BatchEncoder | None) -> _Filling:
         """Start encoding the pixels of a batch, which are freed when that is done."""
         if encoder is None or not batch.pixels:
             return batch

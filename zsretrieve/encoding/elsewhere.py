@@ -1,11 +1,11 @@
-"""The port for what encodes images in place of this process."""
+"""What a manifest names of an encoder, and the port for what encodes images in place of this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
-from zsretrieve.domain.ports import Known
+from zsretrieve.domain.ports import Encoder, Known
 from zsretrieve.domain.records import Encoding, Head, Space
 from zsretrieve.domain.settings import Reading
 from zsretrieve.encoding.batches import Batch
@@ -23,6 +23,13 @@ class Described(Protocol):
 
     @property
     def encoding(self) -> Encoding: ...
+
+
+class TextSide:
+    """An encoder as a gallery of texts names it: how it computes the vectors of texts."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.space, self.head, self.encoding = encoder.space, encoder.head, encoder.text_encoding
 
 
 class Elsewhere(Described, Protocol):

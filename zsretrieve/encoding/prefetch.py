@@ -15,8 +15,9 @@ from PIL import Image
 
 from zsretrieve.domain.errors import ImageError
 from zsretrieve.domain.ports import Known, Pixels
-from zsretrieve.domain.records import Item, Space
+from zsretrieve.domain.records import Encoding, Item, Space
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.vectors import Vectors
 from zsretrieve.domain.wording import counted, one_line
 from zsretrieve.images import opening
 from zsretrieve.images.content import Content
@@ -52,6 +53,18 @@ class Preparer(Protocol):
     def batch_size(self) -> int: ...
 
     def prepare(self, image: Image.Image) -> Pixels: ...
+
+
+class BatchEncoder(Preparer, Protocol):
+    """What of an encoder encodes images, see ``Encoder``. The vectors of one image may be longer than another's."""
+
+    @property
+    def encoding(self) -> Encoding: ...
+
+    @property
+    def concurrency(self) -> int: ...
+
+    def encode_prepared(self, batch: Sequence[Pixels]) -> Vectors | Sequence[Vectors]: ...
 
 
 _Prepares = TypeVar("_Prepares", bound=Preparer)

@@ -56,13 +56,11 @@ def _scores(labelled: Labelled, prototypes: Prototypes, classes: Rows) -> Iterat
     n, dim = labelled.vectors.shape
     together = min(len(classes), max(1, SCORES_AT_ONCE // n))
     step = max(1, VECTORS_AT_ONCE // dim)
-    class_queries = prototypes.class_queries
     block = np.empty((together, n), dtype=np.float32)
     for first in range(0, len(classes), together):
         part = classes[first : first + together]
-        queries = class_queries[part].astype(np.float64)
         for start in range(0, n, step):
-            block[: len(part), start : start + step] = (
-                queries @ labelled.vectors[start : start + step].astype(np.float64).T
-            )
+            block[: len(part), start : start + step] = prototypes.ranking(
+                labelled.vectors[start : start + step], part
+            ).T
         yield from ((int(class_id), block[row]) for row, class_id in enumerate(part))

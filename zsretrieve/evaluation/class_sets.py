@@ -12,7 +12,7 @@ import numpy as np
 from zsretrieve.domain.comparison import ClassSetComparison, GroupDraw
 from zsretrieve.domain.errors import ClassMappingError
 from zsretrieve.domain.filters import values_of
-from zsretrieve.domain.records import check_same_space
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.gallery.search import selected
 from zsretrieve.metrics import wilson
 from zsretrieve.store.indexes import Gallery, Prototypes
@@ -43,7 +43,7 @@ def compare_class_sets(
         If the gallery is empty, there is no such column, or by the filter.
     """
     for prototypes in (first, second):
-        check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+        check_same_images(gallery.space, "the gallery", prototypes.space, "the prototype index")
     names, before = second.prompts.class_names, first.prompts.class_names
     added = tuple(name for name in dict.fromkeys(names) if name not in before)
     if not added:

@@ -8,22 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
 from zsretrieve.domain.errors import RankError
 from zsretrieve.domain.plain import Result, Table, plain
 from zsretrieve.domain.ports import OnProgress
+from zsretrieve.domain.prediction_sets import SetThreshold
 from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import Classified, Item, Prediction, ScoreHead, Skipped, check_same_space
+from zsretrieve.domain.records import Classified, Item, Prediction, Skipped
 from zsretrieve.domain.results import Reject
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Scores, Vectors
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_source
-from zsretrieve.evaluation.run import CHUNK_ELEMENTS
+from zsretrieve.evaluation.answers import Answers, OfPrototypes, parts
+from zsretrieve.evaluation.prediction_sets import set_sizes
+from zsretrieve.evaluation.propagation import Graph
 from zsretrieve.gallery.search import selected
 from zsretrieve.images import opening
 from zsretrieve.images.sources import Source
-from zsretrieve.metrics import probabilities
 from zsretrieve.store.indexes import Gallery, Prototypes
 
 DEFAULT_K = 5
@@ -34,13 +38,15 @@ class Classification(Result, Table):
     """The classified images of a source, and what was skipped.
 
     ``scores``, if they were asked for, are those of every result with every class, float32 of shape (n, n_classes);
-    ``class_names`` are their columns.
+    ``class_names`` are their columns. ``root`` is that of the source, and ``model`` the name of the model.
     """
 
     results: tuple[Classified, ...]
     skipped: tuple[Skipped, ...]
     class_names: tuple[str, ...] = ()
     scores: Scores | None = field(default=None, repr=False, compare=False)
+    root: str = ""
+    model: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The answers and what was skipped; all scores go to a file of their own."""
@@ -52,6 +58,20 @@ class Classification(Result, Table):
     def rows(self) -> list[dict[str, Any]]:
         """One row for each prediction, as CSV has them."""
         return [row for result in self.results for row in result.rows()]
+
+    def annotations(self) -> Annotations:
+        """The best class of every image, for labelling tools; a rejected image has none."""
+        images = tuple(
+            AnnotatedImage(
+                one.path,
+                one.width,
+                one.height,
+                () if one.rejected else (Annotation(one.predictions[0].class_id, one.predictions[0].probability),),
+                bool(one.rejected),
+            )
+            for one in self.results
+        )
+        return Annotations(self.class_names, images, has_boxes=False, root=self.root, model=self.model)
 
     def _shown(self) -> list[dict[str, Any]]:
         return [
@@ -80,19 +100,8 @@ def classify_vectors(vectors: Vectors, prototypes: Prototypes, k: int | None = N
         If k is below 1 or above the number of classes.
     """
     k = min(DEFAULT_K, len(prototypes.index)) if k is None else k
-    scores, rows = prototypes.search(vectors, k)
-    head = prototypes.head
-    softmax = head.kind is ScoreHead.SOFTMAX
-    total = prototypes.log_normaliser(vectors, scores[:, 0]) if softmax else None
-    chances = probabilities(scores, head, total)
-    names = prototypes.prompts.class_names
-    return [
-        tuple(
-            Prediction(rank, class_id, names[class_id], score, probability)
-            for rank, (class_id, score, probability) in enumerate(zip(*row, strict=True), start=1)
-        )
-        for row in zip(rows.tolist(), scores.tolist(), chances.tolist(), strict=True)
-    ]
+    answers = OfPrototypes(vectors, prototypes)
+    return answers.ranked(slice(None), k).predictions(answers.names)
 
 
 def check_request(n_classes: int, k: int | None, reject: Reject | None) -> None:
@@ -108,20 +117,29 @@ def check_request(n_classes: int, k: int | None, reject: Reject | None) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Asking:
+    """What is wanted of each image: the ``k`` nearest classes, five by default, or those of a prediction set; perhaps
+    the answer "unknown"; and with ``all_scores`` also the scores with all classes.
+    """
+
+    k: int | None = None
+    reject: Reject | None = None
+    sets: SetThreshold | None = None
+    all_scores: bool = False
+
+
 def classify_source(
     source: Source,
     prototypes: Prototypes,
     model: Model,
     reading: Reading,
     *,
-    k: int | None = None,
-    reject: Reject | None = None,
-    all_scores: bool = False,
+    asking: Asking | None = None,
+    graph: Graph | None = None,
     on_progress: OnProgress | None = None,
 ) -> Classification:
-    """Encode and classify the images of a source; ``reject`` says which of them are answered with "unknown".
-
-    ``all_scores`` also keeps the score of each image with each class.
+    """Encode and classify the images of a source, by the prototypes or by their neighbours in a graph.
 
     Raises
     ------
@@ -130,25 +148,24 @@ def classify_source(
     SpaceMismatchError
         If the model and the prototypes have different embedding spaces.
     """
-    check_request(len(prototypes.index), k, reject)
     encoded = encode_source(source, model, reading, space=prototypes.space, on_progress=on_progress)
     paths = [opening.join(source.root, item.path) for item in encoded.items]
-    results = _classified(encoded.items, paths, encoded.vectors, prototypes, k, reject)
-    return _with_scores(Classification(results, encoded.skipped), encoded.vectors, prototypes, all_scores=all_scores)
+    answers = OfPrototypes(encoded.vectors, prototypes) if graph is None else graph.others(encoded.vectors)
+    done = _classification(encoded.items, paths, answers, asking, encoded.skipped)
+    return replace(done, root=source.root, model=prototypes.space.model)
 
 
 def classify_gallery(
     gallery: Gallery,
     prototypes: Prototypes,
     *,
-    k: int | None = None,
-    reject: Reject | None = None,
+    asking: Asking | None = None,
+    graph: Graph | None = None,
     where: str | None = None,
-    all_scores: bool = False,
 ) -> Classification:
     """Classify the images of a gallery, or those that pass a filter; nothing is encoded.
 
-    ``all_scores`` as for ``classify_source``.
+    ``graph``: of these very images, or of another gallery.
 
     Raises
     ------
@@ -161,43 +178,47 @@ def classify_gallery(
     FilterError
         If the filter cannot be used, or nothing passes it.
     """
-    check_request(len(prototypes.index), k, reject)
-    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    check_same_images(gallery.space, "the gallery", prototypes.space, "the prototype index")
     rows = selected(gallery, where)
     items = gallery.items if rows is None else [gallery.items[row] for row in rows]
-    vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
     paths = [gallery.path_of(item) for item in items]
-    results = _classified(items, paths, vectors, prototypes, k, reject)
-    return _with_scores(Classification(results, gallery.manifest.skipped), vectors, prototypes, all_scores=all_scores)
+    vectors = gallery.vectors if rows is None else gallery.index.stored(rows)
+    answers: Answers
+    if graph is None:
+        answers = OfPrototypes(vectors, prototypes)
+    elif graph.gallery is gallery:
+        answers = graph.own(gallery.ids if rows is None else gallery.ids[rows])
+    else:
+        answers = graph.others(vectors)
+    done = _classification(items, paths, answers, asking, gallery.manifest.skipped)
+    return replace(done, root=gallery.manifest.root or "", model=prototypes.space.model)
 
 
-def _with_scores(done: Classification, vectors: Vectors, prototypes: Prototypes, *, all_scores: bool) -> Classification:
-    if not all_scores:
-        return done
-    scores = np.empty((len(vectors), len(prototypes.index)), dtype=np.float32)
-    wide = prototypes.vectors.astype(np.float64)
-    step = max(1, CHUNK_ELEMENTS // sum(wide.shape))
-    for start in range(0, len(vectors), step):
-        scores[start : start + step] = prototypes.queries(vectors[start : start + step]).astype(np.float64) @ wide.T
-    return replace(done, class_names=prototypes.prompts.class_names, scores=scores)
-
-
-def _classified(
-    items: Sequence[Item],
-    paths: Sequence[str],
-    vectors: Vectors,
-    prototypes: Prototypes,
-    k: int | None,
-    reject: Reject | None,
-) -> tuple[Classified, ...]:
-    n_classes = len(prototypes.index)
-    shown = min(DEFAULT_K, n_classes) if k is None else k
+def _classification(
+    items: Sequence[Item], paths: Sequence[str], answers: Answers, asking: Asking | None, skipped: tuple[Skipped, ...]
+) -> Classification:
+    asking = asking or Asking()
+    n_classes, reject, found = len(answers.names), asking.reject, asking.sets
+    shown = min(DEFAULT_K if found is None else 1, n_classes) if asking.k is None else asking.k
     # The margin needs the second class even if only the best one is shown.
-    predicted = classify_vectors(vectors, prototypes, shown if reject is None else max(shown, min(2, n_classes)))
-    return tuple(
-        Classified(path, item.label, predictions[:shown], None if reject is None else _is_rejected(predictions, reject))
-        for item, path, predictions in zip(items, paths, predicted, strict=True)
-    )
+    needed = shown if reject is None else max(shown, min(2, n_classes))
+    results = []
+    for part in parts(len(items), n_classes):
+        ranked = answers.ranked(part, n_classes if found is not None else needed)
+        sizes = None if found is None else set_sizes(ranked, found).tolist()
+        predicted = ranked.first(max([needed, *(sizes or ())])).predictions(answers.names)
+        for place, (item, path, predictions) in enumerate(zip(items[part], paths[part], predicted, strict=True)):
+            size = None if sizes is None else sizes[place]
+            is_rejected = None if reject is None else _is_rejected(predictions, reject)
+            kept = predictions[: max(shown, size or 0)]
+            results.append(Classified(path, item.label, kept, is_rejected, size, item.width, item.height))
+    done = Classification(tuple(results), skipped, answers.names)
+    if not asking.all_scores:
+        return done
+    scores = np.empty((len(items), n_classes), dtype=np.float32)
+    for part in parts(len(items), n_classes):
+        scores[part] = answers.scores(part)
+    return replace(done, scores=scores)
 
 
 def _is_rejected(predictions: tuple[Prediction, ...], reject: Reject) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from zsretrieve.domain.errors import RankError
 from zsretrieve.domain.ports import OnProgress
+from zsretrieve.domain.prediction_sets import Coverage, SetThreshold
 from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import check_same_space
 from zsretrieve.domain.results import (
     CONFIDENCES,
+    Baseline,
+    Calibration,
     ClassScore,
     Confusion,
     EvalReport,
@@ -22,11 +25,15 @@ from zsretrieve.domain.results import (
     Run,
 )
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.encoders.loading import Model
 from zsretrieve.encoding.batches import encode_source
+from zsretrieve.evaluation.answers import OfPrototypes, OfShares, ranked_all
 from zsretrieve.evaluation.class_retrieval import retrieval
 from zsretrieve.evaluation.labelled import Labelled, class_ids, labelled_gallery, labelled_source
-from zsretrieve.evaluation.run import scored
+from zsretrieve.evaluation.paired import compare_runs
+from zsretrieve.evaluation.prediction_sets import calibrate, score_sets
+from zsretrieve.evaluation.run import as_run, run_of, scored
 from zsretrieve.evaluation.splits import without_drawn
 from zsretrieve.images.sources import Source
 from zsretrieve.metrics import (
@@ -82,9 +89,18 @@ def take_labelled(
 
     Raises as ``encode_labelled`` does, and FilterError if the filter cannot be used, or nothing passes it.
     """
-    check_same_space(gallery.space, "the gallery", prototypes.space, "the prototype index")
+    check_same_images(gallery.space, "the gallery", prototypes.space, "the prototype index")
     labelled = labelled_gallery(gallery, prototypes.prompts, where=where)
     return without_drawn(labelled, prototypes, include=include_shots)
+
+
+def calibrated(gallery: Gallery, prototypes: Prototypes, coverage: Coverage) -> SetThreshold:
+    """The threshold of prediction sets, from the labelled images of a gallery that the prototypes were not made from.
+
+    Raises as ``take_labelled`` and ``zsretrieve.evaluation.prediction_sets.calibrate`` do.
+    """
+    labelled = take_labelled(gallery, prototypes)
+    return calibrate(OfPrototypes(labelled.vectors, prototypes), labelled.truth, coverage)
 
 
 def check_ranks(n_classes: int, ranks: Sequence[int] | None, retrieval_at: Sequence[int]) -> None:
@@ -102,6 +118,9 @@ def evaluate_labelled(
     ranks: Sequence[int] | None = None,
     retrieval_at: Sequence[int] = (),
     reject: Reject | None = None,
+    coverage: Coverage | None = None,
+    against: Prototypes | None = None,
+    shares: OfShares | None = None,
 ) -> EvalReport:
     """Score labelled vectors against prototypes.
 
@@ -117,16 +136,32 @@ def evaluate_labelled(
     retrieval_at : sequence of int
         The k of class-to-image retrieval, which is reported if there is one.
     reject : Reject, optional
+    coverage : Coverage, optional
+        Also calibrate prediction sets on one half of the images, and score them on the other.
+    against : Prototypes, optional
+        Also compare with these on the same images.
+    shares : OfShares, optional
+        Answers for the images by propagation, which are scored in place of the prototypes' own.
 
     Raises
     ------
     RankError
         If a k does not fit the number of classes, or no threshold reaches the precision that is wanted.
+    SourceError
+        If there are too few images for the coverage.
+    SpaceMismatchError, ClassMappingError
+        If ``against`` does not fit the images.
     """
     n_classes = len(prototypes.index)
     check_ranks(n_classes, ranks, retrieval_at)
     ks = sorted({1, *(ranks if ranks is not None else (k for k in RANKS if k <= n_classes))})
-    run, calibration = scored(labelled, prototypes, min(n_classes, max(*ks, _KEPT)))
+    kept = min(n_classes, max(*ks, _KEPT))
+    calibration: Calibration | None = None
+    if shares is None:
+        run, calibration = scored(labelled, prototypes, kept)
+    else:
+        templates = f"{prototypes.manifest.templates_source or ''}, propagated".removeprefix(", ")
+        run = as_run(labelled, prototypes, ranked_all(shares, len(labelled.truth), kept), templates)
     n, truth, correct = len(run.truth), run.truth, run.correct
     hits = {k: int(hits_at(run.ranked, truth, k).sum()) for k in ks}
     per_class = scores_of_classes(run)
@@ -155,7 +190,21 @@ def evaluate_labelled(
         coverage={by: coverage_curve(run.confidence(by), correct) for by in CONFIDENCES},
         rejection=None if reject is None else rejected(run, reject),
         retrieval=retrieval(labelled, prototypes, retrieval_at) if retrieval_at else None,
+        prediction_sets=None
+        if coverage is None
+        else score_sets(shares or OfPrototypes(labelled.vectors, prototypes), labelled, coverage),
+        baseline=None if against is None else _compared(run, labelled, against),
     )
+
+
+def _compared(run: Run, labelled: Labelled, against: Prototypes) -> Baseline:
+    """What other prototypes say of the same images, and the difference."""
+    check_same_images(labelled.space, "the images", against.space, "the prototypes to compare with")
+    known = class_ids([item.label for item in labelled.items], against.prompts)
+    truth = np.array([known[item.label] for item in labelled.items if item.label is not None], dtype=np.int64)
+    other = run_of(replace(labelled, truth=truth, prompts=against.prompts), against, min(2, len(against.index)))
+    found = compare_runs(other, run)
+    return Baseline(found.first.templates, found.first.n_correct, found.first.interval, found.difference)
 
 
 def scores_of_classes(run: Run) -> tuple[ClassScore, ...]:

@@ -9,20 +9,18 @@ from numpy.typing import NDArray
 
 from zsretrieve.domain.records import Head, ScoreHead
 from zsretrieve.domain.results import Calibration, Run
+from zsretrieve.evaluation.answers import CHUNK_ELEMENTS, Ranked
 from zsretrieve.evaluation.labelled import Labelled
 from zsretrieve.metrics import (
     expected_calibration_error,
     fit_sigmoid_scale,
     fit_softmax_scale,
-    log_normaliser,
     probabilities,
     reliability,
     sigmoid_loss,
 )
 from zsretrieve.store.indexes import Prototypes
 
-# At most this many scores are in memory at once, or those of one image.
-CHUNK_ELEMENTS = 1 << 22
 # A scale is fitted to at most this many images, and this many scores unless that leaves too few images.
 _FITTED_IMAGES, _FITTED_ELEMENTS, _FEWEST_FITTED = 5_000, 1 << 24, 256
 _SEED = 0
@@ -104,27 +102,32 @@ def _passed(labelled: Labelled, prototypes: Prototypes, k: int, heads: tuple[Hea
     step = max(1, CHUNK_ELEMENTS // max(len(prototypes.index), prototypes.space.dim))
     for start in range(0, n, step):
         at = slice(start, start + step)
-        part = prototypes.queries(labelled.vectors[at])
-        scores[at], ranked[at] = prototypes.index.search(part, k)
+        found = prototypes.against(labelled.vectors[at])
+        scores[at], ranked[at] = found.best(k)
         truth, best = labelled.truth[at], scores[at, 0]
-        exact = np.einsum("nd,nd->n", part, prototypes.vectors[truth], dtype=np.float64)
         # If the best class is the true one, both scores must be the same number, whatever the rounding.
-        of_truth[at] = np.where(ranked[at, 0] == truth, best, exact)
+        of_truth[at] = np.where(ranked[at, 0] == truth, best, found.of(truth))
         for row, head in enumerate(heads if softmax else ()):
-            normalisers[row, at] = log_normaliser(part, prototypes.vectors, head, best)
-    run = Run(
+            normalisers[row, at] = found.log_normaliser(head, best)
+    chances = probabilities(scores, heads[0], normalisers[0] if softmax else None)
+    run = as_run(labelled, prototypes, Ranked(scores, ranked, chances), prototypes.manifest.templates_source or "")
+    return _Pass(run, normalisers, of_truth)
+
+
+def as_run(labelled: Labelled, prototypes: Prototypes, answers: Ranked, templates: str) -> Run:
+    """The answers for all images as a run; ``templates`` say what gave them."""
+    return Run(
         paths=labelled.paths,
         digests=tuple(item.digest for item in labelled.items),
         truth=labelled.truth,
-        ranked=ranked,
-        scores=scores,
-        probabilities=probabilities(scores, heads[0], normalisers[0] if softmax else None),
+        ranked=answers.classes,
+        scores=answers.scores,
+        probabilities=answers.chances,
         class_names=prototypes.prompts.class_names,
         class_keys=prototypes.prompts.class_keys,
         model=prototypes.space.model,
-        templates=prototypes.manifest.templates_source or "",
+        templates=templates,
     )
-    return _Pass(run, normalisers, of_truth)
 
 
 def _fitted_softmax(labelled: Labelled, prototypes: Prototypes) -> tuple[Head, int | None]:
@@ -133,6 +136,6 @@ def _fitted_softmax(labelled: Labelled, prototypes: Prototypes) -> tuple[Head, i
     most = min(_FITTED_IMAGES, max(_FEWEST_FITTED, _FITTED_ELEMENTS // n_classes))
     own = prototypes.head
     rows = np.arange(n) if n <= most else np.sort(np.random.default_rng(_SEED).choice(n, most, replace=False))
-    scores = prototypes.queries(labelled.vectors[rows]) @ prototypes.vectors.T
+    scores = prototypes.against(labelled.vectors[rows]).all()
     fitted = replace(own, scale=fit_softmax_scale(scores, labelled.truth[rows], own.scale))
     return fitted, None if n <= most else most

@@ -164,6 +164,24 @@ def first(labelled: Labelled, rows: Rows, shots: int) -> Rows:
     return rows[_places(labelled.truth[rows]) < shots]
 
 
+def random_halves(labelled: Labelled, seed: int) -> tuple[Rows, Rows]:
+    """Two halves of the different images, drawn without regard to their classes, so that they are exchangeable; the
+    first has the odd one. Neither depends on the order of the images.
+    """
+    order = drawing_order(labelled, f"halves {seed}")
+    shuffled = order[np.random.default_rng(seed).permutation(len(order))]
+    middle = (len(order) + 1) // 2
+    return shuffled[:middle], shuffled[middle:]
+
+
+def validation_of(some: Labelled, seed: int, share: float) -> Rows:
+    """Training images to judge by instead: a share of each class that has two or more, and none that would be on both
+    sides because it has labels of two classes.
+    """
+    held = first_of(some, f"validation {seed}", share)
+    return held[~repeated(some)[held]]
+
+
 def repeated(labelled: Labelled) -> NDArray[np.bool_]:
     """Whether an image occurs more than once, bool of shape (n,)."""
     known = np.ascontiguousarray(identities(labelled)).view(_DIGEST).ravel()

@@ -80,9 +80,10 @@ def open_vectors(path: Path) -> ForeignVectors:
                     hint="The columns path and vector are needed; docs/exchange.md lists the others.",
                 )
         dim, dtype = _shape(file, path)
-        table = file.read(columns=[name for name in item_table.SCHEMA.names if name in schema.names])
-        items = read_items(table, path)
         manifest = read_manifest(schema, path)
+        columns = item_table.TEXT_SCHEMA if manifest is not None and manifest.holds_texts else item_table.SCHEMA
+        table = file.read(columns=[name for name in columns.names if name in schema.names])
+        items = read_items(table, path, columns)
     return ForeignVectors(Form.PARQUET, path, items, dim, dtype, lambda: _blocks(path, dim), manifest)
 
 
@@ -92,10 +93,10 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
         return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
 
-def read_items(table: pa.Table, where: Path) -> tuple[Item, ...]:
-    """The items in a table with the column ``path`` and any other columns of items. Raises SourceError."""
+def read_items(table: pa.Table, where: Path, schema: pa.Schema = item_table.SCHEMA) -> tuple[Item, ...]:
+    """The items in a table with the column ``path`` and any other columns of ``schema``. Raises SourceError."""
     columns: list[list[Any]] = []
-    for field in item_table.SCHEMA:
+    for field in schema:
         if field.name in table.column_names:
             column = read_column(table, field.name, field.type, where)
         else:
@@ -167,7 +168,8 @@ def manifest_metadata(manifest: Manifest, *, half: bool) -> dict[bytes, bytes]:
 def write_gallery(path: Path, gallery: Gallery, dtype: np.dtype[Any]) -> None:
     """Write everything in a gallery."""
     vectors = pa.list_(pa.from_numpy_dtype(dtype), gallery.space.dim)
-    schema = item_table.SCHEMA.append(pa.field(VECTOR, vectors, nullable=False))
+    columns = item_table.TEXT_SCHEMA if gallery.manifest.holds_texts else item_table.SCHEMA
+    schema = columns.append(pa.field(VECTOR, vectors, nullable=False))
     schema = schema.with_metadata(manifest_metadata(gallery.manifest, half=dtype == np.float16))
     write_rows(path, schema, gallery, range(len(gallery.items)), item_table.table)
 
@@ -245,10 +247,11 @@ def _matrix(column: pa.Array, dim: int, start: int, path: Path) -> NDArray[Any]:
     return matrix
 
 
-def _item(number: int, path: bytes | None, label: bytes | None, *sizes_and_digest: Any) -> Item:
-    *sizes, digest = sizes_and_digest
-    width, height, size, mtime_ns = (known or 0 for known in sizes)
-    return Item(number, text(path) or "", text(label) or None, width, height, size, mtime_ns, digest or "")
+def _item(number: int, path: bytes | None, label: bytes | None, *others: Any) -> Item:
+    width, height, size, mtime_ns = (known or 0 for known in others[:4])
+    digest, said, image = (*others[4:], None, None)[:3]
+    name, of = text(path) or "", text(label) or None
+    return Item(number, name, of, width, height, size, mtime_ns, digest or "", said, text(image))
 
 
 def _is_any(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:

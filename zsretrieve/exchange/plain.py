@@ -17,14 +17,14 @@ from zsretrieve.domain.text_files import entries_of
 from zsretrieve.domain.wording import one_line
 from zsretrieve.exchange.foreign import BLOCK_ROWS, Block, ForeignVectors, checked, item
 from zsretrieve.store.indexes import Gallery, Prototypes
-from zsretrieve.store.rows import write_npy
+from zsretrieve.store.rows import REGIONS, write_npy
 
 VECTORS = "vectors.npy"
 PATHS = "paths.txt"
 LABELS = "labels.txt"
 IDS = "ids.npy"
 CLASS_NAMES = "class_names.txt"
-NAMES = frozenset({VECTORS, PATHS, LABELS, IDS, CLASS_NAMES})
+NAMES = frozenset({VECTORS, REGIONS, PATHS, LABELS, IDS, CLASS_NAMES})
 
 _MAGIC = b"\x93NUMPY"
 _FAISS = b"Ix"
@@ -137,12 +137,19 @@ def read_lines(path: Path) -> list[str]:
 
 
 def write_gallery(folder: Path, gallery: Gallery, dtype: np.dtype[Any]) -> None:
-    """Write vectors, paths, labels and ids of a gallery into a folder. Raises SourceError for a path with a newline."""
+    """Write vectors, paths, labels and ids of a gallery into a folder, and the vectors of its regions if it has any.
+
+    Raises SourceError for a path with a newline.
+    """
     folder.mkdir()
     _write_lines(folder / PATHS, [gallery.path_of(one) for one in gallery.items], "path")
     _write_lines(folder / LABELS, [one.label or "" for one in gallery.items], "label")
     np.save(folder / IDS, np.array([one.id for one in gallery.items], dtype=np.int64))
-    write_npy(folder / VECTORS, gallery.live.blocks(), (len(gallery.items), gallery.space.dim), dtype)
+    count, dim = len(gallery.items), gallery.space.dim
+    write_npy(folder / VECTORS, gallery.live.blocks(), (count, dim), dtype)
+    if gallery.regions is not None:
+        regions = gallery.regions.regions
+        write_npy(folder / REGIONS, regions.blocks(), (count, regions.dim // dim, dim), dtype)
 
 
 def write_prototypes(folder: Path, prototypes: Prototypes, dtype: np.dtype[Any]) -> None:

@@ -15,10 +15,10 @@ from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.records import Building, Changes, IndexKind, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.wording import counted
 from zsretrieve.encoding.batches import Seen, nothing_readable, unread
 from zsretrieve.encoding.elsewhere import Described
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
-from zsretrieve.images import opening
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store import making
 from zsretrieve.store.folder import Writer, creating, now, staging, writing
@@ -38,7 +38,14 @@ class BuiltGallery:
 
 
 def build_gallery(
-    out: Path, source: Source, how: Ingest, *, kind: str = FLAT, demands: Demands = NO_DEMANDS, force: bool = False
+    out: Path,
+    source: Source,
+    how: Ingest,
+    *,
+    kind: str = FLAT,
+    demands: Demands = NO_DEMANDS,
+    regions: str | None = None,
+    force: bool = False,
 ) -> Gallery:
     """See ``api.gallery.build_gallery``.
 
@@ -47,7 +54,7 @@ def build_gallery(
     """
     skipped = unread(source, how.reading)
     with creating(out, force=force) as writer, staging(writer) as stage:
-        wanted = replace(_manifest(source, how.described(), how.reading), factory=kind)
+        wanted = replace(_manifest(source, how.described(source), how.reading), factory=kind, regions=regions)
         making.check(kind, wanted.dim, len(source.files), demands, how.backend)
         manifest = _resumed(stage.manifest, wanted, out, force=force)
         same_listing = wanted.building == manifest.building and all(file.id is None for file in source.files)
@@ -69,12 +76,13 @@ def rebuild(out: Path, how: Ingest, *, drop_missing: bool = False, force: bool =
     """See ``api.gallery.rebuild``; the new gallery grows beside the old one, and then takes its place."""
     with writing(out) as writer, staging(writer) as stage:
         old, before = gallery_rows(writer)
-        files = tuple(SourceFile(item.path, item.label, item.id) for item in before.items)
         how = replace(how, reading=how.reading.as_for(old.encoding))
-        source = Source(old.root or "", files)
+        source = Source(old.root or "", tuple(map(SourceFile.of, before.items)))
         wanted = replace(
-            _manifest(source, how.described(), how.reading),
+            _manifest(source, how.described(source), how.reading),
             origins=old.origins, exclude=old.exclude, include=old.include, next_id=old.next_id, factory=old.factory,
+            regions=old.regions,
+            holds_texts=old.holds_texts,
         )  # fmt: skip
         # Sources may have been added to the gallery since the interruption.
         staged = stage.manifest and replace(stage.manifest, origins=old.origins)
@@ -165,6 +173,7 @@ def _manifest(source: Source, encoder: Described, reading: Reading) -> Manifest:
         include=source.choice.include,
         origins=() if source.origin is None else (source.origin,),
         building=Building(listing_digest(source), len(source.files)),
+        holds_texts=source.holds_texts,
     )
 
 
@@ -172,21 +181,24 @@ def _resumed(staged: Manifest | None, wanted: Manifest, out: Path, *, force: boo
     """The manifest of an interrupted build if it is of the same gallery, otherwise the one wanted."""
     if staged is None:
         return wanted
+    so_far = counted(staged.count, "text" if staged.holds_texts else "image")
     differences = staged.space.differences(wanted.space)
     for name in ("engine", "precision", "exif", "calibration", "decoding"):
         if getattr(staged.encoding, name) != getattr(wanted.encoding, name):
             differences.append(name)
-    if (staged.root, staged.origins) != (wanted.root, wanted.origins):
+    if (staged.root, staged.origins, staged.holds_texts) != (wanted.root, wanted.origins, wanted.holds_texts):
         differences.append("source")
+    if staged.regions != wanted.regions:
+        differences.append("regions")
     if not differences:
-        _log.info(f"resuming an interrupted build: {staged.count} images are encoded already")
+        _log.info(f"resuming an interrupted build: {so_far} encoded already")
         next_id = max(staged.next_id, wanted.next_id)
         return replace(staged, next_id=next_id, exclude=wanted.exclude, include=wanted.include, factory=wanted.factory)
     if force:
         return wanted
     raise OutputExistsError(
         f"'{shown(out)}' holds an interrupted build of '{staged.root}' with '{staged.space.model}' "
-        f"({staged.count} images so far); this one differs in {', '.join(differences)}",
+        f"({so_far} so far); this one differs in {', '.join(differences)}",
         hint="Finish it with the command that started it, or discard it with `force`.",
     )
 
@@ -218,7 +230,7 @@ def _remaining(
             todo.append(replace(file, id=id_))
             continue
         stale.discard(before.id)
-        if before.path != file.path or not opening.is_unchanged(source.address(file), before):
+        if before.path != file.path or not source.is_unchanged(file, before):
             todo.append(replace(file, id=before.id))
             continue
         unchanged += 1

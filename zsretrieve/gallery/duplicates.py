@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.duplicates import Duplicate, DuplicateGroup, DuplicateKind
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.ranking import check_near, exact_scores
-from zsretrieve.domain.records import Duplicate, DuplicateGroup, DuplicateKind, Item
+from zsretrieve.domain.records import Item
 from zsretrieve.domain.settings import DUPLICATE_SCORE
 from zsretrieve.domain.vectors import Rows, Scores
 from zsretrieve.store.indexes import Gallery

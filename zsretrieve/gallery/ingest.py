@@ -10,16 +10,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zsretrieve.domain.errors import IndexFolderError, SpaceMismatchError
+from zsretrieve.domain.encodings import joined_encoding
+from zsretrieve.domain.errors import IndexFolderError
 from zsretrieve.domain.kind_choice import NO_DEMANDS, Demands
 from zsretrieve.domain.kinds import AUTO, Approximate
 from zsretrieve.domain.ports import IndexBackend, Known, OnProgress, OnStage
-from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped, check_same_space
+from zsretrieve.domain.records import Encoding, Item, Manifest, Segment, Skipped
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.settings import Reading
+from zsretrieve.domain.spaces import check_same_images, check_same_space
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.batches import Seen, encode_batches
-from zsretrieve.encoding.elsewhere import Described, Elsewhere
+from zsretrieve.encoding.batches import Seen
+from zsretrieve.encoding.elsewhere import Described, Elsewhere, TextSide
+from zsretrieve.encoding.texts import batches
 from zsretrieve.images.sources import Source, SourceFile
 from zsretrieve.store import index_files, indexes, making, rows
 from zsretrieve.store.folder import Writer
@@ -47,8 +51,10 @@ class Ingest:
     on_stage: OnStage | None = None
     elsewhere: Elsewhere | None = None
 
-    def described(self) -> Described:
-        """What encodes the images."""
+    def described(self, source: Source) -> Described:
+        """What encodes the images or texts of a source."""
+        if source.holds_texts:
+            return TextSide(self.model.load())
         return self.model.load() if self.elsewhere is None else self.elsewhere
 
 
@@ -57,11 +63,11 @@ class _Written(NamedTuple):
 
     width: int
     height: int
-    vectors: Vectors
+    part: Part
     row: int
 
     def known(self) -> Known:
-        return Known(self.width, self.height, self.vectors[self.row])
+        return Known(self.width, self.height, self.part.bundle(self.row))
 
 
 class GalleryBuilder:
@@ -77,7 +83,7 @@ class GalleryBuilder:
         The rows of those segments.
     backend : IndexBackend
     checkpoint : int
-        Rows that may wait in memory.
+        Vectors that may wait in memory.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class GalleryBuilder:
         self._row_of_digest: dict[str, int] = {}
         self._added: dict[str, Known | _Written] = {}
         for row, item in enumerate(live.items):
-            if item.digest and item.width:  # imported images may have neither
+            if item.digest and (item.width or item.text is not None):  # imported images may have neither
                 self._row_of_digest.setdefault(item.digest, row)
 
     def known(self, digest: str) -> Known | None:
@@ -136,7 +142,7 @@ class GalleryBuilder:
         return id_
 
     def put(self, item: Item, vector: Vectors) -> None:
-        """Add a row, or replace the row of its ID. ``vector`` is float32 of shape (dim,)."""
+        """Add a row, or replace the row of its ID. ``vector`` is as in ``Known``."""
         self._waiting.append((item, vector))
         self._ids.add(item.id)
         self._skipped.pop(item.path, None)
@@ -166,7 +172,8 @@ class GalleryBuilder:
 
     def checkpoint_if_due(self) -> bool:
         """Commit the waiting rows if they are many, or wait for long; whether that was done."""
-        due = len(self._waiting) >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S
+        vectors = len(self._waiting) * (1 + self._live.regions.dim // self.manifest.space.dim)
+        due = vectors >= self._checkpoint or time.monotonic() - self._since > _CHECKPOINT_S
         if due:
             self.checkpoint()
         return due
@@ -229,9 +236,9 @@ class GalleryBuilder:
         dim = self.manifest.space.dim
         is_whole = len(parts) == 1 and not len(parts[0].removed)
         if first < len(segments) - 1 or (compact and not is_whole):
-            segments[first:] = [_merged(self._writer, parts[first:], dim, oldest=first == 0)]
+            segments[first:] = [_merged(self._writer, parts[first:], self.manifest, oldest=first == 0)]
             parts[first:] = [rows.read_part(self._writer.out, self.manifest, segments[-1])]
-        live = rows.joined(parts, dim)
+        live = rows.joined(parts, self.manifest)
         index = index_files.write_index(self._writer, indexes.index_of(live.vectors, dim, self._backend))
         if self.manifest.factory == AUTO:
             self.manifest = replace(self.manifest, factory=making.chosen(self.count, dim, demands))
@@ -258,7 +265,7 @@ class GalleryBuilder:
             self._commit(self.manifest.segments, self.manifest.index)
 
     def _vector(self, row: int) -> Vectors:
-        vector: Vectors = self._live.vectors.take(np.array([row]))[0]
+        vector: Vectors = self._live.bundles(np.array([row]))[0]
         return vector
 
     def _write(self) -> Segment:
@@ -266,7 +273,9 @@ class GalleryBuilder:
         latest = {item.id: (item, vector) for item, vector in self._waiting}
         items = [item for item, _ in latest.values()]
         vectors = np.array([vector for _, vector in latest.values()], dtype=np.float32)
-        segment = rows.write(self._writer, items, vectors.reshape(-1, self.manifest.space.dim), sorted(self._removed))
+        dim = self.manifest.space.dim
+        width = dim + self._live.regions.dim
+        segment = rows.write(self._writer, items, vectors.reshape(-1, width), dim, sorted(self._removed))
         if (made := self.manifest.approximate) is not None:
             places = ((self._row_of.get(id_), vector) for id_, (_, vector) in latest.items())
             same = sum(row is not None and np.array_equal(self._vector(row), vector) for row, vector in places)
@@ -277,7 +286,7 @@ class GalleryBuilder:
         part = rows.read_part(self._writer.out, self.manifest, segment)
         for row, item in enumerate(part.items):
             if item.digest:
-                self._added[item.digest] = _Written(item.width, item.height, part.vectors, row)
+                self._added[item.digest] = _Written(item.width, item.height, part, row)
         return segment
 
     def _commit(self, segments: tuple[Segment, ...], index: str | None) -> None:
@@ -286,36 +295,6 @@ class GalleryBuilder:
 
     def _complete(self, segments: tuple[Segment, ...], index: str | None) -> Manifest:
         return replace(self.manifest, segments=segments, index=index, count=self.count, skipped=self.skipped)
-
-
-def joined_encoding(old: Encoding, new: Encoding) -> Encoding:
-    """The encoding of a gallery whose vectors were computed in two ways; it names both engines, precisions and devices.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If both are int8 with different calibrations, whose vectors are further apart than others.
-    """
-    if new.calibration is not None and "int8" in old.precision.split("+") and old.calibration != new.calibration:
-        raise SpaceMismatchError(
-            f"the gallery's int8 vectors are of calibration {old.calibration or 'unknown'}, and the model's is "
-            f"{new.calibration}",
-            hint="Use `precision` bf16, or encode all images again: zsretrieve index rebuild GALLERY --precision int8",
-        )
-
-    def both(before: str, now: str) -> str:
-        return "+".join(dict.fromkeys([*before.split("+"), now]))
-
-    measured = old if new.calibration is None else new
-    return replace(
-        old,
-        engine=both(old.engine, new.engine),
-        precision=both(old.precision, new.precision),
-        device=both(old.device, new.device),
-        cosine_to_fp32=measured.cosine_to_fp32,
-        least_cosine_to_fp32=measured.least_cosine_to_fp32,
-        calibration=measured.calibration,
-    )
 
 
 def ingest(
@@ -351,20 +330,24 @@ def ingest(
     if not files:
         return encoded
 
-    def accept(encoder: Described) -> None:
-        check_same_space(builder.manifest.space, "the gallery", encoder.space, "the model")
+    boxes = boxes_of(builder.manifest.regions)
+
+    def accept(_: object) -> None:
+        encoder = how.described(source)
+        check_space = check_same_space if source.holds_texts else check_same_images
+        check_space(builder.manifest.space, "the gallery", encoder.space, "the model")
         joined_encoding(builder.manifest.encoding, encoder.encoding)
 
     if how.elsewhere is None:
-        batches = encode_batches(source, files, how.model, how.reading, builder.known, accept)
+        encoded_batches = batches(source, files, how.model, how.reading, builder.known, boxes, accept)
     else:
         accept(how.elsewhere)
-        batches = how.elsewhere.batches(source, files, how.reading, builder.known)
-    with builder.saving(), contextlib.closing(batches):
-        for batch in batches:
+        encoded_batches = how.elsewhere.batches(source, files, how.reading, builder.known)
+    with builder.saving(), contextlib.closing(encoded_batches):
+        for batch in encoded_batches:
             # Recorded with the first vector: it may turn out that no image can be read.
             if any(seen.fresh for seen in batch.seen):
-                builder.note_encoding(how.described().encoding)
+                builder.note_encoding(how.described(source).encoding)
             for seen in batch.seen:
                 builder.put(item_of(seen), seen.vector)
                 encoded += seen.fresh
@@ -393,7 +376,7 @@ def _merge_from(segments: Sequence[Segment], kept: int, count: int) -> int:
     return first
 
 
-def _merged(writer: Writer, parts: Sequence[Part], dim: int, *, oldest: bool) -> Segment:
-    live = rows.joined(parts, dim)
+def _merged(writer: Writer, parts: Sequence[Part], manifest: Manifest, *, oldest: bool) -> Segment:
+    live = rows.joined(parts, manifest)
     removed = [] if oldest else sorted({int(gone) for part in parts for gone in part.removed})
     return rows.write_live(writer, live, removed)

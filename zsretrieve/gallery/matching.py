@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from zsretrieve.domain.ports import TextEncoder
 from zsretrieve.domain.ranking import rescored
 from zsretrieve.domain.vectors import Scores
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.store.indexes import Gallery
+from zsretrieve.store.regions import RegionIndex
 
 if TYPE_CHECKING:
     from zsretrieve.encoders.cache.vector_store import VectorFile
@@ -37,17 +39,23 @@ class Calibration:
     method: str = METHOD
 
 
-def calibration(gallery: Gallery, model: Model, texts: TextEncoder, *, cached: bool = True) -> Calibration:
+def calibration(
+    gallery: Gallery, model: Model, texts: TextEncoder, *, cached: bool = True, whole: bool = False
+) -> Calibration:
     """The calibration of a gallery for a model: made once for each content of the gallery, and then remembered.
 
     ``texts`` is what encodes texts with the model, as ``Model.texts`` gives it.
+    With ``whole`` it is of whole images alone, whose best scores are lower than those of regions.
     With ``cached`` it is kept in the user's cache folder, so that neither a model nor a search is needed again.
     """
-    encoding = model.load(gallery.space).text_encoding if model.is_given else model.compute
-    known = gallery.memo.get(("calibration", encoding))
+    encoding = model.load(gallery_space(model, gallery.manifest)).text_encoding if model.is_given else model.compute
+    regions = None if whole else gallery.regions
+    key = ("calibration", model.name, encoding, regions is None)
+    known = gallery.memo.get(key)
     if not isinstance(known, Calibration):
-        known = Calibration(threshold(_best_scores(gallery, texts, remembers=cached and not model.is_given)))
-        gallery.memo["calibration", encoding] = known
+        best = _best_scores(gallery, regions, texts, remembers=cached and not model.is_given)
+        known = Calibration(threshold(best))
+        gallery.memo[key] = known
     return known
 
 
@@ -74,16 +82,18 @@ def _gumbel(best: NDArray[np.float64], share: float) -> float:
     return float(location - slope * np.log(-np.log1p(-share)))
 
 
-def _best_scores(gallery: Gallery, texts: TextEncoder, *, remembers: bool) -> Scores:
+def _best_scores(gallery: Gallery, regions: RegionIndex | None, texts: TextEncoder, *, remembers: bool) -> Scores:
     from zsretrieve.gallery.unrelated import TEXTS
 
     vectors = texts.encode_texts(TEXTS)
     memory = best_scores() if remembers else None
-    key = hashlib.sha256(gallery.revision.encode() + vectors.tobytes()).digest()
+    compared = b"" if regions is None else b"regions"
+    key = hashlib.sha256(gallery.revision.encode() + compared + vectors.tobytes()).digest()
     known = None if memory is None else memory.recall([key], len(TEXTS)).get(key)
     if known is None:
-        rows = gallery.index.search(vectors, 1)[1]
-        known = rescored(vectors, rows, gallery.index.stored)[:, 0].copy()
+        index = gallery.index if regions is None else regions
+        fetch = gallery.index.stored if regions is None else regions.bundles
+        known = rescored(vectors, index.search(vectors, 1)[1], fetch)[:, 0].copy()
         if memory is not None:
             memory.remember({key: known})
     return known

@@ -57,6 +57,11 @@ def relocate(out: Path, old: str, new: str, backend: IndexBackend) -> int:
     before, now = _written(old), _written(new)
     with writing(out) as writer:
         manifest, live = gallery_rows(writer)
+        if manifest.holds_texts:
+            raise SourceError(
+                f"'{shown(out)}' holds texts, which have no files of their own to follow",
+                hint="Build it again where its images are now.",
+            )
         root = manifest.root or ""
         new_root = _moved(root, before, now)
         builder = GalleryBuilder(writer, manifest, live, backend)

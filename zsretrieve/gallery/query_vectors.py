@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.errors import ImageError, OptionalDependencyError, QueryError, ShapeError
 from zsretrieve.domain.kinds import QueryKind
 from zsretrieve.domain.ports import TextEncoder
@@ -19,9 +18,11 @@ from zsretrieve.domain.queries import Address, ItemId, Query, Term, Value, combi
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors, unit_rows
 from zsretrieve.domain.wanted import ALPHA, BETA, GAMMA, MINUS, Wanted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.images import opening
 from zsretrieve.images.content import is_image_name
+from zsretrieve.images.parts import part
 from zsretrieve.store.indexes import Gallery
 
 if TYPE_CHECKING:
@@ -191,6 +192,9 @@ class QueryVectors:
         """Rocchio's formula: what was asked for, plus the mean of what is liked, minus that of what is not."""
         wanted = self._wanted
         own = {row for term in query.terms if term.is_image for row in self._rows(term)}
+        if len(query.terms) > 1:  # as in analogies; a single text may well look for itself
+            held = rows_by_text(self._gallery)
+            own.update(row for t in query.terms if isinstance(t.value, str) for row in held.get(t.value.casefold(), ()))
         disliked = {self._row(number) for number in wanted.less}
         without = np.array(sorted(own | disliked), dtype=np.int64)
         terms, parts = list(query.terms), [self._vector(term, texts) for term in query.terms]
@@ -238,8 +242,8 @@ class QueryVectors:
         try:
             image = self._opened(term)
             if term.box is not None:
-                image = _part(image, term.box)
-            encoder = self._model.load(self._gallery.space)
+                image = part(image, term.box)
+            encoder = self._model.load(gallery_space(self._model, self._gallery.manifest))
             vector: Vectors = encoder.encode_prepared([encoder.prepare(image)])[0]
         except ImageError as error:
             if isinstance(error.__cause__, OptionalDependencyError):
@@ -284,8 +288,12 @@ class QueryVectors:
         return same_policy and opening.is_unchanged(path, self._gallery.items[row])
 
 
-def _part(image: Image.Image, box: Box) -> Image.Image:
-    """The part of an image in a box, at least one pixel."""
-    x0, y0, x1, y1 = (round(share * side) for share, side in zip(box, (image.width, image.height) * 2, strict=True))
-    x0, y0 = min(x0, image.width - 1), min(y0, image.height - 1)
-    return image.crop((x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
+def rows_by_text(gallery: Gallery) -> dict[str, list[int]]:
+    """The rows of each text of a gallery of texts, in lower case; of images there are none."""
+    rows: dict[str, list[int]] | None = gallery.memo.get("rows by text")
+    if rows is None:
+        rows = {}
+        for row, item in enumerate(gallery.items if gallery.manifest.holds_texts else ()):
+            rows.setdefault((item.text or "").casefold(), []).append(row)
+        gallery.memo["rows by text"] = rows
+    return rows

@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.encodings import joined_encoding
 from zsretrieve.domain.errors import ImageError, IntegrityError, SourceError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.pooling import pool_prompts
 from zsretrieve.domain.ports import IndexBackend, OnProgress, OnStage, progress_of
 from zsretrieve.domain.records import Damage, Encoding, IndexKind, Manifest
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.settings import Reading
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import counted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
-from zsretrieve.encoding.batches import encode_batches, encode_texts_once
-from zsretrieve.gallery.ingest import joined_encoding
+from zsretrieve.encoding.batches import encode_texts_once
+from zsretrieve.encoding.regions import TiledModel
+from zsretrieve.encoding.texts import batches
 from zsretrieve.images import opening
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import Source, SourceFile
@@ -28,6 +32,7 @@ from zsretrieve.store import files, index_files, indexes, making, maps, moving, 
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.folder import SEGMENTS, Writer, repairing
 from zsretrieve.store.indexes import Gallery, Prototypes
+from zsretrieve.store.key_values import KEYS, VALUES, read_key_values
 from zsretrieve.store.salvage import Salvage, ids_in, salvage
 from zsretrieve.store.verify import verify
 
@@ -71,13 +76,14 @@ class Repaired(Result):
 
 
 def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed: int = 0) -> DeepCheck:
-    """See ``api.gallery.verify_deep``; a cosine of 0.999 passes, with int8 what its loss allows."""
+    """See ``api.repair.verify_deep``; a cosine of 0.999 passes, with int8 what its loss allows."""
     if opened.manifest.training is not None:
         raise SourceError(
             "these prototypes were made from images, which cannot be encoded again here",
             hint=f"Verify the files alone, and '{opened.manifest.training.source}' itself if it is a gallery.",
         )
-    encoder = model.load(opened.space)
+    is_gallery = isinstance(opened, Gallery)
+    encoder = model.load(gallery_space(model, opened.manifest) if is_gallery else opened.space)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(opened.index))[:sample])
     if isinstance(opened, Prototypes):
         texts = encode_texts_once(encoder, [opened.prompts.prompts[i] for i in chosen])
@@ -85,25 +91,32 @@ def deep_check(opened: Gallery | Prototypes, model: Model, *, sample: int, seed:
         names = [f"class '{opened.prompts.class_names[i]}'" for i in chosen]
         return _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.text_encoding), 0)
     missed = _missed(opened, chosen)
+    tiled = TiledModel(model, boxes_of(opened.manifest.regions)).load()
     reading = Reading().as_for(opened.manifest.encoding)
     again, stored, names, changed = [], [], [], 0
     for row in chosen:
         item = opened.items[row]
-        try:
-            content = opening.read(opened.path_of(item))
-            if item.digest not in ("", content.digest):
-                raise ImageError("changed since")
-            image = decode(content, reading, encoder.space.preprocessing).image
-        except ImageError:
-            changed += 1
-            continue
-        again.append(encoder.encode_prepared([encoder.prepare(image)])[0])
-        stored.append(opened.live.take(np.array([row]))[0])
+        if item.text is not None:
+            again.append(encoder.encode_texts([item.text])[0])
+        else:
+            try:
+                content = opening.read(opened.path_of(item))
+                if item.digest not in ("", content.digest):
+                    raise ImageError("changed since")
+                image = decode(content, reading, encoder.space.preprocessing).image
+            except ImageError:
+                changed += 1
+                continue
+            again.append(tiled.encode_prepared([tiled.prepare(image)])[0])
+        stored.append(opened.bundles(np.array([row]))[0])
         names.append(f"'{item.path}'")
     if not again:
         return DeepCheck(0, changed, missed)
-    cosines = _cosines(np.stack(again), np.stack(stored))
-    checked = _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoder.encoding), changed)
+    shape = (len(again), -1, opened.space.dim)
+    # An image is as far from what it was as the furthest of its vectors.
+    cosines = _cosines(np.stack(again).reshape(shape), np.stack(stored).reshape(shape)).min(axis=1)
+    encoding = encoder.text_encoding if opened.manifest.holds_texts else encoder.encoding
+    checked = _compared(names, cosines, _least_cosine(opened.manifest.encoding, encoding), changed)
     return replace(checked, damages=(*missed, *checked.damages))
 
 
@@ -127,7 +140,7 @@ def _missed(gallery: Gallery, rows: Rows) -> tuple[Damage, ...]:
 def repair(
     folder: Path, backend: IndexBackend, model: Model | None = None, *, on_stage: OnStage | None = None
 ) -> Repaired:
-    """See ``api.gallery.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
+    """See ``api.repair.repair``; ``model`` is loaded only if vectors are damaged, and without one they are lost."""
     damaged = {damage.file for damage in verify(folder, backend).damages}
     done: list[str] = []
     if manifests.MAP in damaged:
@@ -150,7 +163,8 @@ def repair(
         encoded: dict[int, Vectors] = {}
         encoding = manifest.encoding
         if model and saved.without_vector:
-            joined = joined_encoding(encoding, model.load(manifest.space).encoding)
+            encoder = model.load(gallery_space(model, manifest))
+            joined = joined_encoding(encoding, encoder.text_encoding if manifest.holds_texts else encoder.encoding)
             encoded = _encode_again(folder, saved, manifest, model, progress_of(on_stage, "encoding again"))
             encoding = joined if encoded else encoding
         live = saved.with_vectors(encoded)
@@ -206,13 +220,14 @@ def _approximate_again(writer: Writer, backend: IndexBackend, old: Approximate, 
 def _encode_again(
     folder: Path, saved: Salvage, manifest: Manifest, model: Model, on_progress: OnProgress | None
 ) -> dict[int, Vectors]:
-    """Vectors of the images whose own are damaged, by ID, if the images have not changed."""
+    """Vectors of the items whose own are damaged, by ID, if their images have not changed."""
     digests = {item.id: item.digest for item in saved.without_vector}
-    listed = tuple(SourceFile(item.path, item.label, item.id) for item in saved.without_vector)
+    listed = tuple(map(SourceFile.of, saved.without_vector))
     source = Source(moving.followed(folder, manifest).root or "", listed)
     encoded: dict[int, Vectors] = {}
     reading = Reading().as_for(manifest.encoding)
-    for batch in encode_batches(source, listed, model, reading, lambda _digest: None):
+    boxes = boxes_of(manifest.regions)
+    for batch in batches(source, listed, model, reading, lambda _digest: None, boxes):
         for seen in batch.seen:
             if seen.file.id is not None and digests[seen.file.id] in ("", seen.item.digest):
                 encoded[seen.file.id] = seen.vector
@@ -234,8 +249,10 @@ def _repair_prototypes(
         raise IntegrityError(f"the prompts of '{writer.out}' are damaged", hint=manifests.REBUILD)
     if is_bad(prototype_files.DRAWN):
         raise IntegrityError(f"the list of images drawn for '{writer.out}' is damaged", hint=manifests.REBUILD)
+    if is_bad(KEYS) or is_bad(VALUES):
+        raise IntegrityError(f"the keys of '{writer.out}' are damaged", hint=manifests.REBUILD)
     prompts = prototype_files.read_prompts(where / prototype_files.PROMPTS)
-    drawn = prototype_files.read_drawn(where, manifest)
+    drawn, keys = prototype_files.read_drawn(where, manifest), read_key_values(where, manifest)
     done = []
     try:
         if is_bad(rows.VECTORS):
@@ -253,12 +270,12 @@ def _repair_prototypes(
         done.append(f"the {len(vectors)} prototypes are encoded again from their prompts")
     index = backend.create(manifest.dim)
     index.add(vectors)
-    index_files.write_prototypes(writer, manifest, prompts, np.array(vectors), index, drawn)
+    index_files.write_prototypes(writer, Prototypes(None, manifest, prompts, np.array(vectors), index, drawn, keys))
     return [*done, _FAISS_REBUILT]
 
 
 def _cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
-    cosines: NDArray[np.float64] = np.einsum("nd,nd->n", one.astype(np.float64), other.astype(np.float64))
+    cosines: NDArray[np.float64] = np.einsum("...d,...d->...", one.astype(np.float64), other.astype(np.float64))
     return cosines
 
 

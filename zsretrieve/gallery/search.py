@@ -10,26 +10,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from zsretrieve.domain.boxes import Box
 from zsretrieve.domain.errors import MissingRowsError, SourceError, UsageError
 from zsretrieve.domain.filters import selection
 from zsretrieve.domain.found import Explanation, Found, Matching, TermScore
 from zsretrieve.domain.kinds import Effort, Expected, QueryKind
 from zsretrieve.domain.queries import Query
 from zsretrieve.domain.ranking import exact_scores
-from zsretrieve.domain.records import Hit
+from zsretrieve.domain.records import Hit, Item
 from zsretrieve.domain.vectors import Rows, Scores, Vectors
 from zsretrieve.domain.wanted import Order, Wanted
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.gallery.matching import Calibration, calibration
 from zsretrieve.gallery.query_vectors import Aim, QueryVectors
 from zsretrieve.images import opening
 from zsretrieve.store.indexes import Gallery
+from zsretrieve.store.regions import RegionIndex
 
 _log = logging.getLogger("zsretrieve")
 _BLOCK = 256
 _HITS_AT_ONCE = 1 << 24
-# Rows whose scores are recomputed at once: at 512 dimensions these are 16 MB in float64.
-_AT_ONCE = 4096
+# Rows whose scores are recomputed at once: at 512 dimensions these are 2 MB in float64, or that for each region.
+_AT_ONCE = 512
 # How many hits below the cut an explanation shows.
 _BELOW = 3
 
@@ -49,12 +52,12 @@ def search(
     """
     among = selected(gallery, wanted.where)
     check_recall(gallery, wanted)
-    texts = model.texts(gallery.space, cached=cached, together=together)
+    texts = model.texts(gallery_space(model, gallery.manifest), cached=cached, together=together)
     aims = QueryVectors(gallery, model, texts, wanted).aims(queries)
     known = None
     if any(map(_is_calibrated, aims)):
         try:
-            known = calibration(gallery, model, texts, cached=cached)
+            known = calibration(gallery, model, texts, cached=cached, whole=wanted.whole)
         except MissingRowsError as error:  # it is of all images, also where a filter leaves those that are there
             if error.available is None:
                 raise
@@ -154,8 +157,16 @@ class _Searched:
                 reach = min(size, reach * 4)
                 ((rows, is_exact),) = self._nearest(vectors[number : number + 1], reach, [aim])
 
+    @property
+    def _regions(self) -> RegionIndex | None:
+        """What compares the regions of images, if they are to be compared."""
+        return None if self.wanted.whole else self.gallery.regions
+
     def _nearest(self, vectors: Vectors, k: int, aims: Sequence[Aim]) -> Iterator[tuple[Rows, bool]]:
         """The best k rows for each vector, and whether every row was compared."""
+        if self._regions is not None:
+            nearest = self._regions.search(vectors, k, self.among)[1]
+            return zip(nearest, np.ones(len(vectors), np.bool_), strict=True)
         efforts = [self._effort(aim.kind) for aim in aims]
         rows, is_exact = np.empty((len(vectors), k), np.int64), np.empty(len(vectors), np.bool_)
         for effort in dict.fromkeys(efforts):
@@ -199,12 +210,15 @@ class _Searched:
             total, cut = self._count(aim, scores, wanted.min_score), int(np.count_nonzero(scores >= wanted.min_score))
         end = min(cut, self._end)
         more = cut > self._end if wanted.dedup or self._by_date else total > self._end
-        hits = self._hits(scores[wanted.offset : end].tolist(), rows[wanted.offset : end], wanted.offset + 1)
+        shown = rows[wanted.offset : end]
+        boxes, vectors = self._places(aim, shown)
+        hits = self._hits(scores[wanted.offset : end].tolist(), shown, wanted.offset + 1, boxes)
         explanation = None
         if wanted.explain:
             below = slice(end, end if self._by_date else end + _BELOW)
-            rest = self._hits(scores[below].tolist(), rows[below], wanted.offset + len(hits) + 1)
-            explanation = Explanation(self._term_scores(aim, rows[wanted.offset : end]), rest)
+            after = wanted.offset + len(hits) + 1
+            rest = self._hits(scores[below].tolist(), rows[below], after, self._places(aim, rows[below])[0])
+            explanation = Explanation(_term_scores(aim, vectors), rest)
         # It was measured among all images, so it says nothing of a part of them.
         expected = None if is_exact or self.n_missing else self._expected(aim.kind)
         return Found(
@@ -221,7 +235,7 @@ class _Searched:
         rows = np.setdiff1d(rows, aim.without)
         total, rows = len(rows), self._cut(self._newest(rows) if self._by_date else rows)
         page = rows[wanted.offset : self._end]
-        hits = self._hits([None] * len(page), page, wanted.offset + 1)
+        hits = self._hits([None] * len(page), page, wanted.offset + 1, [None] * len(page))
         more = len(rows) > self._end
         return Found(hits, query, total, wanted.offset, self._end if more else None, self.gallery.revision)
 
@@ -256,10 +270,18 @@ class _Searched:
         """The scores of some rows, which do not depend on how many queries are searched at once."""
         assert aim.vector is not None
         scores = np.empty(len(rows), dtype=np.float32)
+        fetch = self.gallery.index.stored if self._regions is None else self._regions.bundles
         for start in range(0, len(rows), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            scores[part] = exact_scores(aim.vector, self.gallery.index.stored(rows[part])[None])[0]
+            scores[part] = exact_scores(aim.vector, fetch(rows[part])[None])[0]
         return scores
+
+    def _places(self, aim: Aim, rows: Rows) -> tuple[Sequence[Box | None], Vectors]:
+        """Where each image fits, None for the whole, and the vector of what fits best."""
+        if self._regions is None:
+            return [None] * len(rows), self.gallery.index.stored(rows)
+        assert aim.vector is not None
+        return self._regions.best_places(aim.vector, rows, self.gallery.manifest.head.scale)
 
     def _own(self, aim: Aim) -> int:
         """How many of the rows to leave out would be searched."""
@@ -283,26 +305,37 @@ class _Searched:
     def _at_least(self, aim: Aim, least: float) -> Rows:
         """The rows of at least a score that are not to be left out, ascending."""
         assert aim.vector is not None
-        rows = self.gallery.index.range_search(aim.vector, least, self.among)[2]
+        index = self.gallery.index if self._regions is None else self._regions
+        rows = index.range_search(aim.vector, least, self.among)[2]
         return rows[~np.isin(rows, aim.without)] if len(aim.without) else rows
 
-    def _hits(self, scores: Sequence[float | None], rows: Rows, first: int) -> tuple[Hit, ...]:
-        is_away, gallery = self._is_away, self.gallery
+    def _hits(
+        self, scores: Sequence[float | None], rows: Rows, first: int, boxes: Sequence[Box | None]
+    ) -> tuple[Hit, ...]:
+        gallery = self.gallery
+
+        def hit(rank: int, score: float | None, item: Item, box: Box | None) -> Hit:
+            path = gallery.path_of(item)
+            if item.text is not None:
+                return Hit(rank, item.id, path, score, text=item.text, image=gallery.image_of(item))
+            return Hit(rank, item.id, path, score, self._is_away(path), box)
+
+        found = zip(scores, rows.tolist(), boxes, strict=True)
         return tuple(
-            Hit(rank, (item := gallery.items[row]).id, (path := gallery.path_of(item)), score, is_away(path))
-            for rank, (score, row) in enumerate(zip(scores, rows.tolist(), strict=True), start=first)
+            hit(rank, score, gallery.items[row], box) for rank, (score, row, box) in enumerate(found, start=first)
         )
 
-    def _term_scores(self, aim: Aim, rows: Rows) -> tuple[tuple[TermScore, ...], ...]:
-        stored = self.gallery.index.stored(rows)
-        scores = exact_scores(aim.vectors, np.broadcast_to(stored, (len(aim.terms), *stored.shape)))
-        return tuple(
-            tuple(
-                TermScore(term.label, term.weight, score, share * score)
-                for term, share, score in zip(aim.terms, aim.shares, column, strict=True)
-            )
-            for column in scores.T.tolist()
+
+def _term_scores(aim: Aim, stored: Vectors) -> tuple[tuple[TermScore, ...], ...]:
+    """The scores of each term with some vectors, float32 of shape (n, dim)."""
+    scores = exact_scores(aim.vectors, np.broadcast_to(stored, (len(aim.terms), *stored.shape)))
+    return tuple(
+        tuple(
+            TermScore(term.label, term.weight, score, share * score)
+            for term, share, score in zip(aim.terms, aim.shares, column, strict=True)
         )
+        for column in scores.T.tolist()
+    )
 
 
 def _distinct(gallery: Gallery, rows: Rows, k: int, near: float) -> NDArray[np.int64]:

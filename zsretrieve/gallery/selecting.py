@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from zsretrieve.domain.errors import QueryError
+from zsretrieve.domain.annotations import AnnotatedImage, Annotation, Annotations
+from zsretrieve.domain.errors import QueryError, UsageError
 from zsretrieve.domain.kinds import FLAT
 from zsretrieve.domain.ports import IndexBackend
 from zsretrieve.domain.records import Changes
@@ -45,7 +46,7 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
     items = [gallery.items[row] for row in rows.tolist()]
     dim = gallery.space.dim
     with creating(out) as writer:
-        segment = row_files.write(writer, items, gallery.index.stored(rows))
+        segment = row_files.write(writer, items, gallery.bundles(rows), dim)
         manifest = replace(
             gallery.manifest, segments=(), index=None, files={}, created=now(), count=len(items), skipped=(),
             origins=(), generation=1, factory=FLAT, approximate=None,
@@ -57,14 +58,32 @@ def subset(gallery: Gallery, ids: Collection[int], out: Path, backend: IndexBack
     return open_gallery(out, backend)
 
 
+def annotations_of(gallery: Gallery, ids: Sequence[int] | None, label: str | None) -> Annotations:
+    """See ``api.handover.gallery_annotations``."""
+    if gallery.manifest.holds_texts:
+        raise UsageError("this is a gallery of texts, not of images", hint="Give a gallery of images.")
+    items = gallery.items if ids is None else [gallery.items[_row_of(gallery, number)] for number in ids]
+    labels = [label or item.label for item in items]
+    names = sorted({name for name in labels if name is not None})
+    number = {name: class_id for class_id, name in enumerate(names)}
+    images = tuple(
+        AnnotatedImage(
+            gallery.path_of(item), item.width, item.height, () if name is None else (Annotation(number[name]),)
+        )
+        for item, name in zip(items, labels, strict=True)
+    )
+    return Annotations(tuple(names), images, has_boxes=False, root=gallery.manifest.root or "", model="labels")
+
+
 def _rows_of(gallery: Gallery, ids: Collection[int]) -> Rows:
-    rows = set()
-    for number in ids:
-        row = gallery.row_of(number)
-        if row is None:
-            raise _unknown(number)
-        rows.add(row)
-    return np.array(sorted(rows), dtype=np.int64)
+    return np.array(sorted({_row_of(gallery, number) for number in ids}), dtype=np.int64)
+
+
+def _row_of(gallery: Gallery, number: int) -> int:
+    row = gallery.row_of(number)
+    if row is None:
+        raise _unknown(number)
+    return row
 
 
 def _unknown(number: int) -> QueryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from zsretrieve.store.manifest import STAGING, shown
 from zsretrieve.store.rows import LiveVectors
 from zsretrieve.system.atomic import OutputKind, replacing
 from zsretrieve.system.version import tool_version
+
+_log = logging.getLogger("zsretrieve")
 
 # A row whose norm is further from 1 was never meant as a unit vector; float16 alone changes it by less than 1e-3.
 _MEANT_AS_UNIT = 1e-2
@@ -88,6 +91,8 @@ def export_gallery(
 ) -> None:
     """See ``api.exchange.export_index``."""
     dtype = _dtype(half)
+    if gallery.regions is not None and form is not Form.NPY:
+        _log.warning(f"the form {form} holds whole images alone; only npy holds the vectors of their regions, too")
     with replacing(out, _KINDS[form], force=force) as part:
         match form:
             case Form.CLIP_RETRIEVAL:
@@ -106,6 +111,11 @@ def export_prototypes(
     """See ``api.exchange.export_index``."""
     if form is not Form.NPY:
         raise SourceError(f"prototypes cannot be exported as {form}", hint="Export them with `form` npy.")
+    if prototypes.keys is not None:
+        raise SourceError(
+            "prototypes with an adapter cannot be exported: their scores are not inner products",
+            hint="Export the text prototypes that the adapter was made with.",
+        )
     with replacing(out, _KINDS[form], force=force) as part:
         plain.write_prototypes(part, prototypes, _dtype(half))
 
@@ -225,4 +235,5 @@ def _manifest(foreign: ForeignVectors, encoder: Encoder, how: Import, skipped: t
         exclude=exported.exclude if exported and same_place else (),
         include=exported.include if exported and same_place else (),
         skipped=(*(exported.skipped if exported else ()), *skipped),
+        holds_texts=exported is not None and exported.holds_texts,
     )

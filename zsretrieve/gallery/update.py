@@ -20,9 +20,10 @@ from zsretrieve.domain.records import Changes, Item, Manifest, Skipped
 from zsretrieve.domain.settings import Choice
 from zsretrieve.domain.wording import counted
 from zsretrieve.encoding.batches import Seen, unread
+from zsretrieve.encoding.texts import item_of_text
 from zsretrieve.gallery.ingest import GalleryBuilder, Ingest, ingest
 from zsretrieve.images import opening
-from zsretrieve.images.addresses import HUB
+from zsretrieve.images.addresses import HUB, MEMBER, PIPED
 from zsretrieve.images.decoding import decode
 from zsretrieve.images.sources import FOLDER, Source, SourceFile
 from zsretrieve.store import manifest as manifests
@@ -170,7 +171,11 @@ class _Update:
             self.present |= {item.path for item in rest}
 
     def is_gone(self, item: Item, *, unsure: bool = False) -> bool:
-        """Whether the image's file definitely does not exist any more, or with ``unsure`` cannot be looked at."""
+        """Whether the image's file definitely does not exist any more, or with ``unsure`` cannot be looked at; a text
+        needs none.
+        """
+        if item.text is not None:
+            return False
         try:
             opening.state(opening.join(self._root, item.path))
         except MissingImageError:
@@ -240,6 +245,8 @@ class _Update:
         fresh: set[str] = set()
 
         def look(file: SourceFile) -> Item | Skipped:
+            if file.text is not None:
+                return item_of_text(file)
             try:
                 content = opening.read(source.address(file))
                 if self.builder.known(content.digest) is None:
@@ -261,10 +268,17 @@ class _Update:
 
     def _rebased(self, source: Source) -> Source:
         """The same files with paths as this gallery writes them."""
-        files = tuple(replace(f, path=opening.relative(self._root, source.address(f))) for f in source.files)
-        skipped = tuple(
-            replace(s, path=opening.relative(self._root, opening.join(source.root, s.path))) for s in source.skipped
+
+        def below(path: str) -> str:
+            if path.startswith(f"{PIPED}{MEMBER}"):  # it is in no folder
+                return path
+            return opening.relative(self._root, opening.join(source.root, path))
+
+        files = tuple(
+            replace(f, path=below(f.path), text=f.text and replace(f.text, image=f.text.image and below(f.text.image)))
+            for f in source.files
         )
+        skipped = tuple(replace(s, path=below(s.path)) for s in source.skipped)
         return replace(source, root=self._root, files=files, skipped=skipped)
 
     def _plan(self, source: Source, handled: set[str]) -> list[SourceFile]:
@@ -278,13 +292,14 @@ class _Update:
             if not before:
                 todo.append(replace(file, id=None))
             for item in before:
-                if self._checksum or not opening.is_unchanged(source.address(file), item):
+                if self._checksum or not source.is_unchanged(file, item):
                     todo.append(replace(file, id=item.id))
                     continue
                 self._count["unchanged"] += 1
                 self.builder.forget_skips([file.path])
                 if self._relabel and file.label != item.label:
                     self.builder.rewrite(replace(item, label=file.label))
+                    self.builder.checkpoint_if_due()
         return todo
 
     def _item_of(self, seen: Seen) -> Item:

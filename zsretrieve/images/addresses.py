@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+# Where texts from standard input are.
+PIPED = "stdin"
 MEMBER = "!/"
 HUB = "hf:"
 

@@ -84,15 +84,17 @@ class Tools:
         recall: Annotated[
             float | None, Field(gt=0, le=1, description="The share of the best to find, where the index is tuned.")
         ] = None,
+        whole: Annotated[bool, Field(description="Compare whole images alone, not their regions.")] = False,
     ) -> dict[str, Any]:
-        """Search a gallery of images by words. A score is the cosine similarity with the query, which only compares the
-        hits of one query. If exact is false, the index may have missed a few images; expected says which share it
-        finds, if that was measured. If matching.nothing is true, nothing seems to match, however the hits are ordered.
-        Look at hits with open_images.
+        """Search a gallery of images or texts by words. A score is the cosine similarity with the query, which only
+        compares the hits of one query. If exact is false, the index may have missed a few images; expected says which
+        share it finds, if that was measured. If matching.nothing is true, nothing seems to match, however the hits are
+        ordered. A hit's box, if any, is the region that fits, in shares of width and height. Look at hits with
+        open_images.
         """
         body = SearchBody(
             query=query, k=k, offset=offset, where=where, more=more, less=less, minus=minus, dedup=dedup, order=order,
-            literal=literal, exact=exact, recall=recall,
+            literal=literal, exact=exact, recall=recall, whole=whole,
         )  # fmt: skip
         return await self._service.search(self._named(gallery), body)
 
@@ -142,12 +144,15 @@ class Tools:
         gallery: GalleryName = None,
         size: Annotated[Literal[128, 256, 512], Field(description="Pixels of the longer side, at most.")] = 512,
     ) -> list[Image | str]:
-        """Look at images of a gallery, each after a line with its ID and path."""
+        """Look at images of a gallery, each after a line with its ID and path; of texts, the line is the text."""
         service = self._service
         revision = service.shelf.gallery(self._named(gallery)).current
         items = [revision.item(number) for number in ids]
         shown: list[Image | str] = []
         for item in items:
+            if item.text is not None:
+                shown.append(f"{item.id}: {item.text}")
+                continue
             try:
                 data = await service.drawing.run(service.pictures.base64_jpeg, revision.gallery, item, size)
             except ZsRetrieveError as error:

@@ -8,6 +8,7 @@ from zsretrieve.metrics.calibration import (
     sigmoid_loss,
     softmax_loss,
 )
+from zsretrieve.metrics.conformal import expected_coverage, nonconformity
 from zsretrieve.metrics.coverage import coverage_curve, rejection, threshold_for
 from zsretrieve.metrics.heads import log_normaliser, probabilities
 from zsretrieve.metrics.intervals import bootstrap_mean, paired_difference, wilson
@@ -20,11 +21,13 @@ __all__ = [
     "bootstrap_mean",
     "coverage_curve",
     "expected_calibration_error",
+    "expected_coverage",
     "fit_sigmoid_scale",
     "fit_softmax_scale",
     "hits_at",
     "log_normaliser",
     "mean_per_class_recall",
+    "nonconformity",
     "paired_difference",
     "pareto_front",
     "places_of",

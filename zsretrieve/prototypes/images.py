@@ -13,14 +13,17 @@ from zsretrieve.domain.errors import ClassMappingError, SourceError
 from zsretrieve.domain.names import SYNSET, composed, number_in
 from zsretrieve.domain.pooling import mix, pool_images
 from zsretrieve.domain.ports import IndexBackend
-from zsretrieve.domain.records import Encoding, Head, PromptSet, Skipped, Training, TrainingMethod, check_same_space
+from zsretrieve.domain.records import Encoding, Head, PromptSet, Skipped
 from zsretrieve.domain.shots import Shots
+from zsretrieve.domain.spaces import check_same_images
+from zsretrieve.domain.training import ADAPTERS, Training, TrainingMethod
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.evaluation.labelled import NO_LABEL, Labelled, class_ids
 from zsretrieve.evaluation.splits import Draw, check_counts, draw, drawn_digests
 from zsretrieve.prototypes.text import in_memory, write
 from zsretrieve.store.folder import creating
 from zsretrieve.store.indexes import Prototypes
+from zsretrieve.store.key_values import KeyValues
 
 LABELS = "labels of the images"
 
@@ -132,8 +135,9 @@ def image_prototypes(
     """
     labelled = images.labelled
     if text is not None:
-        check_same_space(labelled.space, "the images", text.space, "the text prototypes")
+        check_same_images(labelled.space, "the images", text.space, "the text prototypes")
         check_text(text)
+        images = replace(images, labelled=replace(labelled, space=text.space))  # which repairs and texts belong to
     drawn = draw(labelled, shots.per_class, shots.seed, allow_fewer=shots.allow_fewer, fill=text is not None)
     vectors = multi_shot(labelled, drawn, text.vectors if text is not None else None, text_weight)
     training = Training(TrainingMethod.MEAN, images.source, shots.per_class, shots.seed, len(drawn.rows), text_weight)
@@ -168,9 +172,11 @@ def of_training(
     backend: IndexBackend,
     *,
     head: Head | None = None,
+    augmented: bool = False,
+    keys: KeyValues | None = None,
     cut_prompts: int = 0,
 ) -> Prototypes:
-    """Prototypes in memory from vectors that were made of the drawn images; augmented if they have their own head."""
+    """Prototypes in memory from vectors that were made of the drawn images, by default with the model's head."""
     prompts = replace(prompts, templates_source=_describe(training, prompts))
     return in_memory(
         vectors,
@@ -181,8 +187,9 @@ def of_training(
         images.encoding,
         cut_prompts=cut_prompts,
         training=training,
-        augmented=head is not None,
+        augmented=augmented,
         drawn=drawn_digests(images.labelled, drawn.rows),
+        keys=keys,
     )
 
 
@@ -208,6 +215,8 @@ def _describe(training: Training, prompts: PromptSet) -> str:
     images = "all images" if training.shots is None else f"{training.shots} images per class, seed {training.seed}"
     if training.method is TrainingMethod.PROBE:
         return f"probe on {images}"
+    if training.method in ADAPTERS:
+        return f"{prompts.templates_source} with {training.method} on {images}"
     if training.text_weight is None:
         return f"mean of {images}"
     return f"{training.text_weight:g} x {prompts.templates_source} + {1 - training.text_weight:g} x {images}"

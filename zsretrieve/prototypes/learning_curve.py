@@ -1,4 +1,4 @@
-"""What a few labelled images are worth: zero-shot, multi-shot and a probe, by the number of images per class."""
+"""What a few labelled images are worth: zero-shot, multi-shot, a probe and adapters, by the images per class."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ import numpy as np
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import Result, Table, flat
 from zsretrieve.domain.ports import IndexBackend, OnProgress
-from zsretrieve.domain.records import Skipped, check_same_space
+from zsretrieve.domain.records import Skipped
 from zsretrieve.domain.results import Interval
-from zsretrieve.domain.shots import CurveSettings
+from zsretrieve.domain.shots import AdapterSettings, CurveSettings
+from zsretrieve.domain.spaces import check_same_images
 from zsretrieve.domain.vectors import Vectors, augmented_rows
 from zsretrieve.evaluation.labelled import Labelled
 from zsretrieve.evaluation.splits import Draw, draw, first, held_out, without
 from zsretrieve.metrics.intervals import mean_over_draws
+from zsretrieve.prototypes.adapters import Adaptation, adapt
 from zsretrieve.prototypes.images import check_text, multi_shot
 from zsretrieve.prototypes.probe import check_classes, probe_of
 from zsretrieve.store.indexes import Prototypes
 
 
 class Method(StrEnum):
-    """How classes become vectors: from text, as means of images, as both mixed, as a trained classifier."""
+    """How images and texts become classes: as text, means of images, both mixed, a trained classifier, adapters."""
 
     ZERO_SHOT = "zero-shot"
     MULTI_SHOT = "multi-shot"
     MIX = "mix"
     PROBE = "probe"
+    TIP = "tip"
+    TIP_F = "tip-f"
+    LP = "lp++"
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class CurvePoint(Result):
         zero-shot.
     converged : bool
         Whether the last fit of every probe did.
+    alpha, beta : tuple of float
+        The weights of each seed's Tip-Adapter.
     """
 
     _keys: ClassVar = {"prec_at_1": "prec@1"}
@@ -72,6 +79,8 @@ class CurvePoint(Result):
     c: tuple[float, ...] = ()
     converged: bool = True
     n_trained: tuple[int, ...] = ()
+    alpha: tuple[float, ...] = ()
+    beta: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,8 @@ class _Scores:
     n_correct: list[int] = field(default_factory=list)
     n_trained: list[int] = field(default_factory=list)
     c: list[float] = field(default_factory=list)
+    alpha: list[float] = field(default_factory=list)
+    beta: list[float] = field(default_factory=list)
     converged: bool = True
 
 
@@ -122,7 +133,7 @@ def few_shot_curve(
     test: Labelled | None = None,
     on_progress: OnProgress | None = None,
 ) -> FewShotCurve:
-    """Score zero-shot, multi-shot and a probe on the same images, for several numbers of shots and several seeds.
+    """Score zero-shot, multi-shot, a probe and adapters on the same images, for several numbers of shots and seeds.
 
     The draws of one seed are nested: what 2 shots train on, 4 shots train on too.
 
@@ -148,17 +159,17 @@ def few_shot_curve(
         If images and prototypes have different embedding spaces.
     """
     settings = settings or CurveSettings()
-    check_same_space(labelled.space, "the images", text.space, "the prototype index")
+    check_same_images(labelled.space, "the images", text.space, "the prototype index")
     check_text(text)
     train, scored = _divided(labelled, test, settings.held_out)
     if settings.drawn:
         check_classes(len(text.prompts.class_names))
     scores: dict[tuple[Method, int], _Scores] = {}
 
-    def score(method: Method, n: int, rows: Vectors, n_trained: int) -> _Scores:
+    def score(method: Method, n: int, rows: Vectors, n_trained: int, made: Adaptation | None = None) -> _Scores:
         entry = scores.setdefault((method, n), _Scores())
         entry.n_trained.append(n_trained)
-        entry.n_correct.append(_n_correct(rows, text, scored, backend))
+        entry.n_correct.append(_n_correct(rows, text, scored, backend, made))
         return entry
 
     # Errors in drawing come before anything is computed.
@@ -181,15 +192,26 @@ def few_shot_curve(
             probe = score(Method.PROBE, n, augmented_rows(linear.weights, linear.bias)[0], len(some.rows))
             probe.c.append(sweep.c)
             probe.converged &= linear.converged
+            for adapter in settings.adapters:
+                by = settings.regularisation
+                how = AdapterSettings(adapter, validation=by.validation, by=by.by)
+                made = adapt(train, some.rows, seed, text, how)
+                adapted = score(Method(adapter), n, made.rows, len(some.rows), made)
+                if made.keys is not None:
+                    adapted.alpha.append(made.keys.alpha)
+                    adapted.beta.append(made.keys.beta)
             done += 1
             if on_progress is not None:
                 on_progress(done, len(draws) * len(settings.drawn))
     points = []
     for (method, n), entry in sorted(scores.items(), key=lambda item: (list(Method).index(item[0][0]), item[0][1])):
         mean, spread, interval = mean_over_draws(np.array(entry.n_correct), len(scored.truth))
-        counts = len(scored.truth), len(train.truth), tuple(entry.n_correct)
-        rest = tuple(entry.c), entry.converged, tuple(entry.n_trained)
-        points.append(CurvePoint(method, n, mean, interval, spread, *counts, *rest))
+        points.append(
+            CurvePoint(
+                method, n, mean, interval, spread, len(scored.truth), len(train.truth), tuple(entry.n_correct),
+                tuple(entry.c), entry.converged, tuple(entry.n_trained), tuple(entry.alpha), tuple(entry.beta),
+            )
+        )  # fmt: skip
     return FewShotCurve(
         points=tuple(points),
         n_scored=len(scored.truth),
@@ -219,10 +241,14 @@ def _divided(labelled: Labelled, test: Labelled | None, share: float) -> tuple[L
     return train, scored
 
 
-def _n_correct(rows: Vectors, text: Prototypes, scored: Labelled, backend: IndexBackend) -> int:
-    """How many images are nearest to the row of their class, by the exact search."""
+def _n_correct(
+    rows: Vectors, text: Prototypes, scored: Labelled, backend: IndexBackend, made: Adaptation | None
+) -> int:
+    """How many images are nearest to the row of their class, or have their best score there, by the exact search."""
     index = backend.create(rows.shape[1])
     index.add(rows)
     augmented = rows.shape[1] > text.space.dim
-    prototypes = Prototypes(None, replace(text.manifest, lifted=augmented), text.prompts, rows, index)
+    manifest = replace(text.manifest, lifted=augmented, head=text.head if made is None else made.head)
+    keys = None if made is None else made.keys
+    prototypes = Prototypes(None, manifest, text.prompts, rows, index, keys=keys)
     return int((prototypes.search(scored.vectors, 1)[1][:, 0] == scored.truth).sum())

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import Result
 from zsretrieve.domain.ports import IndexBackend, OnProgress
-from zsretrieve.domain.records import Head, ScoreHead, Training, TrainingMethod
+from zsretrieve.domain.records import Head, ScoreHead
 from zsretrieve.domain.shots import Regularisation, Shots
+from zsretrieve.domain.training import Training, TrainingMethod
 from zsretrieve.domain.vectors import Rows, Vectors, augmented_rows
 from zsretrieve.evaluation.labelled import Labelled
-from zsretrieve.evaluation.splits import draw, first_of, repeated
+from zsretrieve.evaluation.splits import draw, validation_of
 from zsretrieve.prototypes.images import TrainedPrototypes, TrainingImages, of_training, without_prompts
 
 # The grid of Radford et al. 2021, appendix A.3: 96 steps of an eighth of a decade from 1e-6 to 1e6.
@@ -151,9 +152,7 @@ def sweep(
         Called with (fits done, fits at most).
     """
     some = labelled.at(rows)
-    held = first_of(some, f"validation {seed}", validation)
-    # An image with labels of two classes would be on both sides.
-    held = held[~repeated(some)[held]]
+    held = validation_of(some, seed, validation)
     if not len(held):
         return Sweep(DEFAULT_C, (), len(rows), 0)
     fitted = np.setdiff1d(np.arange(len(rows)), held)
@@ -228,8 +227,9 @@ def train_probe(
     rows, scale = augmented_rows(linear.weights, linear.bias)
     training = Training(TrainingMethod.PROBE, images.source, shots.per_class, shots.seed, len(drawn.rows), c=swept.c)
     prototypes = of_training(
-        images, drawn, rows, without_prompts(labelled.prompts), training, backend, head=Head(ScoreHead.SOFTMAX, scale)
-    )
+        images, drawn, rows, without_prompts(labelled.prompts), training, backend,
+        head=Head(ScoreHead.SOFTMAX, scale), augmented=True,
+    )  # fmt: skip
     return TrainedProbe.of(prototypes, images, drawn, sweep=swept, converged=linear.converged)
 
 
@@ -251,10 +251,10 @@ def probe_of(
     return swept, fit(labelled.vectors[rows], labelled.truth[rows], swept.c)
 
 
-def check_classes(n_classes: int) -> None:
+def check_classes(n_classes: int, what: str = "a probe") -> None:
     """Raise SourceError, before anything takes long, unless there are two classes."""
     if n_classes < 2:
-        raise SourceError("a probe needs at least two classes, and there is only one", hint="Add a class.")
+        raise SourceError(f"{what} needs at least two classes, and there is only one", hint="Add a class.")
 
 
 def _tolerance(wide: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
@@ -273,8 +273,18 @@ def _tolerance(wide: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
 
 def _judged(some: Labelled, fitted: Rows, held: Rows, c: float) -> SweepStep:
     linear = fit(some.vectors[fitted], some.truth[fitted], c)
-    logits = linear.logits(some.vectors[held])
-    truth = some.truth[held]
+    accuracy, loss = judged(linear.logits(some.vectors[held]), some.truth[held])
+    return SweepStep(c, accuracy, loss, linear.converged)
+
+
+def judged(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[float, float]:
+    """The share of images that are right, ties to the lowest class id, and the mean negative log-likelihood.
+
+    Parameters
+    ----------
+    logits : float64 of shape (n, n_classes)
+    truth : int64 of shape (n,)
+    """
     top = logits.max(axis=1, keepdims=True)
     losses = (top[:, 0] + np.log(np.exp(logits - top).sum(axis=1))) - logits[np.arange(len(truth)), truth]
-    return SweepStep(c, float((logits.argmax(axis=1) == truth).mean()), float(losses.mean()), linear.converged)
+    return float((logits.argmax(axis=1) == truth).mean()), float(losses.mean())

@@ -10,13 +10,15 @@ import numpy as np
 from zsretrieve.domain.pooling import pool_prompts
 from zsretrieve.domain.ports import Encoder, IndexBackend, OnProgress, PromptMemory
 from zsretrieve.domain.prompts import duplicate_names, prompt_digest
-from zsretrieve.domain.records import Encoding, Head, IndexKind, Manifest, PromptSet, Space, Training
+from zsretrieve.domain.records import Encoding, Head, IndexKind, Manifest, PromptSet, Space
+from zsretrieve.domain.training import Training
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.domain.wording import counted, shorten
 from zsretrieve.encoding.batches import encode_texts_once
 from zsretrieve.store.folder import Writer, creating, now
 from zsretrieve.store.index_files import write_prototypes
 from zsretrieve.store.indexes import Prototypes
+from zsretrieve.store.key_values import KeyValues
 from zsretrieve.store.prototype_files import Digests
 from zsretrieve.system.version import tool_version
 
@@ -117,10 +119,7 @@ def write(writer: Writer, prototypes: Prototypes, scale: float | None = None) ->
     """Write prototypes that are in memory; with ``scale`` in place of the model's own."""
     if scale is not None:
         prototypes = prototypes.at_scale(scale)
-    manifest = write_prototypes(
-        writer, prototypes.manifest, prototypes.prompts, prototypes.vectors, prototypes.index, prototypes.drawn
-    )
-    return replace(prototypes, folder=writer.out, manifest=manifest)
+    return replace(prototypes, folder=writer.out, manifest=write_prototypes(writer, prototypes))
 
 
 def in_memory(
@@ -135,6 +134,7 @@ def in_memory(
     training: Training | None = None,
     augmented: bool = False,
     drawn: Digests | None = None,
+    keys: KeyValues | None = None,
 ) -> Prototypes:
     """Prototypes that are not written yet.
 
@@ -163,8 +163,9 @@ def in_memory(
         cut_prompts=cut_prompts,
         training=training,
         lifted=augmented,
+        adapter=None if keys is None else keys.described,
     )
-    return Prototypes(None, manifest, prompts, vectors, index, drawn)
+    return Prototypes(None, manifest, prompts, vectors, index, drawn, keys)
 
 
 def _indistinct(prompts: PromptSet, vectors: Vectors) -> tuple[tuple[str, ...], ...]:

@@ -38,8 +38,8 @@ class Asked(Result):
 
     ``prototypes`` is None if they were made from ``classes`` and ``templates`` for this evaluation alone. ``classes``
     is where the class names came from, None if no command can name it. ``is_gallery`` is whether ``source`` is a
-    gallery. ``is_probe`` is whether the prototypes are those of a linear probe, which have neither names nor
-    similarities.
+    gallery. ``is_probe`` is whether the prototypes are those of a linear probe or an adapter, which have neither names
+    nor similarities.
     """
 
     source: str = "SOURCE"

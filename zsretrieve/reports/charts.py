@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 # Those of a light page, and of a file by itself.
 COLOURS = {
     "ink": "#1c2430", "soft": "#5c6675", "line": "#e2dfd6", "first": "#3b6fb6", "second": "#c26a1b",
-    "third": "#1f7a4d", "over": "#ffffff",
+    "third": "#1f7a4d", "fourth": "#a23b82", "fifth": "#2a8fa6", "sixth": "#8a7a10", "over": "#ffffff",
 }  # fmt: skip
 _STEPS = (1, 2, 5)
 _MOST_TICKS = 6
@@ -102,6 +102,12 @@ def percent_ticks(low: float, high: float) -> list[Tick]:
 
 def count_ticks(most: int) -> list[Tick]:
     return [(value, f"{value:g}") for value in _ticks(0, most, 1)]
+
+
+def number_ticks(low: float, high: float) -> list[Tick]:
+    """Round numbers of any size."""
+    least = 10.0 ** math.floor(math.log10((high - low) / 100))
+    return [(value, f"{value:g}") for value in _ticks(low, high, least)]
 
 
 def _ticks(low: float, high: float, least: float) -> list[float]:

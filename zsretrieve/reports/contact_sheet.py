@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from zsretrieve.domain.boxes import Box, in_pixels
 from zsretrieve.domain.records import Hit, PathLike
 from zsretrieve.domain.settings import Reading
 from zsretrieve.images import opening
 from zsretrieve.reports.look import STYLE, environment, file_text, markup
 from zsretrieve.reports.pages import check_report, write_page
-from zsretrieve.reports.thumbnails import thumbnails
+from zsretrieve.reports.thumbnails import Thumbnail, thumbnails
 
 
 def check_contact_sheet(path: PathLike) -> None:
@@ -56,9 +57,10 @@ def write_contact_sheet(
         If the system refuses to write.
     """
     check_contact_sheet(path)
-    images = [(hit.path, "") for hits in answers.values() for hit in hits]
+    images = [(hit.path, "") for hits in answers.values() for hit in hits if hit.text is None]
     templates = environment()
     templates.filters["address"] = _address
+    templates.filters["region"] = _region
     page = templates.from_string(file_text("contact_sheet.html.j2")).render(
         answers=answers,
         heading=heading,
@@ -67,6 +69,16 @@ def write_contact_sheet(
         style=markup(STYLE),
     )
     write_page(Path(path), page)
+
+
+def _region(box: Box, small: Thumbnail) -> str:
+    """A rectangle over a thumbnail, white between black lines."""
+    x, y, width, height = in_pixels(box, small.width, small.height)
+    rectangle = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+    return markup(
+        f'<svg viewBox="0 0 {small.width} {small.height}" aria-hidden="true">'
+        f'{rectangle} stroke="#000" stroke-width="4"/>{rectangle} stroke="#fff" stroke-width="2"/></svg>'
+    )
 
 
 def _address(path: str) -> str | None:

@@ -21,9 +21,15 @@ _LOOKS = {
     Method.MULTI_SHOT: ("#0072B2", "o"),
     Method.MIX: ("#009E73", "s"),
     Method.PROBE: ("#D55E00", "^"),
+    Method.TIP: ("#CC79A7", "v"),
+    Method.TIP_F: ("#56B4E9", "D"),
+    Method.LP: ("#E69F00", "P"),
 }
 # In SVG.
-_COLOURS = {Method.ZERO_SHOT: "ink", Method.MULTI_SHOT: "first", Method.MIX: "third", Method.PROBE: "second"}
+_COLOURS = {
+    Method.ZERO_SHOT: "ink", Method.MULTI_SHOT: "first", Method.MIX: "third", Method.PROBE: "second",
+    Method.TIP: "fourth", Method.TIP_F: "fifth", Method.LP: "sixth",
+}  # fmt: skip
 
 
 def check_plot(path: PathLike) -> None:

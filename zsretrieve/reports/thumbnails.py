@@ -23,13 +23,11 @@ SIDE = 192
 _QUALITY = 80
 # Few, since each may hold a decoded image.
 _THREADS = 4
-# The size that JPEG decoders need to aim for.
-_SMALL = Preprocessing((SIDE, SIDE), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic", "longest")
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image of at most 192 x 192 pixels as a data URI, or None; ``problem`` is what is wrong with its file."""
+    """A small image as a data URI, or None; ``problem`` is what is wrong with its file."""
 
     uri: str | None
     width: int = 0
@@ -37,7 +35,7 @@ class Thumbnail:
     problem: str | None = None
 
 
-def thumbnails(images: Sequence[tuple[str, str]], reading: Reading) -> dict[str, Thumbnail]:
+def thumbnails(images: Sequence[tuple[str, str]], reading: Reading, side: int = SIDE) -> dict[str, Thumbnail]:
     """Read images again and make them small.
 
     Parameters
@@ -47,6 +45,8 @@ def thumbnails(images: Sequence[tuple[str, str]], reading: Reading) -> dict[str,
         marked as changed.
     reading : Reading
         ``exif`` and ``max_pixels`` count.
+    side : int
+        Neither width nor height is larger.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def thumbnails(images: Sequence[tuple[str, str]], reading: Reading) -> dict[str,
     digests = dict(images)
 
     def thumbnail(address: str) -> Thumbnail:
-        return _thumbnail(address, digests[address], reading)
+        return _thumbnail(address, digests[address], reading, side)
 
     with own_pixel_limit(), ThreadPoolExecutor(_THREADS, thread_name_prefix="thumbnail") as pool:
         return dict(zip(digests, pool.map(thumbnail, digests), strict=True))
@@ -72,18 +72,23 @@ def link(address: str, folder: Path) -> str | None:
     return quote(os.fsencode(os.path.relpath(address, folder)))
 
 
-def _thumbnail(address: str, digest: str, reading: Reading) -> Thumbnail:
+def _thumbnail(address: str, digest: str, reading: Reading, side: int) -> Thumbnail:
     try:
         content = opening.read(address)
         # As the model sees it: without transparency, whatever is below it.
-        decoded = decode(content, replace(reading, fast=True), _SMALL)
+        decoded = decode(content, replace(reading, fast=True), _small(side))
     except ImageError as error:
         return Thumbnail(None, problem=error.message)
     image = decoded.image.convert("RGB")
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
     # Without the colour profile and the comments of the original.
     Image.frombytes("RGB", image.size, image.tobytes()).save(data, "JPEG", quality=_QUALITY)
     uri = f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
     changed = "changed since it was encoded" if digest and content.digest != digest else None
     return Thumbnail(uri, image.width, image.height, changed)
+
+
+def _small(side: int) -> Preprocessing:
+    """The size that JPEG decoders need to aim for."""
+    return Preprocessing((side, side), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic", "longest")

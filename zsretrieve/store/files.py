@@ -17,7 +17,7 @@ from zsretrieve.store import manifest as manifests
 DIGEST_AT_OPEN_BYTES = 128 * 1024 * 1024
 HEAD_BYTES = 4096
 _ONLY_FOR_REPAIR = "items.copy.parquet"
-_ALWAYS_WHOLE = ("items.parquet", "removed.npy", "drawn.npy", "prompts.json")
+_ALWAYS_WHOLE = ("items.parquet", "removed.npy", "drawn.npy", "values.npy", "prompts.json")
 
 
 def entry_of(path: Path) -> FileEntry:

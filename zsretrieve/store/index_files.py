@@ -8,33 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from zsretrieve.domain.ports import VectorIndex
-from zsretrieve.domain.records import Manifest, PromptSet, Segment
-from zsretrieve.domain.vectors import Vectors
+from zsretrieve.domain.records import Manifest, Segment
 from zsretrieve.store import folder as folders
 from zsretrieve.store import rows
 from zsretrieve.store.folder import SEGMENTS, Writer
-from zsretrieve.store.prototype_files import DRAWN, PROMPTS, Digests, write_prompts
+from zsretrieve.store.prototype_files import DRAWN, PROMPTS, write_prompts
+from zsretrieve.store.prototypes import Prototypes
 
 FAISS = "index.faiss"
 
 
-def write_prototypes(
-    writer: Writer,
-    manifest: Manifest,
-    prompts: PromptSet,
-    vectors: Vectors,
-    index: VectorIndex,
-    drawn: Digests | None = None,
-) -> Manifest:
-    """Write a prototype index and commit it; ``drawn`` as in ``Prototypes``."""
+def write_prototypes(writer: Writer, prototypes: Prototypes) -> Manifest:
+    """Write a prototype index and commit it."""
     with writer.new_segment() as segment:
-        np.save(segment / rows.VECTORS, vectors)
-        write_prompts(segment / PROMPTS, prompts)
-        if drawn is not None:
-            np.save(segment / DRAWN, drawn)
-    return writer.commit(
-        replace(manifest, segments=(Segment(segment.name, len(vectors)),), index=write_index(writer, index))
-    )
+        np.save(segment / rows.VECTORS, prototypes.vectors)
+        write_prompts(segment / PROMPTS, prototypes.prompts)
+        if prototypes.drawn is not None:
+            np.save(segment / DRAWN, prototypes.drawn)
+        if prototypes.keys is not None:
+            prototypes.keys.write(segment)
+    segments, index = (Segment(segment.name, len(prototypes.vectors)),), write_index(writer, prototypes.index)
+    return writer.commit(replace(prototypes.manifest, segments=segments, index=index))
 
 
 def keep_scale(folder: Path, scale: float) -> None:

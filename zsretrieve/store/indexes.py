@@ -13,13 +13,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from zsretrieve import metrics
-from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError
+from zsretrieve.domain.errors import IndexFormatError, IntegrityError, ShapeError, UsageError
 from zsretrieve.domain.kinds import Approximate, Effort
 from zsretrieve.domain.ports import CandidateIndex, IndexBackend, SearchIndex, VectorIndex
-from zsretrieve.domain.ranking import check_k
-from zsretrieve.domain.records import Head, IndexKind, Item, Manifest, PromptSet, Space
-from zsretrieve.domain.vectors import Rows, Scores, Vectors, augmented_queries, unit_rows
+from zsretrieve.domain.records import IndexKind, Item, Manifest, Space
+from zsretrieve.domain.regions import boxes_of
+from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import one_line
 from zsretrieve.images import opening
 from zsretrieve.store import approximate, files, moving, rows
@@ -28,11 +27,13 @@ from zsretrieve.store import items as item_table
 from zsretrieve.store import manifest as manifests
 from zsretrieve.store.approximate import ApproximateSearch, Flags
 from zsretrieve.store.folder import SEGMENTS, Writer
-from zsretrieve.store.prototype_files import PROMPTS, Digests, read_drawn, read_prompts
+from zsretrieve.store.key_values import read_key_values
+from zsretrieve.store.prototype_files import PROMPTS, read_drawn, read_prompts
+from zsretrieve.store.prototypes import Prototypes as Prototypes
+from zsretrieve.store.regions import RegionIndex
 from zsretrieve.store.rows import Live, LiveVectors
 
 _OPEN_ATTEMPTS = 20
-_AUGMENTED_AT_ONCE = 1 << 15
 _Opened = TypeVar("_Opened")
 
 
@@ -49,98 +50,11 @@ class RemoteIndexes(Protocol):
 
 
 @dataclass(frozen=True, repr=False)
-class Prototypes:
-    """An open prototype index.
-
-    ``vectors`` are float32 of shape (n_classes, ``manifest.dim``), unit rows. ``drawn`` are the sha256 of the images
-    they were made from, uint8 of shape (n, 32), ascending; None for prototypes made from texts alone.
-    """
-
-    folder: Path | None
-    manifest: Manifest
-    prompts: PromptSet
-    vectors: Vectors
-    index: VectorIndex
-    drawn: Digests | None = None
-
-    @property
-    def space(self) -> Space:
-        return self.manifest.space
-
-    @property
-    def head(self) -> Head:
-        """What turns scores into logits: the model's own scale and bias, or a fitted scale with the bias that fits."""
-        scale = self.manifest.fitted_scale
-        return self.manifest.head if scale is None else self.manifest.head.at(scale)
-
-    def at_scale(self, scale: float) -> Prototypes:
-        """The same prototypes with another scale for probabilities."""
-        return replace(self, manifest=replace(self.manifest, fitted_scale=scale))
-
-    @property
-    def class_queries(self) -> Vectors:
-        """What ranks images for each class, float32 of shape (n_classes, ``space.dim``), unit rows.
-
-        A bias shifts the scores of a class equally for all images, so it does not change their order.
-        """
-        return unit_rows(self.vectors[:, :-2]) if self.manifest.lifted else self.vectors
-
-    def queries(self, vectors: Vectors) -> Vectors:
-        """Vectors of the embedding space as queries of ``index``, float32 of shape (n, ``manifest.dim``)."""
-        return augmented_queries(vectors) if self.manifest.lifted else vectors
-
-    def search(self, vectors: Vectors, k: int) -> tuple[Scores, Rows]:
-        """The k best classes of each vector of the embedding space, best first, ties to the lowest class id.
-
-        Parameters
-        ----------
-        vectors : float32 of shape (n, ``space.dim``), unit rows
-        k : int
-
-        Returns
-        -------
-        scores : float32 of shape (n, k)
-            What ``head`` turns into logits: cosine similarity, unless the prototypes are augmented.
-        rows : int64 of shape (n, k)
-
-        Raises
-        ------
-        RankError
-            If k is below 1 or above the number of classes.
-        """
-        if not self.manifest.lifted:
-            return self.index.search(vectors, k)
-        check_k(k, len(self.index), "classes")
-        scores, rows = np.empty((len(vectors), k), np.float32), np.empty((len(vectors), k), np.int64)
-        for start in range(0, len(vectors), _AUGMENTED_AT_ONCE):
-            some = slice(start, start + _AUGMENTED_AT_ONCE)
-            scores[some], rows[some] = self.index.search(self.queries(vectors[some]), k)
-        return scores, rows
-
-    def log_normaliser(self, vectors: Vectors, best: Scores) -> NDArray[np.float64]:
-        """Log of the softmax denominator over all classes for each vector of the space, float64 of shape (n,).
-
-        ``best`` is the highest score of each, float32 of shape (n,), as ``search`` returns it.
-        """
-        if not self.manifest.lifted:
-            return metrics.log_normaliser(vectors, self.vectors, self.head, best)
-        normalisers = np.empty(len(vectors), dtype=np.float64)
-        for start in range(0, len(vectors), _AUGMENTED_AT_ONCE):
-            some = slice(start, start + _AUGMENTED_AT_ONCE)
-            normalisers[some] = metrics.log_normaliser(self.queries(vectors[some]), self.vectors, self.head, best[some])
-        return normalisers
-
-    def __repr__(self) -> str:
-        return (
-            f"Prototypes({str(self.folder)!r}, {len(self.vectors)} classes, {self.space.model}, dim {self.space.dim})"
-        )
-
-
-@dataclass(frozen=True, repr=False)
 class Gallery:
     """An open gallery index. ``items[i]`` belongs to row i of ``vectors`` (n, dim) and of ``index``; ids ascend.
 
     ``index`` compares every row. ``approximate`` compares a part of them, for searches; None for a gallery without.
+    ``regions`` compares the images and their regions; None for a gallery without.
     """
 
     folder: Path | None
@@ -149,10 +63,15 @@ class Gallery:
     live: LiveVectors
     index: SearchIndex
     approximate: ApproximateSearch | None = None
+    regions: RegionIndex | None = None
 
     @property
     def space(self) -> Space:
         return self.manifest.space
+
+    def bundles(self, rows: Rows) -> Vectors:
+        """All vectors of rows, see ``zsretrieve.store.rows``, float32 of shape (len(rows), (1 + r) * dim)."""
+        return self.index.stored(rows) if self.regions is None else self.regions.bundles(rows).reshape(len(rows), -1)
 
     def nearest(
         self,
@@ -208,12 +127,20 @@ class Gallery:
         return row if row < len(self.ids) and self.ids[row] == number else None
 
     def __repr__(self) -> str:
-        return f"Gallery({str(self.folder)!r}, {len(self.items)} images, {self.space.model}, dim {self.space.dim})"
+        what = "texts" if self.manifest.holds_texts else "images"
+        return f"Gallery({str(self.folder)!r}, {len(self.items)} {what}, {self.space.model}, dim {self.space.dim})"
 
     def path_of(self, item: Item) -> str:
         """The address of an image when it was encoded, or where it was moved to together with the gallery."""
-        address = opening.join(self.manifest.root or "", item.path)
-        if self._was_moved and os.path.isabs(item.path):
+        return self._address(item.path)
+
+    def image_of(self, item: Item) -> str | None:
+        """The address of the image that a text describes, if it is known."""
+        return None if item.image is None else self._address(item.image)
+
+    def _address(self, path: str) -> str:
+        address = opening.join(self.manifest.root or "", path)
+        if self._was_moved and os.path.isabs(path):
             return moving.follow(self._folder, self.manifest, address)
         return address
 
@@ -229,7 +156,7 @@ class Gallery:
     def rows_by_real_path(self) -> dict[str, list[int]]:
         """Rows of each image by its path with all links resolved; a list of paths may name a file twice."""
         rows: dict[str, list[int]] = {}
-        for row, item in enumerate(self.items):
+        for row, item in enumerate(() if self.manifest.holds_texts else self.items):
             rows.setdefault(opening.canonical(self.path_of(item)), []).append(row)
         return rows
 
@@ -295,11 +222,17 @@ def _open_prototypes(folder: Path, backend: IndexBackend) -> Prototypes:
     if not len(prompts.class_names) == len(vectors) == manifest.count:
         raise files.damaged(folder, "its counts differ")
     index = _index(folder, manifest, LiveVectors.of(vectors), backend)
-    return Prototypes(folder, manifest, prompts, vectors, index, read_drawn(where, manifest))
+    drawn, keys = read_drawn(where, manifest), read_key_values(where, manifest)
+    return Prototypes(folder, manifest, prompts, vectors, index, drawn, keys)
 
 
 def _open_gallery(folder: Path, backend: IndexBackend, remote: RemoteIndexes | None) -> Gallery:
     manifest = moving.followed(folder, _checked(folder, IndexKind.GALLERY))
+    if remote is not None and manifest.regions is not None:
+        raise UsageError(
+            f"'{manifests.shown(folder)}' has regions, which are not searched on a cluster",
+            hint="Search it on this machine: leave out `ray`.",
+        )
     live = read_live(folder, manifest)
     index: SearchIndex
     if remote is None:
@@ -313,7 +246,9 @@ def _open_gallery(folder: Path, backend: IndexBackend, remote: RemoteIndexes | N
         return remote.candidates(folder, made, manifest.dim)
 
     nearly = approximate.opened(manifest, live.vectors, index, load)
-    return Gallery(folder, manifest, live.items, live.vectors, index, nearly)
+    boxes = boxes_of(manifest.regions)
+    regions = RegionIndex(live.vectors, live.regions, boxes) if boxes else None
+    return Gallery(folder, manifest, live.items, live.vectors, index, nearly, regions)
 
 
 def read_live(folder: Path, manifest: Manifest) -> Live:

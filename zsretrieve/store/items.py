@@ -29,6 +29,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+# In a gallery of texts these come after them.
+TEXT_SCHEMA = SCHEMA.append(pa.field("text", pa.string(), nullable=False)).append(pa.field("image", pa.binary()))
+
 # After this many single items, all of them are made at once.
 _FEW = 256
 
@@ -39,7 +42,7 @@ def write(path: Path, items: Sequence[Item]) -> None:
 
 
 def table(items: Sequence[Item]) -> pa.Table:
-    """Items in order, in the columns of ``SCHEMA``."""
+    """Items in order, in the columns of ``SCHEMA``, or of ``TEXT_SCHEMA`` if they are texts."""
     columns = {
         "id": [item.id for item in items],
         "path": [os.fsencode(item.path) for item in items],
@@ -50,7 +53,11 @@ def table(items: Sequence[Item]) -> pa.Table:
         "mtime_ns": [item.mtime_ns for item in items],
         "digest": [item.digest for item in items],
     }
-    return pa.table(columns, schema=SCHEMA)
+    if not items or items[0].text is None:
+        return pa.table(columns, schema=SCHEMA)
+    columns["text"] = [item.text for item in items]
+    columns["image"] = [None if item.image is None else os.fsencode(item.image) for item in items]
+    return pa.table(columns, schema=TEXT_SCHEMA)
 
 
 class Items(Sequence[Item]):
@@ -59,7 +66,7 @@ class Items(Sequence[Item]):
     Parameters
     ----------
     table : pyarrow.Table
-        In the columns of ``SCHEMA``.
+        In the columns of ``SCHEMA`` or ``TEXT_SCHEMA``.
     order : int64 of shape (n,), optional
         Item i is row ``order[i]`` of the table; by default row i.
     """
@@ -77,8 +84,9 @@ class Items(Sequence[Item]):
         places = np.cumsum([0, *(len(part._table) for part in parts)])
         before = [part._rows() + start for part, start in zip(parts, places[:-1], strict=True)]
         rows = np.concatenate([np.empty(0, dtype=np.int64), *before])[order]
-        tables = [part._table for part in parts]
-        whole = tables[0] if len(tables) == 1 else pa.concat_tables([SCHEMA.empty_table(), *tables])
+        # A part without items has no columns of texts.
+        tables = [part._table for part in parts if len(part._table)] or [SCHEMA.empty_table()]
+        whole = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
         return cls(whole, None if np.array_equal(rows, np.arange(len(whole))) else rows)
 
     @property
@@ -174,7 +182,7 @@ def read(path: Path) -> Items:
         # Not with read_table, which loads pandas if that is installed.
         with pq.ParquetFile(path) as file:
             rows = file.read()
-        if not rows.schema.equals(SCHEMA):
+        if not (rows.schema.equals(SCHEMA) or rows.schema.equals(TEXT_SCHEMA)):
             raise ValueError("it has other columns")
         rows.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:  # a damaged schema holds names that are not UTF-8
@@ -189,7 +197,9 @@ def _taken(values: Any, rows: NDArray[np.int64]) -> Any:
 
 
 def _item(values: Sequence[Any]) -> Item:
-    id_, path, label, width, height, size, mtime, digest = values
+    id_, path, label, width, height, size, mtime, digest, *of_text = values
+    text, image = of_text or (None, None)
     return Item(
-        id_, os.fsdecode(path), None if label is None else os.fsdecode(label), width, height, size, mtime, digest
-    )
+        id_, os.fsdecode(path), None if label is None else os.fsdecode(label), width, height, size, mtime, digest,
+        text, None if image is None else os.fsdecode(image),
+    )  # fmt: skip

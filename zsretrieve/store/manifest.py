@@ -16,10 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zsretrieve.domain.errors import IndexFormatError, IndexVersionError
+from zsretrieve.domain.errors import IndexFormatError, IndexVersionError, UsageError
 from zsretrieve.domain.kinds import Approximate
 from zsretrieve.domain.plain import rebuilt
 from zsretrieve.domain.records import Manifest
+from zsretrieve.domain.regions import boxes_of
+from zsretrieve.domain.spaces import space_fields
+from zsretrieve.domain.training import ADAPTERS
 from zsretrieve.system.data_dir import data_folder
 
 NAME = "manifest.json"
@@ -29,28 +32,34 @@ STAGING = ".building"
 MAP = "map.parquet"
 SEARCHES = "searches.json"
 FORMAT = "zsretrieve-index"
-FORMAT_VERSION = 4
-# Versions of zsretrieve before approximate indexes read version 2, so all other indexes are written as that.
-_WITHOUT_APPROXIMATE = 2
+FORMAT_VERSION = 5
+# Versions of zsretrieve before approximate indexes read version 2, and those before texts, adapters, LP++, regions and
+# spaces whose text side was trained alone version 4, so that all indexes that they understand are written as these. Of
+# regions they would lose the vectors with their next commit.
+_WITHOUT_APPROXIMATE, _WITHOUT_TEXTS = 2, 4
 # Before counts of what changed since training and tuning; written with parts, and before that without.
 _WITHOUT_COUNTS = 3
 REBUILD = "Restore the folder from a copy, or build the index again."
 
 _SEGMENT = re.compile(r"[0-9a-f]{12}")
 _FILE = re.compile(
-    r"segments/[0-9a-f]{12}/(vectors\.npy|items(\.copy)?\.parquet|removed\.npy|drawn\.npy|prompts\.json|index\.faiss|"
+    r"segments/[0-9a-f]{12}/((vectors|regions|removed|drawn|keys|values)\.npy|items(\.copy)?\.parquet|prompts\.json|index\.faiss|"
     r"approximate\.faiss)"
 )
 # A gallery can be made of these.
 _ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
-_OPTIONAL = ("training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate")
+_OPTIONAL = (
+    "training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate", "holds_texts", "adapter",
+    "regions",
+)  # fmt: skip
 
 
 def to_bytes(manifest: Manifest) -> bytes:
     """The canonical form of a manifest."""
     content = {"format": FORMAT, "format_version": _version(manifest), **asdict(manifest)}
+    content["space"] = space_fields(manifest.space)
     for name in _OPTIONAL:
         if not content[name]:
             del content[name]
@@ -236,10 +245,20 @@ def check(manifest: Manifest) -> None:
             0 if tuning is None else tuning.changed,
         ]
         _check_parts(approximate, {segment.name: segment.rows for segment in manifest.segments})
+    _check_regions(manifest)
     if min(numbers) < 0 or not 0 <= manifest.next_id <= _MAX_NEXT_ID:
         raise ValueError("numbers out of range")
     if any("\0" in text for text in (manifest.root or "", manifest.home or "", *manifest.origins)):
         raise ValueError("a path with a zero byte")
+
+
+def _check_regions(manifest: Manifest) -> None:
+    try:
+        boxes_of(manifest.regions)
+    except UsageError as error:
+        raise ValueError(error.message) from error
+    if manifest.regions is not None and manifest.approximate is not None:
+        raise ValueError("an approximate index beside regions")
 
 
 def _check_parts(approximate: Approximate, segments: dict[str, int]) -> None:
@@ -263,7 +282,11 @@ def _in_parts(content: dict[str, Any]) -> None:
 
 
 def _version(manifest: Manifest) -> int:
-    return _WITHOUT_APPROXIMATE if manifest.approximate is None else FORMAT_VERSION
+    """The lowest version that says all of it, so that older versions of zsretrieve open what they understand."""
+    learnt = manifest.training is not None and manifest.training.method in ADAPTERS
+    if manifest.holds_texts or learnt or manifest.regions is not None or manifest.space.images_of is not None:
+        return FORMAT_VERSION
+    return _WITHOUT_APPROXIMATE if manifest.approximate is None else _WITHOUT_TEXTS
 
 
 def _resume_hint(folder: Path) -> str:
@@ -274,7 +297,9 @@ def _resume_hint(folder: Path) -> str:
         return "Run the command that builds it once more."
     source = shlex.quote(staged.origins[0]) if staged.origins else "SOURCE"
     name, model = shlex.quote(shown(folder)), shlex.quote(staged.space.model)
-    return f"Continue with: zsretrieve index gallery {source} {name} --model {model}"
+    verb = "texts" if staged.holds_texts else "gallery"
+    regions = "" if staged.regions is None else f" --regions {staged.regions}"
+    return f"Continue with: zsretrieve index {verb} {source} {name} --model {model}{regions}"
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -2,6 +2,9 @@
 
 Segments are in the order of their commits. A segment first removes the IDs in its ``removed.npy`` from older segments,
 then adds its own rows; a row replaces an older one of the same ID. The rows that remain are the live rows.
+
+Where regions have vectors, too, each row has those of its image in another file. A **bundle** is all of a row in one
+array, float32 of shape ((1 + r) * dim,): the vector of the image, then those of its r regions.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import IntegrityError
 from zsretrieve.domain.records import Item, Manifest, Segment
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.domain.wording import one_line
 from zsretrieve.store import items as item_table
@@ -25,21 +29,31 @@ from zsretrieve.store.folder import SEGMENTS, Writer
 from zsretrieve.store.items import Items
 
 VECTORS = "vectors.npy"
+REGIONS = "regions.npy"
 ITEMS = "items.parquet"
 # A copy of the same bytes: a gallery whose items cannot be read has lost every path and every ID.
 ITEMS_COPY = "items.copy.parquet"
 REMOVED = "removed.npy"
 
-_BLOCK_ROWS = 8192
+# Numbers in a block: 16 MB, 8192 rows at 512 dimensions.
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
 class Part:
-    """An open segment. ``vectors`` are float32 of shape (rows, dim), mapped from the file; ``removed`` are IDs."""
+    """An open segment. ``vectors`` are float32 of shape (rows, dim), mapped from the file; ``removed`` are IDs.
+
+    ``regions`` are those of the regions, row by row, float32 of shape (rows, r * dim), r being 0 without regions.
+    """
 
     items: Sequence[Item]
     vectors: Vectors
     removed: NDArray[np.int64]
+    regions: Vectors
+
+    def bundle(self, row: int) -> Vectors:
+        """All vectors of a row."""
+        return np.concatenate([self.vectors[row], self.regions[row]])
 
 
 class LiveVectors:
@@ -110,32 +124,46 @@ class LiveVectors:
 
     def blocks(self) -> Iterator[Vectors]:
         """All of them in order, a few thousand rows at a time."""
-        for start in range(0, len(self), _BLOCK_ROWS):
-            yield self.take(np.arange(start, min(start + _BLOCK_ROWS, len(self))))
+        step = max(1, _BLOCK // max(1, self.dim))
+        for start in range(0, len(self), step):
+            yield self.take(np.arange(start, min(start + step, len(self))))
 
 
 @dataclass(frozen=True)
 class Live:
-    """The live rows of a gallery: items in the order of IDs; row i of ``vectors`` belongs to item i."""
+    """The live rows of a gallery: items in the order of IDs; row i of ``vectors`` belongs to item i.
+
+    Row i of ``regions`` holds the vectors of its regions, one after the other; they are empty without regions.
+    """
 
     items: Sequence[Item]
     vectors: LiveVectors
+    regions: LiveVectors
+
+    def bundles(self, rows: Rows) -> Vectors:
+        """All vectors of rows, float32 of shape (len(rows), (1 + r) * dim)."""
+        return np.hstack([self.vectors.take(rows), self.regions.take(rows)])
 
 
-def write(writer: Writer, items: Sequence[Item], vectors: Vectors, removed: Sequence[int] = ()) -> Segment:
-    """Write rows as a fresh segment, sorted by ID; a commit may then name it."""
+def write(writer: Writer, items: Sequence[Item], bundles: Vectors, dim: int, removed: Sequence[int] = ()) -> Segment:
+    """Write rows as a fresh segment, sorted by ID; a commit may then name it. Row i of ``bundles`` is of item i."""
     by_id = sorted(range(len(items)), key=lambda row: items[row].id)
-    ordered = tuple(items[row] for row in by_id)
-    return write_blocks(writer, ordered, [vectors[by_id]], vectors.shape[1], removed)
+    ordered, bundles = tuple(items[row] for row in by_id), bundles[by_id]
+    return write_blocks(writer, ordered, [bundles[:, :dim]], dim, removed, LiveVectors.of(bundles[:, dim:]))
 
 
 def write_live(writer: Writer, live: Live, removed: Sequence[int] = ()) -> Segment:
     """Write the live rows as one fresh segment, block by block."""
-    return write_blocks(writer, live.items, live.vectors.blocks(), live.vectors.dim, removed)
+    return write_blocks(writer, live.items, live.vectors.blocks(), live.vectors.dim, removed, live.regions)
 
 
 def write_blocks(
-    writer: Writer, items: Sequence[Item], blocks: Iterable[Vectors], dim: int, removed: Sequence[int] = ()
+    writer: Writer,
+    items: Sequence[Item],
+    blocks: Iterable[Vectors],
+    dim: int,
+    removed: Sequence[int] = (),
+    regions: LiveVectors | None = None,
 ) -> Segment:
     """Write items, whose IDs ascend, and their vectors as one fresh segment.
 
@@ -143,9 +171,14 @@ def write_blocks(
     ----------
     blocks : iterable of float32 arrays of shape (some, dim)
         The vectors of the items, in their order.
+    regions : LiveVectors, optional
+        As in ``Live``.
     """
     with writer.new_segment() as folder:
         write_npy(folder / VECTORS, blocks, (len(items), dim), np.dtype(np.float32))
+        if regions is not None and regions.dim:
+            shape = (len(items), regions.dim // dim, dim)
+            write_npy(folder / REGIONS, regions.blocks(), shape, np.dtype(np.float32))
         item_table.write(folder / ITEMS, items)
         shutil.copyfile(folder / ITEMS, folder / ITEMS_COPY)
         if removed:
@@ -153,7 +186,7 @@ def write_blocks(
     return Segment(folder.name, len(items), len(removed))
 
 
-def write_npy(path: Path, blocks: Iterable[Vectors], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+def write_npy(path: Path, blocks: Iterable[Vectors], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Write an array of this shape block by block. Raises OSError, also when the disk is full."""
     with open(path, "wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -168,19 +201,29 @@ def read_part(folder: Path, manifest: Manifest, segment: Segment) -> Part:
     where = folder / SEGMENTS / segment.name
     items = item_table.read(where / ITEMS)
     vectors = read_vectors(where, segment.rows, manifest.space.dim)
+    regions = read_regions(where, segment.rows, manifest)
     removed = read_removed(where, segment)
     if len(items) != segment.rows:
         raise damaged(where, f"{len(items)} items instead of {segment.rows}")
-    return Part(items, vectors, removed)
+    return Part(items, vectors, removed, regions)
 
 
 def read_vectors(where: Path, rows: int, dim: int) -> Vectors:
     """Map the vectors of a segment. Raises IntegrityError."""
-    vectors = _load(where / VECTORS)
-    if vectors.shape != (rows, dim) or vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
-        raise damaged(where, f"its vectors are not float32 of shape ({rows}, {dim})")
-    mapped: Vectors = vectors
-    return mapped
+    return _mapped(where / VECTORS, (rows, dim), "vectors")
+
+
+def read_regions(where: Path, rows: int, manifest: Manifest) -> Vectors:
+    """Map the vectors of the regions of a segment, as in ``Part``. Raises IntegrityError."""
+    number, dim = len(boxes_of(manifest.regions)), manifest.space.dim
+    if not number:
+        return no_regions(rows)
+    return _mapped(where / REGIONS, (rows, number, dim), "regions").reshape(rows, number * dim)
+
+
+def no_regions(rows: int) -> Vectors:
+    """The vectors of the regions of so many images that have none."""
+    return np.empty((rows, 0), np.float32)
 
 
 def read_removed(where: Path, segment: Segment) -> NDArray[np.int64]:
@@ -195,18 +238,20 @@ def read_removed(where: Path, segment: Segment) -> NDArray[np.int64]:
 
 def read(folder: Path, manifest: Manifest) -> Live:
     """The live rows of all segments. Raises IntegrityError if any of them is not sound."""
-    return joined([read_part(folder, manifest, segment) for segment in manifest.segments], manifest.space.dim)
+    return joined([read_part(folder, manifest, segment) for segment in manifest.segments], manifest)
 
 
-def joined(parts: Sequence[Part], dim: int) -> Live:
+def joined(parts: Sequence[Part], manifest: Manifest) -> Live:
     """The live rows of open segments, oldest first."""
     order = live_rows([item_table.ids_of(part.items) for part in parts], [part.removed for part in parts])
+    dim = manifest.space.dim
     vectors = LiveVectors([part.vectors for part in parts], order, dim)
+    regions = LiveVectors([part.regions for part in parts], order, len(boxes_of(manifest.regions)) * dim)
     tables = [part.items for part in parts if isinstance(part.items, Items)]
     if tables and len(tables) == len(parts):
-        return Live(Items.joined(tables, order), vectors)
+        return Live(Items.joined(tables, order), vectors, regions)
     items = [item for part in parts for item in part.items]
-    return Live(tuple(items[place] for place in order), vectors)
+    return Live(tuple(items[place] for place in order), vectors, regions)
 
 
 def live_rows(ids: Sequence[NDArray[np.int64]], removed: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -232,6 +277,13 @@ def live_rows(ids: Sequence[NDArray[np.int64]], removed: Sequence[NDArray[np.int
 def damaged(where: Path, what: str) -> IntegrityError:
     """The error for a segment that is not sound."""
     return IntegrityError(f"the segment '{where}' is damaged: {what}", hint=manifests.REBUILD)
+
+
+def _mapped(path: Path, shape: tuple[int, ...], what: str) -> Vectors:
+    mapped: Vectors = _load(path)
+    if mapped.shape != shape or mapped.dtype != np.float32 or not mapped.flags.c_contiguous:
+        raise damaged(path.parent, f"its {what} are not float32 of shape ({', '.join(map(str, shape))})")
+    return mapped
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from zsretrieve.domain.errors import IntegrityError
 from zsretrieve.domain.records import Item, Manifest, Segment
+from zsretrieve.domain.regions import boxes_of
 from zsretrieve.domain.vectors import Vectors
 from zsretrieve.store import items as item_table
 from zsretrieve.store import rows
@@ -40,7 +41,7 @@ class Salvage:
         return tuple(item for item, sound in zip(self.live.items, self.has_vector, strict=True) if not sound)
 
     def with_vectors(self, encoded: dict[int, Vectors]) -> Live:
-        """The rows that have a vector, or get one by their ID from ``encoded``, float32 of shape (dim,) each."""
+        """The rows that have a vector, or get one by their ID from ``encoded``, a bundle each, see ``rows``."""
         place_of = {id_: len(self.live.items) + place for place, id_ in enumerate(encoded)}
         order, items = [], []
         for row, item in enumerate(self.live.items):
@@ -48,19 +49,25 @@ class Salvage:
             if place is not None:
                 order.append(place)
                 items.append(item)
-        new = np.array(list(encoded.values()), dtype=np.float32).reshape(-1, self.live.vectors.dim)
-        return Live(tuple(items), self.live.vectors.and_then(new, np.array(order, dtype=np.int64)))
+        vectors, regions = self.live.vectors, self.live.regions
+        new = np.array(list(encoded.values()), dtype=np.float32).reshape(-1, vectors.dim + regions.dim)
+        places = np.array(order, dtype=np.int64)
+        return Live(
+            tuple(items),
+            vectors.and_then(new[:, : vectors.dim], places),
+            regions.and_then(new[:, vectors.dim :], places),
+        )
 
 
 def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
     """Read what is sound; ``bad`` are the files whose digests do not match."""
-    dim = manifest.space.dim
+    dim, n_regions = manifest.space.dim, len(boxes_of(manifest.regions))
     parts: list[Part] = []
     sound = [np.empty(0, dtype=np.bool_)]
     lost: list[str] = []
     n_damaged = n_lost = 0
     for segment in manifest.segments:
-        items, vectors, removed = _read_segment(folder, segment, dim, bad)
+        items, vectors, removed, regions = _read_segment(folder, manifest, segment, bad)
         if items is None:
             n_lost += segment.rows
             lost.append(
@@ -70,22 +77,27 @@ def salvage(folder: Path, manifest: Manifest, bad: set[str | None]) -> Salvage:
         if removed is None:
             lost.append(f"the list of {segment.removed} removed images of segment {segment.name}: they may be back")
         is_bad = any(name is not None and name.startswith(f"{SEGMENTS}/{segment.name}/") for name in bad)
-        n_damaged += is_bad or vectors is None
+        n_damaged += is_bad or vectors is None or regions is None
         kept = items or ()
-        usable = vectors is not None and len(vectors) == len(kept)
-        if vectors is None or not usable:
+        usable = vectors is not None and regions is not None and len(vectors) == len(kept)
+        if vectors is None or regions is None or not usable:
             vectors = np.broadcast_to(np.float32(0), (len(kept), dim))
-        parts.append(Part(kept, vectors, np.empty(0, dtype=np.int64) if removed is None else removed))
+            regions = np.broadcast_to(np.float32(0), (len(kept), n_regions * dim))
+        parts.append(Part(kept, vectors, np.empty(0, dtype=np.int64) if removed is None else removed, regions))
         sound.append(np.full(len(kept), usable))
     order = rows.live_rows([item_table.ids_of(part.items) for part in parts], [part.removed for part in parts])
     every = [item for part in parts for item in part.items]
-    live = Live(tuple(every[place] for place in order), LiveVectors([part.vectors for part in parts], order, dim))
+    live = Live(
+        tuple(every[place] for place in order),
+        LiveVectors([part.vectors for part in parts], order, dim),
+        LiveVectors([part.regions for part in parts], order, n_regions * dim),
+    )
     return Salvage(live, np.concatenate(sound)[order], tuple(lost), n_lost, n_damaged)
 
 
 def _read_segment(
-    folder: Path, segment: Segment, dim: int, bad: set[str | None]
-) -> tuple[Sequence[Item] | None, Vectors | None, NDArray[np.int64] | None]:
+    folder: Path, manifest: Manifest, segment: Segment, bad: set[str | None]
+) -> tuple[Sequence[Item] | None, Vectors | None, NDArray[np.int64] | None, Vectors | None]:
     place = f"{SEGMENTS}/{segment.name}"
     where = folder / place
 
@@ -102,8 +114,9 @@ def _read_segment(
         items = read(rows.ITEMS_COPY, lambda: item_table.read(where / rows.ITEMS_COPY))
     return (
         items,
-        read(rows.VECTORS, lambda: rows.read_vectors(where, segment.rows, dim)),
+        read(rows.VECTORS, lambda: rows.read_vectors(where, segment.rows, manifest.space.dim)),
         read(rows.REMOVED, lambda: rows.read_removed(where, segment)),
+        read(rows.REGIONS, lambda: rows.read_regions(where, segment.rows, manifest)),
     )
 
 

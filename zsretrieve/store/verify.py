@@ -102,11 +102,12 @@ def _check_segments(folder: Path, manifest: Manifest) -> list[Damage]:
             continue
         if (np.diff(ids_of(part.items)) <= 0).any():
             damages.append(Damage(f"{where}/{rows.ITEMS}", f"the IDs of '{where}' are not strictly increasing"))
-        for start in range(0, len(part.vectors), _ROWS):
-            try:
-                check_unit_rows(part.vectors[start : start + _ROWS], manifest.space.dim)
-            except ShapeError as error:
-                damages.append(Damage(f"{where}/{rows.VECTORS}", f"in '{where}', from row {start}: {error.message}"))
+        for name, vectors in ((rows.VECTORS, part.vectors), (rows.REGIONS, part.regions)):
+            for start in range(0, len(vectors), _ROWS):
+                try:
+                    check_unit_rows(vectors[start : start + _ROWS].reshape(-1, manifest.space.dim), manifest.space.dim)
+                except ShapeError as error:
+                    damages.append(Damage(f"{where}/{name}", f"in '{where}', from row {start}: {error.message}"))
     return damages
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsretrieve.domain.errors import IndexFolderError, OutputExistsError
+from zsretrieve.domain.errors import IndexFolderError, OutputExistsError, UsageError
 
 PART = ".part"
 
@@ -25,9 +26,10 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """Sync a file, or a folder with everything in it."""
+    """Sync a file, or a folder with everything in it; not what links there lead to."""
     for below in [*path.rglob("*"), path]:
-        sync(below)
+        if not below.is_symlink():
+            sync(below)
 
 
 def beside(place: Path) -> Path:
@@ -102,6 +104,23 @@ class OutputKind:
     @property
     def one(self) -> str:
         return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+
+
+def check_apart(*outputs: str | os.PathLike[str] | None) -> None:
+    """Raise UsageError if two outputs are one, or one is inside another: the last would overwrite the first."""
+    places = [Path(one).resolve() for one in outputs if one is not None]
+    for place, other in itertools.permutations(places, 2):
+        if place == other or place in other.parents:
+            raise UsageError(f"'{place}' is named for two outputs", hint="Give each a place of its own.")
+
+
+def begins_with(file: Path, mark: bytes, within: int) -> bool:
+    """Whether the first so many bytes of a file have a mark, by which an output is recognised."""
+    try:
+        with open(file, "rb") as handle:
+            return mark in handle.read(within)
+    except OSError:
+        return False
 
 
 def check_output(out: Path, kind: OutputKind, *, force: bool) -> None:

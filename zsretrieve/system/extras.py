@@ -9,6 +9,8 @@ from zsretrieve.system import hardware, install_hints
 
 # What the extra ``models`` brings; open_clip alone cannot load every model.
 _MODELS = ("torch", "open_clip", "timm", "transformers")
+# What open_clip's trainer imports besides.
+_TRAINING = ("braceexpand", "pandas", "webdataset")
 
 
 def has_models() -> bool:
@@ -38,6 +40,23 @@ def require_mcp() -> None:
     """Raise OptionalDependencyError unless the extra ``mcp`` is installed."""
     if not _is_installed("mcp"):
         raise OptionalDependencyError("zsretrieve mcp needs the package mcp", hint=f"Install it: {how_to_add('mcp')}")
+
+
+def require_coco() -> None:
+    """Raise OptionalDependencyError unless the extra ``coco`` is installed."""
+    if not _is_installed("faster_coco_eval"):
+        raise OptionalDependencyError(
+            "average precision needs the package faster-coco-eval", hint=f"Install it: {how_to_add('coco')}"
+        )
+
+
+def require_training() -> None:
+    """Raise OptionalDependencyError unless the extra ``training`` is installed."""
+    if not has_models() or not all(map(_is_installed, _TRAINING)):
+        raise OptionalDependencyError(
+            "training on images needs torch, braceexpand, webdataset and pandas",
+            hint=f"Install them: {how_to_add('training')}",
+        )
 
 
 def require_ray(what: str) -> None:

@@ -16,16 +16,20 @@ import numpy as np
 from zsretrieve.api.comparison import compare
 from zsretrieve.api.duplicates import find_duplicates
 from zsretrieve.api.evaluation import evaluate
+from zsretrieve.api.handover import gallery_annotations
 from zsretrieve.api.prompts import read_prompts
 from zsretrieve.api.prototypes import make_prototypes
+from zsretrieve.domain.duplicates import DuplicateGroup
 from zsretrieve.domain.errors import SourceError
 from zsretrieve.domain.plain import plain, shortest
 from zsretrieve.domain.prompts import bundled_sets
-from zsretrieve.domain.records import DuplicateGroup
 from zsretrieve.domain.results import EvalReport
+from zsretrieve.domain.settings import AnnotationForm
 from zsretrieve.domain.vectors import Rows
 from zsretrieve.encoders.loading import Model
 from zsretrieve.evaluation.classify import classify_vectors
+from zsretrieve.handover import coco, label_studio
+from zsretrieve.handover.writing import usable
 from zsretrieve.prototypes.text import BuiltPrototypes
 from zsretrieve.store.indexes import Prototypes
 from zsretrieve.web.errors import HttpError
@@ -220,10 +224,24 @@ def compared(
     return {**content, "flips": flips}
 
 
-def exported(revision: Revision, ids: Sequence[int], form: str, *, is_local: bool) -> str:
-    """Images as a list of paths or a table. Paths are whole on this machine alone."""
+def exported(revision: Revision, ids: Sequence[int], form: str, label: str | None, *, is_local: bool) -> str:
+    """Images as a list of paths, a table, or annotations. Paths are whole on this machine alone."""
     gallery = revision.gallery
     items = [revision.item(number) for number in ids]
+    if form not in ("paths", "csv"):
+        annotations = gallery_annotations(gallery, ids, label=label)
+        if form == "coco":
+            annotations, _ = usable(annotations, AnnotationForm.COCO)
+        known = {gallery.path_of(item): item_dict(gallery, item, is_local=is_local, missing=False) for item in items}
+        names = [known[image.path]["path"] for image in annotations.images]
+        if form == "coco":
+            return coco.text(annotations, names)
+        urls = [
+            label_studio.address(image.path, name, is_here=is_local)
+            for image, name in zip(annotations.images, names, strict=True)
+        ]
+        files = label_studio.files(annotations, names, urls)
+        return files[label_studio.TASKS if form == "label-studio" else label_studio.SETUP]
     if form == "paths":
         lines = [
             shown(gallery.path_of(item))

@@ -122,8 +122,11 @@ class NamedItemsAnswer(BaseModel):
 
 
 class ExportBody(Body):
+    """Images and the form of their list; ``label`` takes the place of their own labels in files of labelling tools."""
+
     ids: Ids
-    form: Literal["paths", "csv"] = "paths"
+    form: Literal["paths", "csv", "coco", "label-studio", "label-studio-setup"] = "paths"
+    label: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
 
 class SavedBody(Body):

@@ -50,11 +50,15 @@ class SearchBody(Body):
     explain: bool = False
     exact: bool = False
     recall: Annotated[float, Field(gt=0, le=1)] | None = None
+    whole: bool = False
     revision: Annotated[str, Field(max_length=100)] | None = None
 
 
 class ItemAnswer(BaseModel):
-    """An image of a gallery. ``date`` is when its file was last changed."""
+    """An image of a gallery, or a ``text`` and the path of the ``image`` that it describes, if that is known.
+
+    ``date`` is when its file was last changed.
+    """
 
     id: int
     name: str
@@ -66,6 +70,8 @@ class ItemAnswer(BaseModel):
     bytes: int
     date: str
     missing: bool
+    text: str | None
+    image: str | None
 
 
 class TermScoreAnswer(BaseModel):
@@ -76,10 +82,15 @@ class TermScoreAnswer(BaseModel):
 
 
 class HitAnswer(ItemAnswer):
-    """An image with its place in a ranking; ``score`` is null where nothing was ranked."""
+    """An image with its place in a ranking; ``score`` is null where nothing was ranked.
+
+    ``box`` is where the query fits best: left, top, right and bottom in shares of the width and the height of the
+    upright image; null if that is the whole image.
+    """
 
     rank: int
     score: float | None
+    box: list[float] | None = None
     terms: list[TermScoreAnswer] | None = None
 
 
@@ -159,6 +170,7 @@ class GalleryAnswer(BaseModel):
     precision: str
     has_labels: bool
     has_map: bool
+    holds_texts: bool
     writable: bool
 
 

@@ -200,12 +200,14 @@ def _described(service: Service, revision: Revision, number: int, origin: str) -
     """What is known of an image: where it is, a caption, and itself in base64 if it can be read."""
     gallery, item = revision.gallery, revision.item(number)
     address = gallery.path_of(item)
-    known: dict[str, Any] = {
-        "url": address
+    known: dict[str, Any] = {"caption": shown(item.text or item.label or item.path.rpartition("/")[2])}
+    if item.text is not None:
+        return known | ({"url": item.image} if opening.is_url(item.image or "") else {})
+    known["url"] = (
+        address
         if opening.is_url(address) and service.settings.is_local
-        else f"{origin}/api/v1/galleries/{quote(revision.name, safe='')}/items/{number}/image",
-        "caption": shown(item.label or item.path.rpartition("/")[2]),
-    }
+        else f"{origin}/api/v1/galleries/{quote(revision.name, safe='')}/items/{number}/image"
+    )
     if service.settings.is_local:
         known["image_path"] = shown(address)
     try:

@@ -36,17 +36,16 @@ def iso(mtime_ns: int) -> str:
 
 
 def item_dict(gallery: Gallery, item: Item, *, is_local: bool, missing: bool | None = None) -> dict[str, Any]:
-    """The record of an image. Whole paths and addresses of servers are shown on this machine alone.
+    """The record of an image or a text. Whole paths and addresses of servers are shown on this machine alone.
 
     ``missing`` is whether its file is not there, looked at here where it is not known.
     """
-    path = item.path
-    if not is_local and (os.path.isabs(path) or opening.is_url(path)):
-        path = os.path.basename(path.rpartition(opening.MEMBER)[2])
-    path = shown(path)
+    path = _shown_path(item.path, is_local=is_local)
+    if missing is None:
+        missing = item.text is None and opening.is_away(gallery.path_of(item))
     return {
         "id": item.id,
-        "name": os.path.basename(path),
+        "name": os.path.basename(path) if item.text is None else item.text,
         "path": path,
         "folder": os.path.dirname(path),
         "label": None if item.label is None else shown(item.label),
@@ -54,8 +53,16 @@ def item_dict(gallery: Gallery, item: Item, *, is_local: bool, missing: bool | N
         "height": item.height,
         "bytes": item.bytes,
         "date": iso(item.mtime_ns),
-        "missing": opening.is_away(gallery.path_of(item)) if missing is None else missing,
+        "missing": missing,
+        "text": item.text,
+        "image": None if item.image is None else _shown_path(item.image, is_local=is_local),
     }
+
+
+def _shown_path(path: str, *, is_local: bool) -> str:
+    if not is_local and (os.path.isabs(path) or opening.is_url(path)):
+        path = os.path.basename(path.rpartition(opening.MEMBER)[2])
+    return shown(path)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def gallery_dict(revision: Revision, *, writable: bool) -> dict[str, Any]:
         "precision": gallery.manifest.encoding.precision,
         "has_labels": _totals(gallery).labels.total() > 0,
         "has_map": has_map(gallery),
+        "holds_texts": gallery.manifest.holds_texts,
         "writable": writable,
     }
 

@@ -61,6 +61,7 @@ class Pictures:
 
     def thumbnail(self, gallery: Gallery, item: Item, size: int) -> Picture:
         """An image of a gallery, at most ``size`` pixels wide and high. Raises HttpError (404), ImageError."""
+        _refuse_text(item)
         key = self.etag(item, size)
         kept = self._files.read(key)
         if kept is not None:
@@ -86,6 +87,7 @@ class Pictures:
 
     def whole(self, gallery: Gallery, item: Item) -> Picture:
         """An image as its file is where browsers show such files, else a JPEG. Raises HttpError (404), ImageError."""
+        _refuse_text(item)
         address = gallery.path_of(item)
         if opening.split(address) is None and not opening.is_url(address):
             found = _file(address)
@@ -126,6 +128,11 @@ def _encoded(image: Image.Image, quality: int) -> bytes:
     # Without the place and the comments that the original may hold.
     Image.frombytes("RGB", image.size, image.tobytes()).save(data, "JPEG", quality=quality)
     return data.getvalue()
+
+
+def _refuse_text(item: Item) -> None:
+    if item.text is not None:
+        raise missing("this is a text, which has no pixels", "Its record has the text.")
 
 
 def _read(address: str) -> Content:

@@ -54,6 +54,7 @@ def wanted_of(body: SearchBody) -> Wanted:
         k=body.k, offset=body.offset, where=body.where, dedup=body.dedup, near=body.near, min_score=body.min_score,
         order=Order(body.order), more=tuple(body.more), less=tuple(body.less), minus=tuple(body.minus),
         literal=body.literal, files=False, explain=body.explain, exact=body.exact, recall=body.recall,
+        whole=body.whole,
     )  # fmt: skip
 
 
@@ -158,6 +159,7 @@ class Answers:
             item = gallery.items[revision.row_of(hit.id)]
             record = item_dict(gallery, item, is_local=self._is_local, missing=hit.missing)
             record |= {"rank": hit.rank, "score": None if hit.score is None else shortest(hit.score)}
+            record["box"] = plain(hit.box)
             if hits.explanation is not None:
                 record["terms"] = [score.to_dict() for score in hits.explanation.terms[place]]
             records.append(record)

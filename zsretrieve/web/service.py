@@ -18,6 +18,7 @@ from zsretrieve.api.search import search_all
 from zsretrieve.domain.errors import NothingPassesError, ZsRetrieveError
 from zsretrieve.domain.settings import Shards
 from zsretrieve.domain.vectors import Rows
+from zsretrieve.encoders.image_sides import gallery_space
 from zsretrieve.encoders.loading import Model
 from zsretrieve.prototypes.text import BuiltPrototypes
 from zsretrieve.system.version import tool_version
@@ -280,5 +281,7 @@ def open_service(
     """
     shelf = Shelf(galleries, prototypes, model.compute.device, settings.limits.revisions, shards)
     for served in shelf.galleries.values():
-        model.named(served.current.gallery.space.model).check(served.current.gallery.space)
+        manifest = served.current.gallery.manifest
+        chosen = model.named(manifest.space.model)
+        chosen.check(gallery_space(chosen, manifest))
     return Service(shelf, model, settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import time
 from pathlib import Path
@@ -344,6 +345,14 @@ def test_taking_the_selection_along(open_window: Opener, galleries: Galleries, b
     assert [(int(row["id"]), row["path"], row["label"], int(row["bytes"])) for row in rows] == [
         (item.id, gallery.path_of(item), item.label, item.bytes) for item in chosen
     ]
+    press("Export labels …")
+    page.get_by_label("One label for all").fill("mine")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert download.value.suggested_filename == "coco.json"
+    content = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert [one["name"] for one in content["categories"]] == ["mine"]
+    assert [one["file_name"] for one in content["images"]] == [item.path for item in chosen]
 
 
 def test_files_that_are_missing_or_damaged(open_window: Opener) -> None:

@@ -13,7 +13,7 @@ from zsretrieve.domain.settings import DUPLICATE_SCORE
 from zsretrieve.domain.wording import counted
 
 if TYPE_CHECKING:
-    from zsretrieve.domain.records import DuplicateGroup
+    from zsretrieve.domain.duplicates import DuplicateGroup
 
 
 def duplicates(

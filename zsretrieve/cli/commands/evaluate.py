@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zsretrieve.cli import options, output
+from zsretrieve.cli import answering, options, output
 from zsretrieve.cli.groups import grouped
 from zsretrieve.cli.output import ReportFormat
 from zsretrieve.cli.views import evaluation
 from zsretrieve.domain.errors import UsageError
+from zsretrieve.domain.prediction_sets import Coverage
+from zsretrieve.domain.propagation import Propagation
 
 _SCORING = "Figures"
 _SAVING = "Files"
 _RETRIEVAL_AT = "1,5,10,100"
 
 
-# What a suite decides for itself, or has no place for.
-_NOT_OF_SUITES = (
-    "source", "prototypes", "classes", "templates", "ground_truth", "where", "include_shots", "k", "per_class",
-    "retrieval", "retrieval_at", "reject_below", "by", "wanted_precision", "scale", "fit_scale", "save", "csv", "page",
-    "report_pictures", "skipped", "fp16_index", "force",
+# What is of classes alone.
+_OF_CLASSES = (
+    "prototypes", "classes", "templates", "ground_truth", "include_shots", "per_class", "retrieval", "retrieval_at",
+    "reject_below", "by", "wanted_precision", "scale", "fit_scale", "save", "csv", "page", "report_pictures",
+    "fp16_index", "force", "coverage", "sets_by", "sets_seed", "propagate", "neighbours", "gamma", "alpha", "sparse",
+    "graph", "against",
 )  # fmt: skip
+_OF_CAPTIONS = ("column", "image_column", "split")
+# What a suite decides for itself, or has no place for.
+_NOT_OF_SUITES = ("source", "where", "k", "skipped", "captions", *_OF_CAPTIONS, *_OF_CLASSES)
+
+# Parameters that are not called as their options.
+_OTHERWISE = {"page": "report", "sets_seed": "seed"}
 
 
 @grouped
 def evaluate(
     context: typer.Context,
+    columns: options.TextColumns,
     reading: options.ReadImages,
     compute: options.ComputeImages,
+    coverage: Annotated[Coverage | None, answering.COVERAGE],
+    propagate: Annotated[Propagation | None, answering.PROPAGATION],
     source: Annotated[
         str | None,
         typer.Argument(
@@ -46,6 +59,14 @@ def evaluate(
             "--suite",
             metavar="FILE",
             help="Evaluate the data sets of this TOML file instead, in one table; the same command resumes.",
+        ),
+    ] = None,
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            "--captions",
+            metavar="FILE",
+            help="Evaluate caption retrieval instead: a file of captions with their images, or a gallery of texts.",
         ),
     ] = None,
     classes: options.Classes = None,
@@ -69,7 +90,7 @@ def evaluate(
             metavar="K,...",
             rich_help_panel=_SCORING,
             show_default="1,5",
-            help="The k of Prec@k, comma-separated or repeated.",
+            help="The k of Prec@k, comma-separated or repeated; with --captions of recall@k (default: 1,5,10).",
         ),
     ] = None,
     per_class: Annotated[
@@ -113,6 +134,16 @@ def evaluate(
             help="Store the scale fitted to these images in the prototype index, for probabilities from now on.",
         ),
     ] = False,
+    graph: answering.Graph = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="PROTOTYPES",
+            rich_help_panel=_SCORING,
+            help="Also compare with these prototypes of the same classes, on the same images.",
+        ),
+    ] = None,
     scale: options.Scale = None,
     form: Annotated[
         ReportFormat, typer.Option("--format", help="json prints all figures; rates are fractions.")
@@ -166,15 +197,15 @@ def evaluate(
     Folder names may be class names or synset ids, of all classes or of some. Rates have 95 % intervals; the calibration
     error is how far the model's probabilities are from the truth, on average.
 
-    A second run on the same images reads them and encodes nothing: their vectors are cached.
+    A second run on the same images reads them and encodes nothing: their vectors are cached. With --captions, report
+    recall@k and median rank from images to captions and back.
 
     Example: zsretrieve evaluate imagenet/val --classes imagenet1k --model ViT-B-32/openai
     """
     import zsretrieve as zs
 
     if suite is not None:
-        for name in (name for name in _NOT_OF_SUITES if options.is_given(context, name)):
-            raise UsageError(f"{_written(name)} has no effect with --suite", hint=f"Leave {_written(name)} out.")
+        _refuse(context, _NOT_OF_SUITES, "with --suite")
         with output.progress(lines=True) as on_stage:
             done = zs.evaluate_suite(
                 suite, zs.Model(model, compute, on_stage=on_stage), reading=reading, on_stage=on_stage
@@ -187,11 +218,25 @@ def evaluate(
     if source is None:
         raise UsageError("SOURCE is missing", hint="Name labelled images, or --suite FILE.")
     options.check_skipped(skipped)
+    ranks = [number for text in k for number in _numbers(text, "--k")] if k else None
+    if captions is not None:
+        _refuse(context, _OF_CLASSES, "with --captions")
+        with output.progress() as on_stage:
+            found = zs.evaluate_captions(
+                source, captions, zs.Model(model, compute, on_stage=on_stage), **columns, ranks=ranks, reading=reading,
+                where=where, on_stage=on_stage,
+            )  # fmt: skip
+        if form is ReportFormat.JSON:
+            output.write_json(found.to_dict())
+        else:
+            evaluation.show_captions(found)
+        output.report_skipped(found.skipped, skipped)
+        return
+    _refuse(context, _OF_CAPTIONS, "without --captions")
     options.check_apart({"--save": save, "--csv": csv, "--report": page, "--skipped": skipped})
     if report_pictures is not None and page is None:
         raise typer.BadParameter("there is no report to show images in", param_hint="--report-pictures")
     shown = {} if report_pictures is None else {"images": report_pictures}
-    ranks = [number for text in k for number in _numbers(text, "--k")] if k else None
     if retrieval and retrieval_at is None:
         retrieval_at = _RETRIEVAL_AT
     at = [] if retrieval_at is None else _numbers(retrieval_at, "--retrieval-at")
@@ -201,7 +246,7 @@ def evaluate(
             ranks=ranks, retrieval_at=at, reject=options.reject(reject_below, by, wanted_precision),
             include_shots=include_shots, reading=reading, ground_truth=ground_truth, where=where,
             outputs=zs.Outputs(save, csv, page, force=force, **shown), half=fp16_index, on_stage=on_stage, scale=scale,
-            fit_scale=fit_scale,
+            fit_scale=fit_scale, coverage=coverage, propagate=propagate, graph=graph, against=against,
         )  # fmt: skip
     if page is not None:
         output.note(f"report -> {page}")
@@ -219,9 +264,15 @@ def evaluate(
     output.report_skipped(report.skipped, skipped)
 
 
+def _refuse(context: typer.Context, names: Sequence[str], when: str) -> None:
+    """Raise UsageError for an option that was given and has no effect."""
+    for name in (name for name in names if options.is_given(context, name)):
+        raise UsageError(f"{_written(name)} has no effect {when}", hint=f"Leave {_written(name)} out.")
+
+
 def _written(name: str) -> str:
     """A parameter as it is written on the command line."""
-    return "SOURCE" if name == "source" else f"--{'report' if name == 'page' else name.replace('_', '-')}"
+    return "SOURCE" if name == "source" else f"--{_OTHERWISE.get(name, name).replace('_', '-')}"
 
 
 def _numbers(text: str, option: str) -> list[int]:

@@ -11,9 +11,12 @@ import typer
 from zsretrieve.cli import options, output
 from zsretrieve.cli.groups import grouped
 from zsretrieve.cli.output import ReportFormat
+from zsretrieve.cli.parameters import option
+from zsretrieve.domain.errors import UsageError
 
 if TYPE_CHECKING:
     from zsretrieve.domain.records import Changes
+    from zsretrieve.store.indexes import Gallery as BuiltGallery
 
 Gallery = Annotated[Path, typer.Argument(metavar="GALLERY", help="A gallery index.")]
 Form = Annotated[ReportFormat, typer.Option("--format", help="How to print.")]
@@ -50,6 +53,15 @@ def gallery(
         ),
     ] = "Flat",
     memory: options.IndexMemory = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(
+            "--regions",
+            metavar="SPEC",
+            help="Also encode overlapping tiles of each image, to find small things: pyramid:2 (9 tiles per image), "
+            "pyramid:3 (34) or pyramid:4 (83).",
+        ),
+    ] = None,
     force: options.Force = False,
 ) -> None:
     """Encode images into a gallery index, to search and classify them without encoding them again.
@@ -66,13 +78,10 @@ def gallery(
         built = zs.build_gallery(
             options.listed(source, null), out, zs.Model(model, compute, on_stage=on_stage), reading=reading,
             ground_truth=ground_truth, exclude=exclude or (), include=include or (), kind=kind, memory=memory,
-            force=force, ray=ray, on_stage=on_stage,
+            regions=regions, force=force, ray=ray, on_stage=on_stage,
         )  # fmt: skip
     output.report_skipped(built.manifest.skipped, skipped)
-    named = built.manifest.factory
-    is_missing = named != "Flat" and built.approximate is None
-    effect = f"; the index {named} was not made, so every search is exact" if is_missing else ""
-    output.note(f"{len(built.items)} images -> {out}{effect}")
+    output.note(f"{len(built.items)} images -> {out}{effect_of(built)}")
     place = shlex.quote(str(out))
     query = "a red circle" if built.manifest.space.model == "demo" else "a dog on a beach"
     output.note(f"Try next:\n  zsretrieve search {place} {query}\n  zsretrieve serve {place}")
@@ -81,7 +90,8 @@ def gallery(
 @grouped
 def add(
     gallery: Gallery,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to add: as for index gallery.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What to add: as for index gallery, or index texts.")],
+    columns: options.TextColumns,
     reading: options.ReadNewImages,
     compute: options.ComputeImages,
     ground_truth: options.GroundTruth = None,
@@ -94,19 +104,25 @@ def add(
     form: Form = ReportFormat.TABLE,
     model: options.ModelOfIndex = None,
 ) -> None:
-    """Add new and changed images from a source to a gallery; nothing else is encoded.
+    """Add new and changed images from a source to a gallery, or texts to a gallery of texts; nothing else is encoded.
 
-    A file is read if its size or time has changed; moved and copied images are recognised by their content hash. The
-    model is loaded only if there is something to encode.
+    A file is read if its size or time has changed; moved and copied images are recognised by their content hash. A text
+    is known by its place in its file. The model is loaded only if there is something to encode.
 
     Example: zsretrieve index add indexes/pictures ~/Pictures/2026
     """
     import zsretrieve as zs
 
     options.check_skipped(skipped)
+    if zs.read_manifest(gallery).holds_texts:
+        found = zs.open_texts(source, **columns)
+    elif given := next((name for name, value in columns.items() if value is not None), None):
+        raise UsageError(f"{option(given)} is for a gallery of texts", hint=f"Leave {option(given)} out.")
+    else:
+        found = options.listed(source, null)
     with output.progress() as on_stage:
         changes = zs.add(
-            gallery, options.listed(source, null), zs.Model(model, compute, on_stage=on_stage), reading=reading,
+            gallery, found, zs.Model(model, compute, on_stage=on_stage), reading=reading,
             ground_truth=ground_truth, exclude=exclude or (), include=include or (), checksum=checksum,
             dry_run=dry_run, on_stage=on_stage,
         )  # fmt: skip
@@ -174,7 +190,8 @@ def remove(
         changes = zs.remove(gallery, which or (), where=where, dry_run=dry_run, on_stage=on_stage)
     _note_dry_run(dry_run)
     _report(changes, form, None)
-    if changes.removed and not dry_run and zs.read_manifest(gallery).origins:
+    manifest = zs.read_manifest(gallery)
+    if changes.removed and not dry_run and manifest.origins and not manifest.holds_texts:
         output.note("files that are still in the gallery's folders are added again by index sync and index add")
 
 
@@ -229,6 +246,13 @@ def rebuild(
             on_stage=on_stage,
         )
     _report(built.changes, form, skipped)
+
+
+def effect_of(built: BuiltGallery) -> str:
+    """What follows if a gallery has no approximate index, although its kind says so."""
+    named = built.manifest.factory
+    is_missing = named != "Flat" and built.approximate is None
+    return f"; the index {named} was not made, so every search is exact" if is_missing else ""
 
 
 def _note_dry_run(dry_run: bool) -> None:

@@ -13,13 +13,15 @@ from zsretrieve.cli.output import OutputFormat, ReportFormat
 from zsretrieve.domain.kinds import FLAT, QueryKind
 
 if TYPE_CHECKING:
-    from zsretrieve.domain.records import Encoding, Manifest, Training
+    from zsretrieve.domain.records import Encoding, Manifest
+    from zsretrieve.domain.training import Training
 
 
 class _Commands(Group):
     later = (
         Later("prototypes", "prototypes:prototypes"),
         Later("gallery", "gallery:gallery"),
+        Later("texts", "texts:texts"),
         Later("list", "index:list_"),
         Later("info", "index:info"),
         Later("add", "gallery:add"),
@@ -101,26 +103,32 @@ def info(
     size = sum(entry.bytes for entry in manifest.files.values())
     space, encoding = manifest.space, manifest.encoding
     rows = {
-        "kind": str(manifest.kind),
+        "kind": f"{manifest.kind}{' of texts' if manifest.holds_texts else ''}",
         "model": space.model,
         "weights": space.weights,
         "vectors": f"{manifest.count} x {manifest.dim}, {manifest.factory}{', with a bias' if manifest.lifted else ''}",
+        "regions": manifest.regions,
         "preprocessing": f"{space.preprocessing.size[0]} x {space.preprocessing.size[1]}, "
         f"{space.preprocessing.resize_mode}, {space.preprocessing.interpolation}",
         "activation": space.activation,
         "text": f"{space.text.tokenizer}, {space.text.context_length} tokens",
         "computed by": f"{encoding.engine}, {encoding.precision}, {encoding.device}",
         "cosine to fp32": _int8_loss(encoding),
-        "EXIF orientation": "applied" if encoding.exif else "ignored",
+        "EXIF orientation": None if manifest.holds_texts else "applied" if encoding.exif else "ignored",
         "decoding": None if encoding.decoding == "exact" else encoding.decoding,
         "classes": manifest.classes_source,
         "templates": manifest.templates_source,
         "scale": None if manifest.fitted_scale is None else f"{manifest.fitted_scale:.4g}, for probabilities",
         "trained on": _training(manifest.training),
+        "adapter": None
+        if (adapter := manifest.adapter) is None
+        else f"{adapter.n_keys} keys, alpha = {adapter.alpha:.4g}, beta = {adapter.beta:.4g}",
         "duplicate names": ", ".join(manifest.duplicate_names),
         "prompts cut": str(manifest.cut_prompts or ""),
-        "images from": manifest.root,
-        "synced with": ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None,
+        f"{'texts' if manifest.holds_texts else 'images'} from": manifest.root,
+        "added from" if manifest.holds_texts else "synced with": (
+            ", ".join(manifest.origins) if manifest.origins != (manifest.root,) else None
+        ),
         "left out": ", ".join(manifest.exclude),
         "taken in any case": ", ".join(manifest.include),
         "skipped": str(len(manifest.skipped)) if manifest.root else None,

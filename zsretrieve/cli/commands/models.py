@@ -294,11 +294,13 @@ def list_cache(form: Form = OutputFormat.TABLE) -> None:
     queries, query_bytes = zs.cached_queries()
     prompts, prompt_bytes = zs.cached_prompts()
     images, image_bytes = zs.cached_images()
+    detected, detected_bytes = zs.cached_detections()
     output.note(
         f"{counted(len(entries), 'converted model')}, {_megabytes(sum(entry.bytes for entry in entries))}; "
         f"{counted(queries, 'past search', 'past searches')}, {_megabytes(query_bytes)}; "
         f"{counted(prompts, 'prompt')}, {_megabytes(prompt_bytes)}; "
-        f"{counted(images, 'image vector')}, {_megabytes(image_bytes)}"
+        f"{counted(images, 'image vector')}, {_megabytes(image_bytes)}; "
+        f"objects in {counted(detected, 'image')}, {_megabytes(detected_bytes)}"
     )
 
 
@@ -306,7 +308,7 @@ def list_cache(form: Form = OutputFormat.TABLE) -> None:
 def clear_cache(
     name: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model (default: all).")] = None,
 ) -> None:
-    """Delete converted models and, without a name, the vectors of past searches, prompts and images.
+    """Delete converted models and, without a name, what is cached of past searches, prompts and images.
 
     Example: zsretrieve models cache clear ViT-B-32/openai
     """

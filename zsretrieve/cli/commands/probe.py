@@ -49,21 +49,21 @@ _C = Annotated[
         "--c", metavar="NUMBER", help="Inverse strength of the L2 regularisation (default: swept from 1e-6 to 1e6)."
     ),
 ]
-_Validation = Annotated[
+Validation = Annotated[
     float | None,
     typer.Option(
-        "--validation", metavar="SHARE", help="Share of each class's images that --c is chosen on (default: 0.2)."
+        "--validation", metavar="SHARE", help="Share of each class's images held back to choose by (default: 0.2)."
     ),
 ]
 
 
-_ChooseBy = Annotated[
+ChooseBy = Annotated[
     ChosenBy | None,
     typer.Option(
         "--choose-by",
         metavar="MEASURE",
         show_default="loss",
-        help="What --c is chosen by: the loss, for probabilities that can be believed, or accuracy, as in the paper.",
+        help="What is best on these: the loss, for probabilities that can be believed, or accuracy, as in the papers.",
     ),
 ]
 
@@ -83,7 +83,7 @@ def regularisation_of(
 
 SHOTS = OptionGroup(_shots, {"shots": (_PerClass, None), "seed": (_Seed, 0), "allow_fewer": (AllowFewer, False)})
 REGULARISATION = OptionGroup(
-    regularisation_of, {"c": (_C, None), "validation": (_Validation, None), "choose_by": (_ChooseBy, None)}
+    regularisation_of, {"c": (_C, None), "validation": (Validation, None), "choose_by": (ChooseBy, None)}
 )
 
 

@@ -16,7 +16,7 @@ from zsretrieve.cli.groups import grouped
 from zsretrieve.cli.output import OutputFormat
 from zsretrieve.cli.views import hits as views
 from zsretrieve.cli.wanting import REFINING, Given
-from zsretrieve.domain.errors import SourceError
+from zsretrieve.domain.errors import SourceError, UsageError
 from zsretrieve.domain.text_files import lines_of, read_text
 from zsretrieve.domain.wording import counted, shorten
 
@@ -121,10 +121,10 @@ def search(
     model: options.ModelOfIndex = None,
     fp16_index: options.Fp16Index = False,
 ) -> None:
-    """Search a gallery with words, images or both.
+    """Search a gallery of images or texts with words, images or both.
 
-    A query image that is in the gallery is excluded from the results; id:42 is the image with that ID. If nothing seems
-    to match, a line says so.
+    A query image that is in the gallery is excluded from the results; among texts, so are the terms of "king - man +
+    woman". id:42 is the image with that ID. If nothing seems to match, a line says so.
 
     Example: zsretrieve search indexes/pictures a dog on a beach
     """
@@ -150,6 +150,9 @@ def search(
     if copy_to is not None and copy_to.is_file():
         raise typer.BadParameter(f"'{copy_to}' is a file, and copies go to a folder", param_hint="--copy-to")
     image = views.terminal_image() if show else None
+    for name, is_given in (("--copy-to", copy_to is not None), ("--show", show), ("--open", open_ and html is None)):
+        if is_given and not build and zs.read_manifest(gallery).holds_texts:
+            raise UsageError(f"{name} is for images, and '{gallery}' holds texts", hint=f"Leave {name} out.")
     with output.progress() as on_stage:
         loaded = zs.Model(model, compute, on_stage=on_stage)
         folder = zs.gallery_of(gallery, loaded, on_stage=on_stage) if build else gallery

@@ -10,13 +10,16 @@ from zsretrieve.domain.wording import counted
 if TYPE_CHECKING:
     from zsretrieve.domain.comparison import ClassSetComparison, Comparison
     from zsretrieve.domain.results import (
+        Baseline,
         Calibration,
         Confusion,
         EvalReport,
         Interval,
+        PairedDifference,
         Rejection,
         Retrieval,
     )
+    from zsretrieve.evaluation.captions import CaptionReport
     from zsretrieve.evaluation.suite import Suite
 
 _SHOWN_CONFUSIONS = 10
@@ -46,6 +49,12 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
         if rejection.precision is not None:
             of = f"{rejection.n_correct} / {rejection.n_answered} answered images"
             add("precision of answers", rejection.precision, rejection.interval, of)
+    if (sets := report.prediction_sets) is not None:
+        wanted = f"{100 * sets.calibrated.wanted:g} % wanted, {between(sets.expected_interval)} expected by chance"
+        of = f"{sets.n_covered} / {sets.n_scored} images; {wanted}"
+        add("coverage of sets", sets.covered, sets.interval, of)
+        by = f"{sets.calibrated.by}, calibrated on {sets.calibrated.n_calibration} other images"
+        figures.add_row("classes per set", f"{sets.mean_size:.2f}", "", f"{by}; {sets.n_empty} sets are empty")
     of_all = "could not be read" if report.where is None else "of the whole gallery could not be read"
     figures.add_row("skipped", str(len(report.skipped)), "", of_all)
     if report.n_tied:
@@ -59,6 +68,8 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
         figures.add_row("unlabelled", str(report.unlabelled), "", "not scored")
     title = f"{report.model}, templates: {report.templates}"
     output.show(figures, title if report.where is None else f"{title}, only images where {report.where}")
+    if (baseline := report.baseline) is not None:
+        _show_baseline(baseline)
     if report.retrieval is not None:
         _show_retrieval(report.retrieval)
     if per_class:
@@ -68,6 +79,23 @@ def show(report: EvalReport, *, per_class: bool = False) -> None:
         for confusion in report.confusions[:_SHOWN_CONFUSIONS]:
             wrong.add_row(output.cell(confusion.true_class), output.cell(_predicted(confusion)), str(confusion.count))
         output.show(wrong, "most frequent confusions")
+
+
+def show_captions(report: CaptionReport) -> None:
+    """Recall and median rank in both directions."""
+    ranks = tuple(f"recall@{k}" for k in report.mean_recall_at)
+    table = output.table("retrieval", *ranks, "median rank", "of", right=(*ranks, "median rank"))
+    images, captions = counted(report.image_to_text.n, "image"), counted(report.text_to_image.n, "caption")
+    both = (("image to text", report.image_to_text, images), ("text to image", report.text_to_image, captions))
+    for name, one, of in both:
+        rates = (output.percent(rate) for rate in one.recall_at.values())
+        table.add_row(name, *rates, f"{one.median_rank:g}", of)
+    table.add_row("mean", *(output.percent(rate) for rate in report.mean_recall_at.values()), "", "both directions")
+    split = "" if report.split is None else f", split {report.split}"
+    output.show(table, f"{report.model}{split}" + (f", only images where {report.where}" if report.where else ""))
+    output.say(f"mean recall {output.percent(report.mean_recall)}")
+    if n := report.n_images_without_captions:
+        output.note(f"{counted(n, 'image')} without captions: left out")
 
 
 def show_suite(suite: Suite) -> None:
@@ -88,8 +116,7 @@ def show_comparison(comparison: Comparison) -> None:
         rate, of = output.percent(side.prec_at_1), f"{side.n_correct} / {comparison.n} images"
         table.add_row(name, rate, between(side.interval), of, output.cell(side.model), output.cell(side.templates))
     paired = comparison.difference
-    interval = f"{100 * paired.interval.low:+.2f} to {100 * paired.interval.high:+.2f}"
-    table.add_row("B - A", f"{100 * paired.difference:+.2f}", interval, "percentage points, paired", "", "")
+    table.add_row("B - A", *_difference(paired), "percentage points, paired", "", "")
     output.show(table, f"p = {paired.p_value:.3g} (McNemar, exact)")
     images = output.table("images", "", right=("",))
     images.add_row("both right", str(comparison.both_right))
@@ -105,6 +132,20 @@ def show_comparison(comparison: Comparison) -> None:
     if won or lost:
         title = f"classes: B better at {len(won)}, worse at {len(lost)}, the same at {comparison.n_unchanged}"
         output.show(changes, title)
+
+
+def _show_baseline(baseline: Baseline) -> None:
+    paired = baseline.difference
+    table = output.table("compared with", "Prec@1", "95 % interval", "of", right=("Prec@1",))
+    rate, of = output.percent(baseline.n_correct / paired.n), f"{baseline.n_correct} / {paired.n} images"
+    table.add_row(output.cell(baseline.templates), rate, between(baseline.interval), of)
+    table.add_row("difference", *_difference(paired), "percentage points, paired")
+    output.show(table, f"p = {paired.p_value:.3g} (McNemar, exact)")
+
+
+def _difference(paired: PairedDifference) -> tuple[str, str]:
+    interval = f"{100 * paired.interval.low:+.2f} to {100 * paired.interval.high:+.2f}"
+    return f"{100 * paired.difference:+.2f}", interval
 
 
 def show_class_sets(found: ClassSetComparison) -> None:

@@ -52,6 +52,14 @@ def rows(query: str, hits: Hits) -> list[dict[str, Any]]:
     return plain
 
 
+def region(box: tuple[float, float, float, float] | None) -> str:
+    """Where a box is, in percent from the left and from the top; empty for the whole image."""
+    if box is None:
+        return ""
+    left, top, right, bottom = (f"{100 * share:.0f}" for share in box)
+    return f"{left}-{right} % x {top}-{bottom} %"
+
+
 def no_match(hits: Hits) -> str | None:
     """The line that says that nothing seems to match."""
     return None if hits.matching is None else hits.matching.warning
@@ -85,13 +93,19 @@ def show(query: str, hits: Hits, k: int | None, wanted: Wanted) -> None:
     labels = [output.visible(f"{term.weight:+.3g} {term.label}") for term in terms[0]] if terms else []
     names = ["\n".join(textwrap.wrap(label, _TERM_WIDTH)) for label in labels]
     more = ["nearest classes"] if classes else []
-    table = output.table("rank", "score", "id", *names, *more, "image", right=("rank", "score", "id", *names))
+    what = "text" if any(hit.text is not None for hit in hits) else "image"
+    if any(hit.box for hit in (*hits, *below)):
+        more.append("region")
+    table = output.table("rank", "score", "id", *names, *more, what, right=("rank", "score", "id", *names))
     for number, hit in enumerate((*hits, *below)):
         scores = [f"{term.score:.4f}" for term in terms[number]] if number < len(terms) else [""] * len(names)
         nearest = ", ".join(one.class_name for one in classes[number]) if number < len(classes) else ""
         gone = " (missing)" if hit.missing else ""
         cells = [str(hit.rank), hit.score_text, str(hit.id), *scores, *([output.cell(nearest)] if classes else [])]
-        table.add_row(*cells, f"{output.path_cell(hit.path)}{gone}", style="dim" if number >= len(hits) else None)
+        if "region" in more:
+            cells.append(region(hit.box))
+        found = f"{output.path_cell(hit.path)}{gone}" if hit.text is None else output.cell(hit.text)
+        table.add_row(*cells, found, style="dim" if number >= len(hits) else None)
     typed = query if hits.query is None or not wanted.minus else hits.query.text
     output.show(table, " ".join(filter(None, (typed, feedback(wanted) if hits.query and hits.query.text else ""))))
     if below:

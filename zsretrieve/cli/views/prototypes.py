@@ -11,6 +11,7 @@ from zsretrieve.domain.plain import flat
 from zsretrieve.domain.wording import counted, shorten
 
 if TYPE_CHECKING:
+    from zsretrieve.prototypes.adapters import TrainedAdapter
     from zsretrieve.prototypes.images import TrainedPrototypes
     from zsretrieve.prototypes.learning_curve import FewShotCurve
     from zsretrieve.prototypes.probe import TrainedProbe
@@ -53,25 +54,56 @@ def print_probe(trained: TrainedProbe, form: ReportFormat) -> None:
     )
 
 
+def print_adapter(trained: TrainedAdapter, form: ReportFormat) -> None:
+    """The search of an adapter's weights, or what LP++ has learnt."""
+    if form is ReportFormat.JSON:
+        output.write_json(trained.to_dict())
+        return
+    search, losses = trained.search, trained.losses
+    learnt = "" if losses is None else f"loss of the training images {losses[0]:.4f} -> {losses[1]:.4f}"
+    if search is None or not search.steps:
+        table = output.table("alpha", "beta", "images")
+        weights = ("learnt", "") if search is None else (f"{search.alpha:.4g}", f"{search.beta:.4g}")
+        table.add_row(*weights, str(trained.training.n_images))
+        output.show(
+            table, learnt or "nothing was searched: the weights are given, or there are no images to choose them by"
+        )
+        return
+    table = output.table("alpha", "beta", "accuracy", "loss", "", right=("alpha", "beta", "accuracy", "loss"))
+    for step in search.steps:
+        is_chosen = (step.alpha, step.beta) == (search.alpha, search.beta)
+        words = [*([] if step.alpha else ["zero-shot"]), *(["chosen"] if is_chosen else [])]
+        rate = output.percent(step.accuracy)
+        table.add_row(f"{step.alpha:.4g}", f"{step.beta:.4g}", rate, f"{step.loss:.4f}", ", ".join(words))
+    judged = f"{search.n_fit} images were keys and {search.n_validation} others judged; now all are keys"
+    output.show(table, "; ".join(filter(None, (judged, learnt))))
+
+
 def print_curve(curve: FewShotCurve, form: OutputFormat) -> None:
     """The points of a curve, rates in percent for people and as fractions for programs."""
     if form is not OutputFormat.TABLE:
         rows = [point.to_dict() for point in curve.points]
         if form is OutputFormat.CSV:
             rows = [
-                {**flat(row), **{key: " ".join(map(str, row[key])) for key in ("n_correct", "c", "n_trained")}}
+                {
+                    **flat(row),
+                    **{key: " ".join(map(str, row[key])) for key in ("n_correct", "c", "n_trained", "alpha", "beta")},
+                }
                 for row in rows
             ]
         output.write_rows(rows, form)
         return
-    columns = ("shots", "images", "Prec@1", "95 % interval", "spread", "C")
+    adapted = ("alpha / beta",) if any(point.alpha for point in curve.points) else ()
+    columns = ("shots", "images", "Prec@1", "95 % interval", "spread", "C", *adapted)
     table = output.table("method", *columns, right=columns, whole=["Prec@1", "95 % interval"])
     for point in curve.points:
         low, high = 100 * point.interval.low, 100 * point.interval.high
         spread = f"{100 * point.spread:.2f}" if len(point.n_correct) > 1 else ""
         rate, chosen = output.percent(point.prec_at_1), ", ".join(f"{c:.3g}" for c in point.c)
         trained = " to ".join(map(str, sorted({min(point.n_trained), max(point.n_trained)})))
-        table.add_row(point.method, str(point.shots), trained, rate, f"{low:.2f} to {high:.2f}", spread, chosen)
+        weights = ", ".join(f"{a:.3g}/{b:.3g}" for a, b in zip(point.alpha, point.beta, strict=True))
+        cells = [trained, rate, f"{low:.2f} to {high:.2f}", spread, chosen, *([weights] if adapted else [])]
+        table.add_row(point.method, str(point.shots), *cells)
     output.show(
         table,
         f"{curve.model}, templates: {curve.templates}; {curve.n_classes} classes; {counted(len(curve.seeds), 'draw')} "

@@ -126,9 +126,13 @@ class CachedPrompts:
 def prefix_of(space: Space, settings: str, packages: Sequence[str] = ()) -> bytes:
     """All that vectors depend on except the text or the image, which may also depend on further ``packages``."""
     compared = asdict(space)
-    del compared["model"]  # the same weights may be in two places
-    versions = [_version_of(package) for package in (*_PACKAGES, *packages)]
-    return json.dumps([compared, settings, tool_version(), versions], sort_keys=True).encode()
+    del compared["model"], compared["images_of"]  # the same weights may be in two places
+    return json.dumps([compared, settings, tool_version(), versions(packages)], sort_keys=True).encode()
+
+
+def versions(packages: Sequence[str] = ()) -> list[str]:
+    """Those of the packages that affect vectors, and of further ``packages``."""
+    return [_version_of(package) for package in (*_PACKAGES, *packages)]
 
 
 def _key(prefix: bytes, text: str) -> bytes:

@@ -49,8 +49,8 @@ class VectorFile:
     noted_ns: int = HOUR_NS
     page_bytes: int = 4096
 
-    def recall(self, keys: Sequence[bytes], dim: int) -> dict[bytes, Vectors]:
-        """The stored vectors of these keys, each float32 of shape (dim,)."""
+    def recall(self, keys: Sequence[bytes], dim: int | None) -> dict[bytes, Vectors]:
+        """The stored vectors of these keys, each float32 of shape (dim,), or as it was stored without ``dim``."""
         vectors: dict[bytes, Vectors] = {}
         if not keys:
             return vectors
@@ -61,7 +61,7 @@ class VectorFile:
                 if row is None or type(row[0]) is not bytes or type(row[1]) is not int:
                     continue
                 content, check = row[0][:-_CHECK_BYTES], row[0][-_CHECK_BYTES:]
-                if len(content) != 4 * dim or check != _check(key, content):
+                if dim not in (None, len(content) // 4) or check != _check(key, content):
                     continue
                 vectors[key] = np.frombuffer(content, dtype="<f4").astype(np.float32)
                 if abs(now - row[1]) > self.noted_ns:
@@ -71,7 +71,7 @@ class VectorFile:
         return vectors
 
     def remember(self, vectors: Mapping[bytes, Vectors]) -> None:
-        """Store vectors, each float32 of shape (dim,), under their keys, if possible."""
+        """Store vectors, each float32 of one dimension, under their keys, if possible."""
         now, rows = time.time_ns(), []
         for key, vector in vectors.items():
             content = vector.astype("<f4").tobytes()

@@ -14,7 +14,7 @@ from zsretrieve.encoders.catalog.fingerprint import checkpoint_in, config_bytes
 from zsretrieve.encoders.catalog.layouts import INDEX, WEIGHTS, is_transformers, read_config, shards_of
 from zsretrieve.encoders.catalog.model_name import CONFIG, ModelName, NameForm
 from zsretrieve.encoders.catalog.registry import common_to_tags, tag_activation
-from zsretrieve.encoders.catalog.tables import architecture, preprocessing, tag_record
+from zsretrieve.encoders.catalog.tables import SCALING, architecture, preprocessing, tag_record
 
 _SAFETENSORS = ".safetensors"
 # What open_clip saves, and the files that it takes for the same weights in the safe format.
@@ -32,6 +32,11 @@ class Configuration:
 
     model: dict[str, Any]
     images: dict[str, Any]
+
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """How open_clip prepares images, size excepted."""
+        return {key: self.images[key] for key in (*SCALING, "fill_color")}
 
 
 def configuration(name: ModelName) -> Configuration:

@@ -17,7 +17,7 @@ from zsretrieve.encoders.catalog.tables import architecture
 from zsretrieve.system.atomic import write_file
 from zsretrieve.system.cache_dir import cache_folder
 
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "vocab.json",
     "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
 )  # fmt: skip
@@ -34,6 +34,8 @@ _PREFERRED = (
 )
 # A file changed so recently may change again within the same time stamp.
 _SETTLED_NS = 2_000_000_000
+# In the folder of a model that was trained here: ``weights``, its own, and ``images_of``, see ``domain.records.Space``.
+RECORD = "zsretrieve.json"
 _MEMO = "digests.json"
 _MOST_CACHED = 200
 
@@ -65,12 +67,31 @@ def weights_identity(name: ModelName) -> str:
         case NameForm.LOCAL:
             folder = Path(name.rest)
             config = json.loads(config_bytes(name) or b"{}")
-            tokenizer = sorted(p for p in folder.iterdir() if p.is_file() and p.name in _TOKENIZER_FILES)
+            tokenizer = sorted(p for p in folder.iterdir() if p.is_file() and p.name in TOKENIZER_FILES)
             try:
                 weights = checkpoint_in(folder)
             except (OSError, ValueError) as error:
                 raise _unreadable(name, error) from error
             return _digest_of(name, [*weights, *tokenizer], config.get("model_cfg", config))
+
+
+def image_side(name: ModelName) -> str | None:
+    """The weights that the image tower was taken from unchanged, where only the text side of a model was trained; else
+    None. A record in a folder only counts for the very weights that it was written for.
+
+    Raises WeightsUnavailableError as ``weights_identity`` does.
+    """
+    if name.form is NameForm.PACK:
+        from zsretrieve.encoders.catalog.pack import read_pack
+
+        return read_pack(Path(name.rest)).space.images_of
+    if name.form is not NameForm.LOCAL:
+        return None
+    try:
+        record = json.loads((Path(name.rest) / RECORD).read_bytes())
+        return str(record["images_of"]) if record["weights"] == weights_identity(name) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def config_bytes(name: ModelName) -> bytes | None:

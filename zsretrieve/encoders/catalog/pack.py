@@ -21,6 +21,7 @@ from typing import IO, Any, Protocol
 from zsretrieve.domain.errors import WeightsUnavailableError
 from zsretrieve.domain.records import RESIZE_MODES, Head, Preprocessing, ScoreHead, Space, TextContext
 from zsretrieve.domain.settings import Precision
+from zsretrieve.domain.spaces import space_fields
 from zsretrieve.encoders.catalog.fingerprint import digest_of_file
 
 MANIFEST = "pack.json"
@@ -77,9 +78,8 @@ class Pack:
 
     def to_bytes(self) -> bytes:
         """The manifest of the pack, in the only form that is read."""
-        content = asdict(self)
-        space = content["space"]
-        del content["digest"], space["model"]
+        content = {**asdict(self), "space": space_fields(self.space)}
+        del content["digest"], content["space"]["model"]
         return _canonical({"format": FORMAT, "format_version": FORMAT_VERSION, **content})
 
 
@@ -315,6 +315,7 @@ def _pack_of(content: Mapping[str, Any], digest: str) -> Pack:
             _str(space["activation"]),
             preprocessing_of(space["preprocessing"]),
             TextContext(_str(text["tokenizer"]), _int(text["context_length"], _MOST_CONTEXT)),
+            _str(space["images_of"]) if "images_of" in space else None,
         ),
         head=Head(ScoreHead(head["kind"]), _float(head["scale"], above=0.0), _float(head["bias"])),
         causal=_bool(content["causal"]),

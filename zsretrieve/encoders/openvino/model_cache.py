@@ -20,7 +20,13 @@ from typing import Any
 
 from zsretrieve.domain.errors import CacheError, ModelNameError, WeightsUnavailableError
 from zsretrieve.domain.records import Head, Preprocessing, ScoreHead, Space, TextContext
-from zsretrieve.encoders.catalog.fingerprint import config_bytes, digest_of_file, sha256_of, weights_identity
+from zsretrieve.encoders.catalog.fingerprint import (
+    config_bytes,
+    digest_of_file,
+    image_side,
+    sha256_of,
+    weights_identity,
+)
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm, parse_model_name
 from zsretrieve.encoders.catalog.pack import digest_of_pack
 from zsretrieve.system.atomic import sync_tree
@@ -259,7 +265,15 @@ def _read(folder: Path, name: ModelName, weights: str) -> ConvertedModel | None:
         return ConvertedModel(
             folder,
             name.written,
-            Space(name.in_manifest, weights, space["dim"], space["activation"], Preprocessing(**shape), text),
+            Space(
+                name.in_manifest,
+                weights,
+                space["dim"],
+                space["activation"],
+                Preprocessing(**shape),
+                text,
+                image_side(name),
+            ),
             Head(ScoreHead(head["kind"]), head["scale"], head["bias"]),
             bool(content["causal"]),
             half=bool(content.get("half")),

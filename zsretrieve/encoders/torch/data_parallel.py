@@ -7,6 +7,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from zsretrieve.domain.ports import Encoder, Pixels
@@ -58,6 +59,15 @@ class Replicas:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return self._first.encode_texts(texts)
+
+    @property
+    def has_patches(self) -> bool:
+        return bool(getattr(self._first, "has_patches", False))
+
+    def encode_patches(self, batch: Sequence[Pixels]) -> NDArray[np.float32]:
+        """See ``TorchEncoder.encode_patches``."""
+        patches: NDArray[np.float32] = self._first.encode_patches(batch)  # type: ignore[attr-defined]
+        return patches
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         return self._first.token_counts(texts)

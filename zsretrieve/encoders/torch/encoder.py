@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from zsretrieve.domain.arguments import check_texts
@@ -24,6 +25,7 @@ from zsretrieve.encoders.text.tokenizer import Ids, InexactTokenizerError, TextT
 from zsretrieve.encoders.torch import loading
 from zsretrieve.encoders.torch.autocast import numerics
 from zsretrieve.encoders.torch.image_tower import ImageTower
+from zsretrieve.encoders.torch.patches import has_patches
 from zsretrieve.encoders.torch.text_tower import TextTower, text_tower
 from zsretrieve.system.devices import ALL_GPUS, gpu_numbers
 
@@ -88,6 +90,15 @@ class TorchEncoder:
         if not batch:
             return np.empty((0, self.space.dim), dtype=np.float32)
         return self._image(batch)
+
+    @property
+    def has_patches(self) -> bool:
+        """Whether the image tower has vectors of patches, see ``zsretrieve.encoders.torch.patches``."""
+        return has_patches(self._model.visual)
+
+    def encode_patches(self, batch: Sequence[Pixels]) -> NDArray[np.float32]:
+        """The vectors of patches of prepared images, see ``ImageTower.patches``."""
+        return self._image.patches(batch)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         words = self._words

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from zsretrieve.domain.ports import Pixels
 from zsretrieve.domain.records import Preprocessing
 from zsretrieve.domain.settings import Precision
 from zsretrieve.domain.vectors import Vectors, unit_rows
 from zsretrieve.encoders.torch.autocast import numerics
+from zsretrieve.encoders.torch.patches import patch_features
 
 
 class ImageTower:
@@ -50,6 +52,7 @@ class ImageTower:
         if device.type == "cuda":
             model.visual.to(memory_format=torch.channels_last)
         self._encode = torch.compile(model.encode_image, dynamic=False) if compiled_batch else model.encode_image
+        self._visual = model.visual
         # A compiled model takes batches of one size, to which the last one is padded.
         self._fill_to = compiled_batch or 0
         self._dtype = torch.bfloat16 if pure else torch.float32
@@ -72,15 +75,33 @@ class ImageTower:
         DeviceError
             If the device has too little memory.
         """
+        return unit_rows(self._computed(batch, self._vectors))
+
+    def patches(self, batch: Sequence[Pixels]) -> NDArray[np.float32]:
+        """Unit vectors of patches, float32 of shape (n, rows, columns, dim), of a tower that ``has_patches``.
+
+        Raises DeviceError as a call does.
+        """
+        features = self._computed(
+            batch, lambda images: patch_features(self._visual, self._normalised(images).to(self._dtype)).float()
+        )
+        return unit_rows(features.reshape(-1, features.shape[-1])).reshape(features.shape)
+
+    def _computed(
+        self, batch: Sequence[Pixels], compute: Callable[[torch.Tensor], torch.Tensor]
+    ) -> NDArray[np.float32]:
+        """What is computed on the device from images, uint8 of shape (n, height, width, 3)."""
+        computed: NDArray[np.float32]
         with numerics(self._device, self._precision):
             if self._device.type != "cuda":
-                images = torch.from_numpy(np.stack(batch)).to(self._device)
-                return unit_rows(self._vectors(images).cpu().numpy())
+                computed = compute(torch.from_numpy(np.stack(batch)).to(self._device)).cpu().numpy()
+                return computed
             with torch.cuda.device(self._device), torch.cuda.stream(self._stream()):
                 # Stacked into pinned memory, which returns to torch's pool when the stream is done with it.
                 pinned = torch.empty((len(batch), *batch[0].shape), dtype=torch.uint8, pin_memory=True)
                 np.stack(batch, out=pinned.numpy())
-                return unit_rows(self._vectors(pinned.to(self._device, non_blocking=True)).cpu().numpy())
+                computed = compute(pinned.to(self._device, non_blocking=True)).cpu().numpy()
+                return computed
 
     def _vectors(self, images: torch.Tensor) -> torch.Tensor:
         n = len(images)

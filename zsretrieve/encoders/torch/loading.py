@@ -16,7 +16,8 @@ import torch
 from zsretrieve.domain.errors import ModelNameError, WeightsUnavailableError
 from zsretrieve.domain.records import Head, Preprocessing, ScoreHead, Space, TextContext
 from zsretrieve.encoders.catalog.availability import refuse_code, unavailable, untrusted
-from zsretrieve.encoders.catalog.fingerprint import weights_identity
+from zsretrieve.encoders.catalog.files import configuration
+from zsretrieve.encoders.catalog.fingerprint import image_side, weights_identity
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
 from zsretrieve.encoders.catalog.registry import check_tag, common_to_tags, tag_activation
@@ -46,15 +47,25 @@ def load(name: ModelName) -> OpenClipModel:
         If it would run code of its own, and the name is not ``trusted``.
     """
     offline_or_not = offline_if_unreachable() if name.may_download else contextlib.nullcontext()
-    with offline_or_not as offline, _code_of_models(allowed=name.trusted):
+    with offline_or_not as offline, code_of_models(allowed=name.trusted):
         model = _load_model(name, offline).eval()
         tokenizer = _load_tokenizer(name, offline)
     config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
     return OpenClipModel(model, tokenizer, _space(name, model, config, tokenizer), _head(model))
 
 
-def _load_model(name: ModelName, offline: str | None) -> Any:
-    options: dict[str, Any] = {}
+def untrained(name: ModelName) -> tuple[Any, Any]:
+    """A model with weights that torch draws in place of its own, float32 on the CPU, and its tokenizer.
+
+    Raises as ``load`` does; weights are not needed.
+    """
+    offline_or_not = offline_if_unreachable() if name.may_download else contextlib.nullcontext()
+    with offline_or_not as offline, code_of_models(allowed=name.trusted):
+        return _load_model(name, offline, is_drawn=True), _load_tokenizer(name, offline)
+
+
+def _load_model(name: ModelName, offline: str | None, *, is_drawn: bool = False) -> Any:
+    options: dict[str, Any] = {"load_weights": not is_drawn, "require_pretrained": not is_drawn}
     pretrained = None
     if name.form in (NameForm.LOCAL, NameForm.HUB):
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # open_clip says below what is wrong with it
@@ -73,9 +84,11 @@ def _load_model(name: ModelName, offline: str | None) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="QuickGELU mismatch")
         try:
-            return open_clip.create_model(
-                name.open_clip_name, pretrained=pretrained, require_pretrained=True, output_dict=False, **options
-            )
+            if is_drawn:
+                # A tag says how images are prepared, which open_clip only takes over with its weights.
+                pretrained, options["force_preprocess_cfg"] = None, configuration(name).scaling
+                options["pretrained_text"] = False
+            return open_clip.create_model(name.open_clip_name, pretrained=pretrained, output_dict=False, **options)
         except Exception as error:  # hub, safetensors, torch and timm each raise their own
             raise _loading_error(name, error, offline) from error
 
@@ -89,7 +102,7 @@ class _CodeRefusedError(Exception):
 
 
 @contextlib.contextmanager
-def _code_of_models(*, allowed: bool) -> Iterator[None]:
+def code_of_models(*, allowed: bool) -> Iterator[None]:
     """Keep code that a model carries from running: Python files beside a tokenizer or a configuration, and pickles.
 
     A configuration may ask for it in ways that nobody listed, so the libraries themselves are kept from it.
@@ -176,6 +189,7 @@ def _space(name: ModelName, model: Any, config: Any, tokenizer: Any) -> Space:
             fill_color=int(config.fill_color),
         ),
         text=TextContext(f"{kind}:{clean.strip('_').removeprefix('clean_')}", int(tokenizer.context_length)),
+        images_of=image_side(name),
     )
 
 

@@ -24,7 +24,7 @@ def text_tower(model: Any, pad_id: int = 0) -> TextTower:
     """
     if not is_causal(model, pad_id):
         return _Whole(model)
-    return _Causal(_text_of(model)) if _cls_of(model) is None else _WithClassToken(_text_of(model))
+    return _Causal(text_of(model)) if _cls_of(model) is None else _WithClassToken(text_of(model))
 
 
 def is_causal(model: Any, pad_id: int = 0) -> bool:
@@ -33,7 +33,7 @@ def is_causal(model: Any, pad_id: int = 0) -> bool:
     Judged by the structure alone: a causal mask over the blocks that open_clip builds, and pooling at a token of the
     text itself. What is not recognised counts as not causal, which is correct and only slower.
     """
-    text = _text_of(model)
+    text = text_of(model)
     mask = getattr(text, "attn_mask", None)
     if mask is None or type(getattr(text, "transformer", None)).__name__ not in ("Transformer", "CustomTransformer"):
         return False
@@ -181,12 +181,13 @@ def _projected(x: torch.Tensor, projection: Any) -> torch.Tensor:
     return projected
 
 
-def _text_of(model: Any) -> Any:
+def text_of(model: Any) -> Any:
+    """The part of an open_clip model that has the weights of its text tower: itself, or a part of its own."""
     return model if hasattr(model, "token_embedding") else model.text
 
 
 def _cls_of(model: Any) -> Any:
-    return getattr(_text_of(model), "cls_emb", None)
+    return getattr(text_of(model), "cls_emb", None)
 
 
 def _pooling(text: Any) -> str:

@@ -111,7 +111,7 @@ class Tar:
         found: dict[str, tuple[int, str | None]] = {}
         try:
             with tarfile.open(
-                fileobj=cast(IO[bytes], _Headers(raw)), mode="r:", encoding="utf-8", errors="surrogateescape"
+                fileobj=cast(IO[bytes], Headers(raw)), mode="r:", encoding="utf-8", errors="surrogateescape"
             ) as tar:
                 self._read_headers(tar, raw, found)
         except _DAMAGE as error:
@@ -181,7 +181,7 @@ class Tar:
         self._places[name] = place
 
 
-class _Headers:
+class Headers:
     """A file for tarfile, which would read a header of any size into memory."""
 
     def __init__(self, raw: IO[bytes]) -> None:

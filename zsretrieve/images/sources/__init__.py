@@ -6,7 +6,7 @@ from zsretrieve.images.sources.folders import folder
 from zsretrieve.images.sources.ground_truth import read_ground_truth
 from zsretrieve.images.sources.lists import of_gallery, on_disk, paths, read_list
 from zsretrieve.images.sources.remote import remote_folder
-from zsretrieve.images.sources.source import FOLDER, Source, SourceFile
+from zsretrieve.images.sources.source import FOLDER, Source, SourceFile, Text
 from zsretrieve.images.sources.walking import EXCLUDED, left_out
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "FOLDER",
     "Source",
     "SourceFile",
+    "Text",
     "archived",
     "data_set",
     "expand",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zsretrieve.domain.records import Skipped
+from zsretrieve.domain.records import Item, Skipped
 from zsretrieve.domain.settings import Choice
 from zsretrieve.images import opening
 
@@ -14,8 +14,17 @@ ARCHIVE = "archive: "
 
 
 @dataclass(frozen=True)
+class Text:
+    """A text, the path of the image that it describes, if known, and the time of the file that holds the text."""
+
+    text: str
+    image: str | None = None
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True)
 class SourceFile:
-    """One file to read.
+    """One file to read, or a ``text`` that was read already, whose path is its place in its file.
 
     In a new gallery its ID is ``id``, or else its place in the source, whether it can be read or not.
     """
@@ -23,6 +32,13 @@ class SourceFile:
     path: str
     label: str | None = None
     id: int | None = None
+    text: Text | None = None
+
+    @classmethod
+    def of(cls, item: Item) -> SourceFile:
+        """What an item was made from, under its ID."""
+        text = None if item.text is None else Text(item.text, item.image, item.mtime_ns)
+        return cls(item.path, item.label, item.id, text)
 
 
 @dataclass(frozen=True)
@@ -57,5 +73,16 @@ class Source:
     choice: Choice = field(default_factory=Choice)
     left_out: tuple[LeftOut, ...] = ()
 
+    @property
+    def holds_texts(self) -> bool:
+        """Whether it is of texts, all of it, in place of images."""
+        return bool(self.files) and self.files[0].text is not None
+
     def address(self, file: SourceFile) -> str:
         return opening.join(self.root, file.path)
+
+    def is_unchanged(self, file: SourceFile, item: Item) -> bool:
+        """Whether a file looks as when it became an item, or a text is the same."""
+        if file.text is not None:
+            return (file.text.text, file.text.image) == (item.text, item.image)
+        return opening.is_unchanged(self.address(file), item)

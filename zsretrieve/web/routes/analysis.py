@@ -21,11 +21,16 @@ Offset = Annotated[int, Query(ge=0, lt=2**31)]
 Count = Annotated[int, Query(ge=1, le=1000)]
 Shown = Annotated[str | None, Query(max_length=100, description="The revision of the page before this one")]
 ClassName = Annotated[str, Query(max_length=10_000)]
+# The media type of each form of a list, and the file's name.
+_FILES = {
+    "paths": ("text/plain", "images.txt"),
+    "csv": ("text/csv", "images.csv"),
+    "coco": ("application/json", "coco.json"),
+    "label-studio": ("application/json", "tasks.json"),
+    "label-studio-setup": ("application/xml", "config.xml"),
+}
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The list",
-        "content": {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "text/csv")},
-    }
+    200: {"description": "The list", "content": {kind: {} for kind, _ in _FILES.values()}}
 }
 
 
@@ -112,13 +117,13 @@ async def duplicates(
 
 @router.post("/export", response_class=Response, responses=_TEXT)
 async def export(request: Request, gallery: Name, body: ExportBody) -> Response:
-    """Some images as a list of paths or a table for other programs."""
+    """Some images as a list of paths or a table, or as annotations for labelling tools."""
     service = service_of(request)
     revision = service.shelf.gallery(gallery).current
     is_local = service.settings.is_local
-    text = await service.reading.run(analysis.exported, revision, body.ids, body.form, is_local=is_local)
-    kind, suffix = ("text/csv", "csv") if body.form == "csv" else ("text/plain", "txt")
-    headers = {"Content-Disposition": f'attachment; filename="images.{suffix}"', "Cache-Control": "no-store"}
+    text = await service.reading.run(analysis.exported, revision, body.ids, body.form, body.label, is_local=is_local)
+    kind, file = _FILES[body.form]
+    headers = {"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "no-store"}
     return Response(text.encode("utf-8", "backslashreplace"), 200, headers, f"{kind}; charset=utf-8")
 
 

@@ -49,6 +49,7 @@ async def search_by_link(
     explain: bool = False,
     exact: bool = False,
     recall: Annotated[float | None, Query(gt=0, le=1)] = None,
+    whole: bool = False,
     more: Numbers = [],  # noqa: B006  (FastAPI copies it)
     less: Numbers = [],  # noqa: B006
     revision: Annotated[str | None, Query(max_length=100)] = None,
@@ -59,7 +60,7 @@ async def search_by_link(
     body = SearchBody(
         query=query if q is None else q, k=k, offset=offset, where=where, dedup=dedup, near=near,
         min_score=min_score, order=order, literal=literal, explain=explain, exact=exact, recall=recall,
-        more=more, less=less, revision=revision,
+        whole=whole, more=more, less=less, revision=revision,
     )  # fmt: skip
     return reply(await service_of(request).search(gallery, body))
 

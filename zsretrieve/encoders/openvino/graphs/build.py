@@ -17,7 +17,7 @@ from zsretrieve.domain.records import Head, Preprocessing, ScoreHead, Space, Tex
 from zsretrieve.domain.settings import Compute
 from zsretrieve.encoders.catalog.availability import unavailable
 from zsretrieve.encoders.catalog.files import Configuration, configuration, safe_weights, tokenizer_folder
-from zsretrieve.encoders.catalog.fingerprint import weights_identity
+from zsretrieve.encoders.catalog.fingerprint import image_side, weights_identity
 from zsretrieve.encoders.catalog.hub import offline_if_unreachable, why_missing
 from zsretrieve.encoders.catalog.model_name import ModelName, NameForm
 from zsretrieve.encoders.catalog.pack import preprocessing_of
@@ -142,6 +142,7 @@ def _write(name: ModelName, parts: _Parts, folder: Path) -> ConvertedModel:
         activation=plan.activation,
         preprocessing=preprocessing,
         text=TextContext(parts.words.described, parts.words.context_length),
+        images_of=image_side(name),
     )
     return ConvertedModel(folder, name.written, space, head, causal)
 

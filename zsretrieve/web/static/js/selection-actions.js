@@ -9,7 +9,7 @@ import { forgetAll } from "./results.js";
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./types.js").Item} Item */
 
-/** @type {{title: string, writes?: boolean, run: (ids: number[], app: App) => Promise<string|void>}[]} */
+/** `images` are for images, not for texts. @type {{title: string, writes?: boolean, images?: boolean, run: (ids: number[], app: App) => Promise<string|void>}[]} */
 export const ACTIONS = [
   {
     title: "Copy paths",
@@ -26,6 +26,7 @@ export const ACTIONS = [
       return `Wrote images.csv with ${counted(ids.length, "image")}.`;
     },
   },
+  { title: "Export labels …", images: true, run: labels },
   { title: "Label …", writes: true, run: label },
   { title: "New gallery …", writes: true, run: subset },
   { title: "New prototypes …", writes: true, run: prototypes },
@@ -45,6 +46,36 @@ const post = (app, place, body) => ask(`${galleryPath(app.gallery?.name ?? "")}/
  * @returns {Promise<string>}
  */
 const exported = (app, ids, form) => post(app, "export", { ids, form });
+
+/** The files of labelling tools: the program, and the form, name and type of each. @type {Record<string, [string, string, string][]>} */
+const TOOLS = {
+  COCO: [["coco", "coco.json", "application/json"]],
+  "Label Studio": [
+    ["label-studio", "tasks.json", "application/json"],
+    ["label-studio-setup", "config.xml", "application/xml"],
+  ],
+};
+
+/**
+ * @param {number[]} ids
+ * @param {App} app
+ */
+async function labels(ids, app) {
+  const tool = h("select", { name: "tool" }, ...Object.keys(TOOLS).map((name) => h("option", {}, name)));
+  // The class whose images are shown, where the images are classified.
+  const given = app.state.view === "classify" ? app.state.bar : "";
+  const input = h("input", { name: "label", value: given, maxlength: 1000, placeholder: "their own labels", autocomplete: "off" });
+  sheet(`Export the labels of ${counted(ids.length, "image")}`, [field("For", tool), field("One label for all", input)], {
+    submit: "Download",
+    run: async (data) => {
+      const label = String(data.get("label")).trim() || null;
+      for (const [form, name, type] of TOOLS[String(data.get("tool"))]) {
+        const content = await post(app, "export", { ids, form, label });
+        download(typeof content === "string" ? content : JSON.stringify(content, null, 1), name, type);
+      }
+    },
+  });
+}
 
 /**
  * @param {string} text

@@ -14,8 +14,11 @@
  * @property {number|null} bytes
  * @property {string|null} date  ISO
  * @property {boolean} missing
+ * @property {string|null} [text]  of a gallery of texts
+ * @property {string|null} [image]  the path of the image that a text describes
  * @property {number|null} [score]
  * @property {number} [rank]
+ * @property {Box|null} [box]  the region that fits the search best; null for the whole image
  * @property {{label: string, weight: number, score: number}[]} [terms]
  *
  * @typedef {Item & {classes?: {class_name: string, score: number, probability: number|null}[], neighbours?: Item[]}} Details
@@ -45,6 +48,7 @@
  * @property {string} model
  * @property {boolean} has_labels
  * @property {boolean} has_map
+ * @property {boolean} holds_texts
  * @property {boolean} writable
  * @property {string} revision
  * @property {{label: string, n: number}[]} [labels]

@@ -3,6 +3,7 @@
 import { h } from "../dom.js";
 import * as format from "../format.js";
 import { stateLink } from "./link.js";
+import { place } from "./region.js";
 import { thumb, title } from "./thumb.js";
 
 /** @typedef {import("../types.js").Item} Item */
@@ -12,7 +13,9 @@ export function facts(item) {
   /** @type {[string, string|null|undefined|false][]} */
   const rows = [
     ["Score", item.score !== null && item.score !== undefined && format.score(item.score)],
+    ["Region", place(item.box)],
     ["Label", item.label],
+    ["Image", item.image],
     ["Path", item.path],
     ["Date", item.date && format.date(item.date)],
     ["Size", [item.width && item.height && `${item.width} × ${item.height} px`, item.bytes && format.size(item.bytes)].filter(Boolean).join(", ")],
@@ -65,7 +68,7 @@ export function neighbours(details, app, onopen) {
   return h(
     "section",
     {},
-    h("h3", {}, "Nearest images"),
+    h("h3", {}, app.gallery?.holds_texts ? "Nearest texts" : "Nearest images"),
     h(
       "ul",
       { class: "neighbours" },
@@ -77,7 +80,7 @@ export function neighbours(details, app, onopen) {
             app,
             { id: item.id },
             { go: () => onopen(item.id), title: `${title(item)}, score ${format.score(item.score)}`, "aria-label": `${title(item)}, score ${format.score(item.score)}` },
-            item.missing ? h("span", { class: "missing" }, "Missing") : thumb(app.gallery?.name ?? "", item, "84px", { lazy: false }),
+            item.text ? h("span", { class: "said" }, item.text) : item.missing ? h("span", { class: "missing" }, "Missing") : thumb(app.gallery?.name ?? "", item, "84px", { lazy: false }),
           ),
         ),
       ),

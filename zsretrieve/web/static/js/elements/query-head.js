@@ -58,7 +58,7 @@ export class QueryHead {
     const { state } = app;
     // What is being typed stays.
     if (state.q !== before?.q) this.box.query = state.q;
-    this.terms.show(state, app.gallery?.name ?? "");
+    this.terms.show(state, app.gallery?.name ?? "", app.gallery?.holds_texts);
     this.order.value = state.order;
     this.order.options[0].text = isSearch(state) ? "Best first" : "In gallery order";
     const filtering = [state.where, state.min !== null, state.dedup].filter(Boolean).length;

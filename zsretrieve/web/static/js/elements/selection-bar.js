@@ -24,7 +24,8 @@ export class SelectionBar extends HTMLElement {
     const { selection } = app;
     const say = (/** @type {string} */ text) => fill(this.said, (selection.said = text));
     const refusal = app.gallery?.writable ? "" : "This server is read-only. Its operator allows changes with --write.";
-    const buttons = ACTIONS.map(({ title, writes, run }) => {
+    const shown = ACTIONS.filter(({ images }) => !images || !app.gallery?.holds_texts);
+    const buttons = shown.map(({ title, writes, run }) => {
       const refused = writes && refusal;
       const act = async () => {
         try {

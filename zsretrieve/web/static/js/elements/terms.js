@@ -9,11 +9,16 @@ import { changed, chips, nextWeight, without } from "../terms.js";
 
 /** Fires `change` (detail: a patch of the state) and `part` (detail: the chip whose image is to be cut). */
 export class Terms extends HTMLElement {
+  /** What an ID names. @type {"image"|"text"} */
+  noun = "image";
+
   /**
    * @param {import("../types.js").State} state
    * @param {string} gallery
+   * @param {boolean} [ofTexts]
    */
-  show(state, gallery) {
+  show(state, gallery, ofTexts = false) {
+    this.noun = ofTexts ? "text" : "image";
     const all = chips(state);
     const before = [...this.querySelectorAll(".chip")];
     const focused = before.findIndex((chip) => chip.contains(document.activeElement));
@@ -46,12 +51,12 @@ export class Terms extends HTMLElement {
     const isFeedback = chip.kind === "more" || chip.kind === "less";
     const minus = chip.weight < 0;
     const heavy = Math.abs(chip.weight) !== 1;
-    const name = describe(chip);
+    const name = describe(chip, this.noun);
     const picture =
-      chip.kind !== "text" &&
+      this.#hasPixels(chip) &&
       h("img", { class: "chip-image", alt: "", onerror: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).remove(), width: 28, height: 28, src: chip.kind === "upload" ? uploadThumbnail(chip.value, 128) : thumbnail(gallery, chip.value, 128) });
     const sign = isFeedback ? (minus ? "less like" : "more like") : minus ? "−" : n > 1 ? "+" : "";
-    const text = chip.kind === "text" ? chip.value : chip.box ? "part" : chip.kind === "upload" ? "your image" : `image ${chip.value}`;
+    const text = chip.kind === "text" ? chip.value : chip.box ? "part" : chip.kind === "upload" ? "your image" : `${this.noun} ${chip.value}`;
     const inside = [sign && h("span", { class: "sign" }, sign), picture, h("span", { class: "text" }, text), heavy && h("span", { class: "weight" }, `×${shownWeight(chip.weight)}`)];
     const element = h("li", { class: minus ? "chip minus" : "chip" });
     const body = h("button", { type: "button", class: "body", "aria-label": name, "aria-haspopup": isFeedback ? null : "dialog" }, ...inside);
@@ -67,6 +72,11 @@ export class Terms extends HTMLElement {
     });
     if (!isFeedback) this.#menu(element, body, chip, name, weigh);
     return element;
+  }
+
+  /** @param {Chip} chip */
+  #hasPixels(chip) {
+    return chip.kind === "upload" || (chip.kind !== "text" && this.noun === "image");
   }
 
   /**
@@ -89,7 +99,7 @@ export class Terms extends HTMLElement {
         h("button", { type: "button", "aria-label": "More weight", onclick: () => weigh(nextWeight(chip.weight, 1)) }, icon("more")),
       ),
       h("button", { type: "button", onclick: () => weigh(-chip.weight) }, chip.weight < 0 ? "Add instead" : "Subtract instead"),
-      chip.kind !== "text" && h("button", { type: "button", onclick: () => this.dispatchEvent(new CustomEvent("part", { detail: chip })) }, "Use a part of it …"),
+      this.#hasPixels(chip) && h("button", { type: "button", onclick: () => this.dispatchEvent(new CustomEvent("part", { detail: chip })) }, "Use a part of it …"),
     );
     body.popoverTargetElement = menu;
     menu.addEventListener("beforetoggle", () => {
@@ -101,11 +111,14 @@ export class Terms extends HTMLElement {
   }
 }
 
-/** @param {Chip} chip */
-function describe({ kind, value, weight, box }) {
-  if (kind === "more") return `More like image ${value}`;
-  if (kind === "less") return `Less like image ${value}`;
-  const what = kind === "text" ? `“${value}”` : `${box ? "part of " : ""}${kind === "upload" ? "your image" : `image ${value}`}`;
+/**
+ * @param {Chip} chip
+ * @param {string} noun
+ */
+function describe({ kind, value, weight, box }, noun) {
+  if (kind === "more") return `More like ${noun} ${value}`;
+  if (kind === "less") return `Less like ${noun} ${value}`;
+  const what = kind === "text" ? `“${value}”` : `${box ? "part of " : ""}${kind === "upload" ? "your image" : `${noun} ${value}`}`;
   return `${weight < 0 ? "without " : ""}${what}${Math.abs(weight) === 1 ? "" : `, weight ${shownWeight(weight)}`}`;
 }
 

@@ -14,6 +14,7 @@ const AGAIN = 1500; // ms; an overloaded server may refuse a thumbnail once
  * @param {Item} item
  */
 export function ratio(item) {
+  if (item.text) return 1.6;
   const shape = item.width && item.height ? item.width / item.height : 1;
   return Math.min(2.4, Math.max(0.55, shape));
 }

@@ -7,6 +7,7 @@ import { count } from "../format.js";
 import { showKeys } from "../keys.js";
 import { Crop } from "./crop.js";
 import { classes, facts, neighbours, terms } from "./panel.js";
+import { region } from "./region.js";
 import { title } from "./thumb.js";
 
 /** @typedef {import("../types.js").Item} Item */
@@ -91,8 +92,8 @@ export class Viewer extends HTMLElement {
     const given = this.shown ? `?prototypes=${encodeURIComponent(this.shown)}` : "";
     try {
       const details = await ask(`${galleryPath(gallery)}/items/${id}${given}`, { signal });
-      // The score and the terms belong to the search, everything else to the image.
-      const item = { ...details, score: known?.score, terms: known?.terms };
+      // The score, the region and the terms belong to the search, everything else to the image.
+      const item = { ...details, score: known?.score, box: known?.box, terms: known?.terms };
       this.item = item;
       if (!known) this.#draw(gallery, item);
       this.#describe(app, item, details);
@@ -125,9 +126,10 @@ export class Viewer extends HTMLElement {
     const { stage } = this;
     this.crop = undefined;
     this.heading.textContent = title(item);
+    if (item.text) return fill(stage, h("p", { class: "said" }, item.text));
     if (item.missing) return fill(stage, gone("The file is missing", "It was moved or deleted after it was indexed. Sync the gallery to update it."));
     const full = h("img", { class: "full", src: imageAddress(gallery, item.id), alt: title(item), draggable: "false" });
-    const frame = h("div", { class: "frame" }, full);
+    const frame = h("div", { class: "frame" }, full, region(item.box));
     const { width, height } = item;
     if (width && height) {
       frame.style.setProperty("--ratio", String(width / height));
@@ -151,6 +153,7 @@ export class Viewer extends HTMLElement {
     const gallery = app.gallery?.name ?? "";
     const act = (/** @type {string} */ action) => this.#fire("act", { action, item });
     const focused = /** @type {HTMLElement|null} */ (document.activeElement);
+    const hasPixels = !item.missing && !item.text;
     fill(
       this.panel,
       h(
@@ -159,9 +162,9 @@ export class Viewer extends HTMLElement {
         ...ACTIONS.map(([action, label, sign, key]) =>
           h("button", { type: "button", onclick: () => act(action), "data-action": action, "aria-keyshortcuts": key }, icon(sign), label),
         ),
-        !item.missing && h("button", { type: "button", onclick: () => this.crop?.start(), "aria-keyshortcuts": "c" }, icon("crop"), "Use a part …"),
+        hasPixels && h("button", { type: "button", onclick: () => this.crop?.start(), "aria-keyshortcuts": "c" }, icon("crop"), "Use a part …"),
         h("button", { type: "button", onclick: () => act("select"), "data-action": "select", "aria-keyshortcuts": "x" }, icon("check"), "Select"),
-        !item.missing && h("a", { class: "button", href: imageAddress(gallery, item.id), target: "_blank", rel: "noopener", "aria-keyshortcuts": "o" }, icon("open"), "Original"),
+        hasPixels && h("a", { class: "button", href: imageAddress(gallery, item.id), target: "_blank", rel: "noopener", "aria-keyshortcuts": "o" }, icon("open"), "Original"),
       ),
       facts(item),
       terms(item),

@@ -30,6 +30,8 @@ export class MapCanvas extends HTMLElement {
   lassoing = false;
   /** Whether points that are not lit are grey. */
   dimmed = false;
+  /** Whether its points are texts. */
+  ofTexts = false;
   /** What covers a part of the map, where nothing is written. */
   covered = h("div");
   scheme = matchMedia("(prefers-color-scheme: dark)");

@@ -67,6 +67,7 @@ export class Overlay {
     const { offsetLeft: left, offsetTop: top, offsetWidth: width, offsetHeight: height } = map.covered;
     taken.take(left + width / 2, top + height / 2, width / 2 + 8, height / 2 + 8, 0);
     const add = (/** @type {Uint32Array} */ places, /** @type {number} */ most) => {
+      if (map.ofTexts) return; // these have no thumbnails
       for (const place of places) {
         if (this.shown.length >= most) break;
         const [x, y] = this.#at(place);

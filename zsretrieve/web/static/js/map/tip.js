@@ -38,7 +38,7 @@ export class Tip {
     const { hits } = await ask(`${galleryPath(gallery)}/items`, { body: { ids: [id] } }).catch(() => ({ hits: [] }));
     if (this.id !== id || !hits.length) return;
     const [item] = hits;
-    fill(this.element, !item.missing && h("img", { src: thumbnail(gallery, id, 256), alt: "" }), h("strong", {}, item.label ?? item.name), item.label && h("span", { class: "soft" }, item.name));
+    fill(this.element, !item.missing && !item.text && h("img", { src: thumbnail(gallery, id, 256), alt: "" }), h("strong", {}, item.label ?? item.name), item.label && h("span", { class: "soft" }, item.name));
     this.element.hidden = false;
   }
 }

@@ -116,6 +116,7 @@ class MapView {
       if (!signal.aborted) this.#instead(notice({ error, again: () => this.#again() }));
       return undefined;
     }
+    this.map.ofTexts = app.gallery?.holds_texts ?? false;
     this.map.show(gallery, this.data, app.state.at);
     this.#showSelection();
     return this.search();

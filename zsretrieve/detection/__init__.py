@@ -1,0 +1,1 @@
+"""Objects in images: what to look for, finding it, and comparing it with a ground truth."""

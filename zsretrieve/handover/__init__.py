@@ -1,0 +1,1 @@
+"""Annotations for labelling tools, and images sorted into folders."""

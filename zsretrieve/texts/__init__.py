@@ -1,0 +1,1 @@
+"""Texts and captions from lines, tables, JSON and shards."""

@@ -1,0 +1,1 @@
+"""Training models: the text side alone, against the stored vectors of a gallery."""
