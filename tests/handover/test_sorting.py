@@ -69,8 +69,9 @@ def test_again_it_is_refused_or_replaced_and_never_what_people_changed(
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["x"]
     assert len(tree(photos)) == 4
     (out / "x" / "1.jpg").rename(out / "x" / "mine.jpg")
-    with pytest.raises(zs.OutputExistsError, match="is not a sorted folder of this form, so it is left alone"):
+    with pytest.raises(zs.OutputExistsError, match="is not a sorted folder of this form, so it is left alone") as said:
         sort(classes, out, force=True)
+    assert "anything was added, removed or changed since" in str(said.value.hint)
     with pytest.raises(zs.OutputExistsError, match="left alone"):
         sort(classes, photos, force=True)
     assert len(tree(photos)) == 4

@@ -125,7 +125,7 @@ def detect(
     if (classes is None) == (like is None):
         raise UsageError(
             "`classes` and `like` both say what to find" if like is not None else "nothing says what to find",
-            hint="Name `classes`, or give an example with `like`.",
+            hint="Name `classes`, or give an example with `like`; not both.",
         )
     if like is not None and templates is not None:
         raise UsageError("`templates` are for `classes`", hint="Leave `templates` out.")

@@ -25,10 +25,11 @@ from zsretrieve.system.atomic import OutputKind, replacing
 _log = logging.getLogger("zsretrieve")
 
 _SORTED = "sorted"
-SORTED = OutputKind(True, partial(placing.is_ours, form=_SORTED), "sorted folder")
+_UNLESS = "; one in which anything was added, removed or changed since is not replaced"
+SORTED = OutputKind(True, partial(placing.is_ours, form=_SORTED), "sorted folder", _UNLESS)
 _FOLDERS = (AnnotationForm.LABEL_STUDIO, AnnotationForm.YOLO, AnnotationForm.FIFTYONE)
 KINDS = {
-    **{form: OutputKind(True, partial(placing.is_ours, form=form)) for form in _FOLDERS},
+    **{form: OutputKind(True, partial(placing.is_ours, form=form), unless=_UNLESS) for form in _FOLDERS},
     AnnotationForm.COCO: OutputKind(False, coco.is_ours),
     AnnotationForm.CVAT: OutputKind(False, cvat.is_ours),
     AnnotationForm.CSV: OutputKind(False, table.is_ours),

@@ -100,6 +100,8 @@ class OutputKind:
     is_folder: bool
     is_ours: Callable[[Path], bool]
     name: str = "export"
+    # What the hint says of one that is not recognised.
+    unless: str = ""
 
     @property
     def one(self) -> str:
@@ -137,7 +139,8 @@ def check_output(out: Path, kind: OutputKind, *, force: bool) -> None:
         return
     if not kind.is_ours(out):
         raise OutputExistsError(
-            f"'{out}' exists and is not {kind.one} of this form, so it is left alone", hint="Give another output."
+            f"'{out}' exists and is not {kind.one} of this form, so it is left alone",
+            hint=f"Give another output{kind.unless}.",
         )
     if not force:
         raise OutputExistsError(f"there is already {kind.one} at '{out}'", hint="Replace it with `force`.")

@@ -178,7 +178,9 @@ def _running(words: list[str], folder: JobFolder, shown_gpus: dict[str, str]) ->
         try:
             yield engine
         except BaseException:
-            _log.info("what was trained up to the last checkpoint is kept; run the same command again to continue")
+            history = folder.read_progress().history
+            kept = f"{history[-1].step:,} steps are kept" if history else "no step is kept yet"
+            _log.info(f"{kept}; run the same command again to continue")
             raise
         finally:
             if engine.poll() is None:

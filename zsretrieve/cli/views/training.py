@@ -41,14 +41,16 @@ def note_trained(trained: TrainedModel, gallery: Path | None, report: Path | Non
     """Note what was not used, which weights were kept, what was written and what to do with it."""
     stopped = ", stopped early" if trained.stopped_early else ""
     best = f"the weights of step {trained.best_step} are kept"
-    output.note(f"{trained.steps} steps in {trained.seconds:.0f} s{stopped}; {best}")
+    output.note(f"{counted(trained.steps, 'step')} in {trained.seconds:.0f} s{stopped}; {best}")
     if trained.best_step == 0:
         output.note("training improved nothing; try another --lr, more --epochs or more captions")
     if report is not None:
         output.note(f"report -> {report}")
     output.note(f"model -> {trained.out}")
     model = shlex.quote(f"local-dir:{trained.out}")
-    if gallery is None:
+    if gallery is None and trained.trained == "text tower":
+        output.note(f'try, with a gallery of {trained.base}: zsretrieve search GALLERY "..." --model {model}')
+    elif gallery is None:
         output.note(f"try: zsretrieve index gallery {shlex.quote(trained.data)} indexes/new --model {model}")
     else:
         output.note(f'try: zsretrieve search {shlex.quote(str(gallery))} "..." --model {model}')
