@@ -89,7 +89,7 @@ def test_average_precision(world: Path, run_cli: Run) -> None:
     ("words", "code", "message", "hint"),
     [
         ("--labels cat,dog --model demo", 1, "'demo' is not a detector", "Use OWL-ViT or OWLv2"),
-        ("", 2, "nothing says what to find", "Name --classes, or give an example with --like."),
+        ("", 2, "nothing says what to find", "Name --classes, or give an example with --like; not both."),
         ("--labels a,b --like photos/0.png", 2, "--classes and --like both say what to find", "Name --classes"),
         ("--like photos/0.png[60,0,40,10]", 1, "which has 70 x 50 pixels", "of the upright image"),
         ("--like photos/0.png[1,2,3]", 1, "[1, 2, 3] is not a box in 'photos/0.png'", "such as [10,20,64,48]"),

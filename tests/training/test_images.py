@@ -34,9 +34,11 @@ QUICK: dict[str, Any] = {"steps": 6, "batch_size": 24, "seed": 3, "workers": 0, 
 CPU = zs.Compute(device="cpu", precision="fp32")
 
 
-def train(photos: Path, out: Path, model: str, captions: Path | None = None, **settings: Any) -> TrainedModel:
+def train(
+    photos: Path, out: Path, model: str, captions: Path | None = None, compute: zs.Compute = CPU, **settings: Any
+) -> TrainedModel:
     wanted = zs.ImageTrainingSettings(**{**QUICK, **settings})
-    return zs.train(photos, out, zs.Model.to_train(model, CPU), captions, settings=wanted)
+    return zs.train(photos, out, zs.Model.to_train(model, compute), captions, settings=wanted)
 
 
 def losses(trained: TrainedModel) -> list[float]:
@@ -117,11 +119,13 @@ def test_two_processes_train_as_one_with_the_same_batch(
 def test_a_killed_training_ends_as_an_undisturbed_one(
     whole: TrainedModel, photos: Path, captions: Path, base: str, tmp_path: Path
 ) -> None:
-    """The command and the trainer are killed in the middle; the same command goes on."""
+    """The command and the trainer are killed in the middle; the same command goes on. Computing activations again
+    changes nothing.
+    """
     out = tmp_path / "model"
     words = [sys.executable, "-m", "zsretrieve", "train", photos, out, "--model", base, "--captions", captions]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    words += ["--device=cpu", "--precision=fp32"]
+    words += ["--device=cpu", "--precision=fp32", "--checkpointing"]
     with subprocess.Popen([*map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         folder = JobFolder(out / FOLDER)
         eventually(lambda: len(folder.read_progress().history) > 2)
@@ -160,14 +164,15 @@ def test_a_locked_text_tower_stays(photos: Path, base: str, gallery: Path, tmp_p
 
 
 def test_from_a_configuration_and_early_stop(photos: Path, tmp_path: Path) -> None:
-    """Random weights that learn nothing at such a rate."""
+    """Random weights that learn nothing at such a rate, in mixed precision."""
     text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
     config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
     name = f"local-dir:{tmp_path / 'start'}"
-    trained = train(photos, tmp_path / "model", name, from_scratch=True, lr=1e-9, steps=60, patience=2, held_out=0.2)
+    how = {"from_scratch": True, "lr": 1e-9, "steps": 60, "patience": 2, "held_out": 0.2}
+    trained = train(photos, tmp_path / "model", name, compute=zs.Compute("cpu", "bf16"), **how)
     assert trained.stopped_early
     assert trained.steps < 60
     assert trained.trained == "both towers from random weights"
