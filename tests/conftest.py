@@ -47,9 +47,12 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TOGETHER = ("tests/cluster/", "tests/web/page/", "tests/gallery/tuning/")
 # What takes longest, so that no process has it left to do in the end.
 FIRST = (
-    *TOGETHER, "tests/test_benchmarks.py", "tests/training/test_images.py", "tests/encoders/openvino/test_model_cache.py",
+    *TOGETHER,
+    "tests/test_benchmarks.py",
+    "tests/training/test_images.py",
+    "tests/encoders/openvino/test_model_cache.py",
     "tests/encoders/openvino/test_encoder.py",
-)  # fmt: skip
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
