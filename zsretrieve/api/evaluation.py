@@ -261,9 +261,15 @@ def evaluate(
     if shares is not None and other is None:
         other = opened
     report = _report.evaluate_labelled(
-        labelled, opened, ranks=ranks, retrieval_at=retrieval_at, reject=reject, coverage=coverage, against=other,
+        labelled,
+        opened,
+        ranks=ranks,
+        retrieval_at=retrieval_at,
+        reject=reject,
+        coverage=coverage,
+        against=other,
         shares=shares,
-    )  # fmt: skip
+    )
     if fit_scale:
         _keep_scale(opened, report)
     if outputs.run is not None:

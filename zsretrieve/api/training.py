@@ -113,9 +113,16 @@ def train_from_gallery(
     shown = Shown(place, report, settings.steps_for(len(pairs.split(settings)[0])), force)
     with shown.until_over():
         return run.train_text_side(
-            opened, pairs, name, settings, model.compute, place, force=force,
-            on_progress=progress_of(on_stage, "training"), on_point=shown.point,
-        )  # fmt: skip
+            opened,
+            pairs,
+            name,
+            settings,
+            model.compute,
+            place,
+            force=force,
+            on_progress=progress_of(on_stage, "training"),
+            on_point=shown.point,
+        )
 
 
 @dataclass

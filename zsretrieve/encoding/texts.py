@@ -95,6 +95,14 @@ def item_of_text(file: SourceFile) -> Item:
     given = file.text
     assert given is not None
     return Item(
-        id=0, path=file.path, label=file.label, width=0, height=0, bytes=len(given.text.encode()),
-        mtime_ns=given.mtime_ns, digest=digest_of(given.text), text=given.text, image=given.image,
-    )  # fmt: skip
+        id=0,
+        path=file.path,
+        label=file.label,
+        width=0,
+        height=0,
+        bytes=len(given.text.encode()),
+        mtime_ns=given.mtime_ns,
+        digest=digest_of(given.text),
+        text=given.text,
+        image=given.image,
+    )

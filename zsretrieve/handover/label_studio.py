@@ -52,10 +52,15 @@ def _setup(annotations: Annotations) -> str:
     entries = (f"    <{entry}{attributes({'value': name})}/>" for name in xml_classes(annotations.class_names))
     return "\n".join(
         [
-            "<View>", f'  <Image name="{_IMAGE}" value="$image"/>', f"  <{control}{attributes(of_control)}>",
-            *entries, f"  </{control}>", "</View>", "",
+            "<View>",
+            f'  <Image name="{_IMAGE}" value="$image"/>',
+            f"  <{control}{attributes(of_control)}>",
+            *entries,
+            f"  </{control}>",
+            "</View>",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def _prediction(annotations: Annotations, image: AnnotatedImage) -> dict[str, Any]:

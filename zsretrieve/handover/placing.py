@@ -20,8 +20,15 @@ _COLUMNS = ("file", "source", "form", "bytes", "mtime_ns")
 _LABELS = ".txt"
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
 # Rows of data sets have no names that end like an image's.
-_SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"II*\0": ".tif",
-             b"MM\0*": ".tif", b"BM": ".bmp"}  # fmt: skip
+_SUFFIXES = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"RIFF": ".webp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+    b"BM": ".bmp",
+}
 
 
 class Placing:
@@ -115,8 +122,11 @@ def is_ours(folder: Path, form: str) -> bool:
             return False
         files = {row[0] for row in rows}
         above = {str(parent) for place in files for parent in PurePath(place).parents}
-        found = {os.path.relpath(f"{where}/{name}", folder) for where, below, names in os.walk(folder)
-                 for name in (*below, *names)}  # fmt: skip
+        found = {
+            os.path.relpath(f"{where}/{name}", folder)
+            for where, below, names in os.walk(folder)
+            for name in (*below, *names)
+        }
         if found != {LISTING, *files, *(above - {"."})}:
             return False
         return all(tuple(row[3:]) == _state(folder / row[0]) for row in rows)

@@ -94,8 +94,15 @@ def train_adapter(
     made = adapt(labelled, drawn.rows, shots.seed, text, settings)
     training = Training(TrainingMethod(settings.method), images.source, shots.per_class, shots.seed, len(drawn.rows))
     prototypes = of_training(
-        images, drawn, made.rows, replace(labelled.prompts, templates_source=text.manifest.templates_source or ""),
-        training, backend, head=made.head, augmented=made.keys is None, keys=made.keys,
+        images,
+        drawn,
+        made.rows,
+        replace(labelled.prompts, templates_source=text.manifest.templates_source or ""),
+        training,
+        backend,
+        head=made.head,
+        augmented=made.keys is None,
+        keys=made.keys,
         cut_prompts=text.manifest.cut_prompts,
-    )  # fmt: skip
+    )
     return TrainedAdapter.of(prototypes, images, drawn, search=made.search, losses=made.losses)

@@ -208,10 +208,21 @@ def few_shot_curve(
         mean, spread, interval = mean_over_draws(np.array(entry.n_correct), len(scored.truth))
         points.append(
             CurvePoint(
-                method, n, mean, interval, spread, len(scored.truth), len(train.truth), tuple(entry.n_correct),
-                tuple(entry.c), entry.converged, tuple(entry.n_trained), tuple(entry.alpha), tuple(entry.beta),
+                method,
+                n,
+                mean,
+                interval,
+                spread,
+                len(scored.truth),
+                len(train.truth),
+                tuple(entry.n_correct),
+                tuple(entry.c),
+                entry.converged,
+                tuple(entry.n_trained),
+                tuple(entry.alpha),
+                tuple(entry.beta),
             )
-        )  # fmt: skip
+        )
     return FewShotCurve(
         points=tuple(points),
         n_scored=len(scored.truth),

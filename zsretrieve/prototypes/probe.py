@@ -227,9 +227,15 @@ def train_probe(
     rows, scale = augmented_rows(linear.weights, linear.bias)
     training = Training(TrainingMethod.PROBE, images.source, shots.per_class, shots.seed, len(drawn.rows), c=swept.c)
     prototypes = of_training(
-        images, drawn, rows, without_prompts(labelled.prompts), training, backend,
-        head=Head(ScoreHead.SOFTMAX, scale), augmented=True,
-    )  # fmt: skip
+        images,
+        drawn,
+        rows,
+        without_prompts(labelled.prompts),
+        training,
+        backend,
+        head=Head(ScoreHead.SOFTMAX, scale),
+        augmented=True,
+    )
     return TrainedProbe.of(prototypes, images, drawn, sweep=swept, converged=linear.converged)
 
 

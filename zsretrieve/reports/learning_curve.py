@@ -27,9 +27,14 @@ _LOOKS = {
 }
 # In SVG.
 _COLOURS = {
-    Method.ZERO_SHOT: "ink", Method.MULTI_SHOT: "first", Method.MIX: "third", Method.PROBE: "second",
-    Method.TIP: "fourth", Method.TIP_F: "fifth", Method.LP: "sixth",
-}  # fmt: skip
+    Method.ZERO_SHOT: "ink",
+    Method.MULTI_SHOT: "first",
+    Method.MIX: "third",
+    Method.PROBE: "second",
+    Method.TIP: "fourth",
+    Method.TIP_F: "fifth",
+    Method.LP: "sixth",
+}
 
 
 def check_plot(path: PathLike) -> None:

@@ -39,10 +39,18 @@ def write_training_report(
     IndexFolderError
         If the system refuses to write.
     """
-    page = environment().from_string(file_text("training.html.j2")).render(
-        heading=heading, points=points, steps=steps, again=_AGAIN_S if running else None, style=markup(STYLE),
-        plots=[(title, markup(plot)) for title, plot in _plots(points, steps)],
-    )  # fmt: skip
+    page = (
+        environment()
+        .from_string(file_text("training.html.j2"))
+        .render(
+            heading=heading,
+            points=points,
+            steps=steps,
+            again=_AGAIN_S if running else None,
+            style=markup(STYLE),
+            plots=[(title, markup(plot)) for title, plot in _plots(points, steps)],
+        )
+    )
     write_page(Path(path), page, force=force)
 
 

@@ -200,6 +200,14 @@ def _item(values: Sequence[Any]) -> Item:
     id_, path, label, width, height, size, mtime, digest, *of_text = values
     text, image = of_text or (None, None)
     return Item(
-        id_, os.fsdecode(path), None if label is None else os.fsdecode(label), width, height, size, mtime, digest,
-        text, None if image is None else os.fsdecode(image),
-    )  # fmt: skip
+        id_,
+        os.fsdecode(path),
+        None if label is None else os.fsdecode(label),
+        width,
+        height,
+        size,
+        mtime,
+        digest,
+        text,
+        None if image is None else os.fsdecode(image),
+    )

@@ -51,9 +51,17 @@ _ARCHIVES = (".tar", ".zip", ".parquet")
 _MAX_NEXT_ID = 2**63 - 1
 # Left out where they are empty, so that versions before these fields can read most indexes.
 _OPTIONAL = (
-    "training", "lifted", "exclude", "include", "home", "fitted_scale", "approximate", "holds_texts", "adapter",
+    "training",
+    "lifted",
+    "exclude",
+    "include",
+    "home",
+    "fitted_scale",
+    "approximate",
+    "holds_texts",
+    "adapter",
     "regions",
-)  # fmt: skip
+)
 
 
 def to_bytes(manifest: Manifest) -> bytes:

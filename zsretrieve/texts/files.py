@@ -46,8 +46,12 @@ def text_rows(data: bytes, name: str, wanted: Wanted, suffix: str = "txt") -> Ro
     """The same of the bytes of a file that is text, by the suffix that it has."""
     text = text_of(data, Path(name), SourceError, escape=True)
     of_suffix: dict[str, Callable[[str, str, Wanted], Rows]] = {
-        "csv": _table, "tsv": _table, "json": _json, "jsonl": _json_lines, "ndjson": _json_lines,
-    }  # fmt: skip
+        "csv": _table,
+        "tsv": _table,
+        "json": _json,
+        "jsonl": _json_lines,
+        "ndjson": _json_lines,
+    }
     return of_suffix.get(suffix, _lines)(text, name, wanted)
 
 
@@ -63,9 +67,11 @@ def _table(text: str, name: str, wanted: Wanted) -> Rows:
     separator = separator_of(first)
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator if separator in first else _NOTHING,
-        skipinitialspace=True, strict=True,
-    )  # fmt: skip
+        io.StringIO(text, newline=""),
+        delimiter=separator if separator in first else _NOTHING,
+        skipinitialspace=True,
+        strict=True,
+    )
     try:
         header = next((row for row in reader if any(map(str.strip, row))), None)
     except csv.Error as error:

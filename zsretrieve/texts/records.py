@@ -12,14 +12,37 @@ from zsretrieve.domain.wording import shorten
 
 # Usual names of columns and keys. If a file has two of them, its user must say which one holds the texts.
 _TEXTS = (
-    "caption", "captions", "text", "txt", "sentence", "sentences", "title", "description", "comment", "alt_text", "alt",
-    "prompt", "raw",
-)  # fmt: skip
+    "caption",
+    "captions",
+    "text",
+    "txt",
+    "sentence",
+    "sentences",
+    "title",
+    "description",
+    "comment",
+    "alt_text",
+    "alt",
+    "prompt",
+    "raw",
+)
 # The likeliest first.
 _IMAGES = (
-    "image", "image_path", "filepath", "file_path", "path", "file_name", "filename", "image_name", "img_path",
-    "image_file", "img", "file", "image_url", "url",
-)  # fmt: skip
+    "image",
+    "image_path",
+    "filepath",
+    "file_path",
+    "path",
+    "file_name",
+    "filename",
+    "image_name",
+    "img_path",
+    "image_file",
+    "img",
+    "file",
+    "image_url",
+    "url",
+)
 _SPLITS = ("split", "partition")
 # Where a published split names the folder and the file of an image apart.
 _FOLDER, _FILE = "filepath", "filename"

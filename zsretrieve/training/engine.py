@@ -37,13 +37,13 @@ from zsretrieve.system.atomic import write_file
 from zsretrieve.training.beginning import begun, preprocessing
 from zsretrieve.training.image_batches import NONE_READABLE, Crop, Images, TrainingBatches, Whole, vectors_of
 from zsretrieve.training.job import DISK_IS_FULL, WATCHED, ImageJob, JobFolder, Progress
-from zsretrieve.training.losses import LOSSES, MOST_NORM, WARM_UP
+from zsretrieve.training.losses import BETAS, EPSILON, LOSSES, MOST_NORM, WARM_UP
 from zsretrieve.training.recall import HeldOut
 from zsretrieve.training.texts import tokens_of
 
 # On a GPU, reading the loss waits for the step.
 _LOOK_EVERY = 20
-# How the system, and torch, say that nothing more can be written.
+# Errors of the system, and of torch, where nothing more can be written.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _FULL_WORDS = ("No space left", "PytorchStreamWriter", "file write failed")
 
@@ -104,9 +104,12 @@ class _Watch:
             write_file(self.folder.best, save(weights, {"format": "pt"}))
             best_step = step
         self.progress = replace(
-            before, history=history, best_step=best_step, seconds=point.seconds,
+            before,
+            history=history,
+            best_step=best_step,
+            seconds=point.seconds,
             stopped_early=is_stuck(history, self.job.settings.patience),
-        )  # fmt: skip
+        )
         self.folder.write_progress(self.progress)
 
 
@@ -151,10 +154,12 @@ class _Texts:
         device = next(self.model.parameters()).device
         parts = torch.split(torch.from_numpy(numbers), 256)
         with torch.inference_mode():
-            return torch.cat([
-                self.model.encode_text(self.tokens[part].long().to(device), normalize=True).float().cpu()
-                for part in parts
-            ])  # fmt: skip
+            return torch.cat(
+                [
+                    self.model.encode_text(self.tokens[part].long().to(device), normalize=True).float().cpu()
+                    for part in parts
+                ]
+            )
 
 
 def run(folder: JobFolder) -> None:
@@ -193,7 +198,7 @@ def run(folder: JobFolder) -> None:
         done = epoch * job.steps_per_round
         history = tuple(point for point in watch.progress.history if point.step <= done)
         watch.progress = replace(watch.progress, history=history, stopped_early=False)
-        _cut(folder.steps, done)
+        folder.forget_steps(done)
         return {"train": batches, "val": None}
 
     def measure(engine_model: Any, rounds: int) -> None:
@@ -289,16 +294,31 @@ def _hold(folder: JobFolder) -> None:
 
 
 def _options(job: ImageJob, folder: JobFolder) -> list[str]:
-    """What open_clip's trainer is told."""
+    """The options of open_clip's trainer."""
     settings = job.settings
     words = {
-        "--train-data": "given", "--dataset-type": "synthetic", "--model": "given", "--name": "run",
-        "--logs": str(folder.checkpoints), "--epochs": job.rounds, "--batch-size": settings.batch_size,
-        "--lr": settings.peak_lr, "--wd": settings.weight_decay, "--beta1": 0.9, "--beta2": 0.98, "--eps": 1e-6,
-        "--warmup": max(1, round(WARM_UP * job.steps)), "--grad-clip-norm": MOST_NORM, "--precision": job.precision,
-        "--device": job.device.partition(":")[0], "--seed": settings.seed, "--workers": settings.workers,
-        "--resume": "latest", "--save-frequency": 0, "--log-every-n-steps": 100,
-    }  # fmt: skip
+        "--train-data": "given",
+        "--dataset-type": "synthetic",
+        "--model": "given",
+        "--name": "run",
+        "--logs": str(folder.checkpoints),
+        "--epochs": job.rounds,
+        "--batch-size": settings.batch_size,
+        "--lr": settings.peak_lr,
+        "--wd": settings.weight_decay,
+        "--beta1": BETAS[0],
+        "--beta2": BETAS[1],
+        "--eps": EPSILON,
+        "--warmup": max(1, round(WARM_UP * job.steps)),
+        "--grad-clip-norm": MOST_NORM,
+        "--precision": job.precision,
+        "--device": job.device.partition(":")[0],
+        "--seed": settings.seed,
+        "--workers": settings.workers,
+        "--resume": "latest",
+        "--save-frequency": 0,
+        "--log-every-n-steps": 100,
+    }
     flags = ["--save-most-recent"]
     flags += ["--lock-image", "--lock-image-freeze-bn-stats"] if settings.lock is Lock.IMAGE else []
     flags += ["--lock-text", "--lock-text-freeze-layer-norm"] if settings.lock is Lock.TEXT else []
@@ -314,13 +334,6 @@ def _agreed(*, stop: bool, world: int) -> bool:
     said = [stop]
     torch.distributed.broadcast_object_list(said, src=0)
     return said[0]
-
-
-def _cut(file: Path, steps: int) -> None:
-    """Forget steps after a checkpoint, which are done again."""
-    if file.exists():
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)[:steps]
-        write_file(file, "".join(lines).encode())
 
 
 def _back_to_best(folder: JobFolder) -> None:
@@ -341,7 +354,7 @@ def _back_to_best(folder: JobFolder) -> None:
 
 
 def _reason(error: Exception) -> dict[str, Any]:
-    """What the process that started this one is told of an error."""
+    """An error as the process that started this one reads it."""
     text = str(error) or type(error).__name__
     if NONE_READABLE in text:
         error = SourceError("no image of the source can be read", hint="Check the files.")

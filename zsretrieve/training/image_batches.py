@@ -135,7 +135,7 @@ def loader(images: Images, batches: list[list[tuple[int, int]]], job: ImageJob) 
     """Batches of images, decoded by the job's workers."""
     return DataLoader(
         images, batch_sampler=batches, num_workers=job.settings.workers, pin_memory=job.device.startswith("cuda")
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)

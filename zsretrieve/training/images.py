@@ -29,7 +29,7 @@ from zsretrieve.training.place import FOLDER
 _log = logging.getLogger("zsretrieve")
 
 _LOOK_S = 0.2
-# How long a trainer that is told to end may take.
+# Seconds that a trainer may take to end.
 _END_S = 20.0
 _TRAINED = {None: "both towers", Lock.IMAGE: "text tower", Lock.TEXT: "image tower"}
 
@@ -172,9 +172,13 @@ def _running(words: list[str], folder: JobFolder, shown_gpus: dict[str, str]) ->
     # The trainer's own warnings and tables are for its log.
     with open(folder.log, "ab") as log:
         engine = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            words,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1", WATCHED: "1", **shown_gpus},
-        )  # fmt: skip
+        )
         try:
             yield engine
         except BaseException:

@@ -1,4 +1,4 @@
-"""A training on images, as it travels to the processes that do it, and the files by which they tell how far they are.
+"""A training on images, as it travels to the processes that do it, and the files in which they report how far they are.
 
 All of it is in one folder, ``OUT/.training``, which several machines see if they train together.
 """
@@ -143,6 +143,12 @@ class JobFolder:
         if not isinstance(job, ImageJob):
             raise _damaged(self.path)
         return job
+
+    def forget_steps(self, after: int) -> None:
+        """Forget steps after a checkpoint, which are done again."""
+        if self.steps.exists():
+            lines = self.steps.read_text(encoding="utf-8").splitlines(keepends=True)[:after]
+            write_file(self.steps, "".join(lines).encode())
 
     def write_progress(self, progress: Progress) -> None:
         write_file(self.path / _PROGRESS, json.dumps(asdict(progress)).encode())

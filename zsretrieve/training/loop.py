@@ -18,7 +18,7 @@ from zsretrieve.domain.model_training import TrainingPoint, TrainingSettings, Tu
 from zsretrieve.domain.ports import OnProgress
 from zsretrieve.domain.vectors import Rows, Vectors
 from zsretrieve.system.interruption import held_back
-from zsretrieve.training.losses import LOSSES, MOST_NORM, WARM_UP
+from zsretrieve.training.losses import BETAS, EPSILON, LOSSES, MOST_NORM, WARM_UP
 from zsretrieve.training.pairs import Batch, Pairs
 from zsretrieve.training.recall import HeldOut
 from zsretrieve.training.state import State, write_state
@@ -26,7 +26,6 @@ from zsretrieve.training.texts import TrainedTexts
 
 _log = logging.getLogger("zsretrieve")
 
-_BETAS, _EPSILON = (0.9, 0.98), 1e-6
 _DECAY = {Tune.TEXT: 0.05, Tune.LORA: 0.0, Tune.LINEAR: 0.0}
 _MEASUREMENTS = 20  # in all, besides the first
 _SAVE_S = 30.0
@@ -95,7 +94,7 @@ class _Run:
             {"params": [one for one in side.parameters.values() if one.ndim >= 2], "weight_decay": decay},
             {"params": [one for one in side.parameters.values() if one.ndim < 2], "weight_decay": 0.0},
         ]
-        self._optimizer = torch.optim.AdamW(groups, lr=job.settings.peak_lr, betas=_BETAS, eps=_EPSILON)
+        self._optimizer = torch.optim.AdamW(groups, lr=job.settings.peak_lr, betas=BETAS, eps=EPSILON)
         for name, mean in state.means.items():
             parameter = side.parameters[name]
             self._optimizer.state[parameter] = {

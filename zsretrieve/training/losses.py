@@ -11,6 +11,8 @@ from zsretrieve.domain.model_training import Loss
 
 # The share of all steps in which the learning rate rises, and the norm that gradients are clipped to.
 WARM_UP, MOST_NORM = 0.05, 1.0
+# Of AdamW (Radford et al. 2021, table 18, for vision transformers).
+BETAS, EPSILON = (0.9, 0.98), 1e-6
 
 
 def clip_loss(

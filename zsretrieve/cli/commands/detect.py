@@ -118,21 +118,30 @@ def detect(
     options.check_skipped(skipped)
     options.check_apart(
         {
-            "--results": results, "--report": page, "--skipped": skipped, "--export": handover.export,
+            "--results": results,
+            "--report": page,
+            "--skipped": skipped,
+            "--export": handover.export,
             "--sort-into": handover.sort_into,
         }
-    )  # fmt: skip
+    )
     handover.check()
     if report_pictures is not None and page is None:
         raise typer.BadParameter("there is no report to show images in", param_hint="--report-pictures")
     pictures = {} if report_pictures is None else {"images": report_pictures}
     with output.progress() as on_stage:
         found = zs.detect(
-            options.listed(source, null), zs.DetectionModel(model, compute, on_stage=on_stage), classes=classes,
-            templates=templates, like=like, limits=zs.BoxLimits(threshold, iou, most), ground_truth=ground_truth,
-            outputs=zs.DetectionOutputs(page, results, force=handover.force, **pictures), reading=reading,
+            options.listed(source, null),
+            zs.DetectionModel(model, compute, on_stage=on_stage),
+            classes=classes,
+            templates=templates,
+            like=like,
+            limits=zs.BoxLimits(threshold, iou, most),
+            ground_truth=ground_truth,
+            outputs=zs.DetectionOutputs(page, results, force=handover.force, **pictures),
+            reading=reading,
             on_stage=on_stage,
-        )  # fmt: skip
+        )
     for written, file in (("report", page), ("results", results)):
         if file is not None:
             output.note(f"{written} -> {file}")

@@ -223,9 +223,15 @@ def evaluate(
         _refuse(context, _OF_CLASSES, "with --captions")
         with output.progress() as on_stage:
             found = zs.evaluate_captions(
-                source, captions, zs.Model(model, compute, on_stage=on_stage), **columns, ranks=ranks, reading=reading,
-                where=where, on_stage=on_stage,
-            )  # fmt: skip
+                source,
+                captions,
+                zs.Model(model, compute, on_stage=on_stage),
+                **columns,
+                ranks=ranks,
+                reading=reading,
+                where=where,
+                on_stage=on_stage,
+            )
         if form is ReportFormat.JSON:
             output.write_json(found.to_dict())
         else:

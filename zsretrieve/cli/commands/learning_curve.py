@@ -177,9 +177,18 @@ def train(
     options.check_skipped(skipped)
     with output.progress(lines=True) as on_stage:
         trained = zs.train_adapter(
-            labelled, out, prototypes, zs.Model(model, compute, on_stage=on_stage), shots=shots, settings=settings,
-            reading=reading, ground_truth=ground_truth, where=where, force=force, on_stage=on_stage,
-        )  # fmt: skip
+            labelled,
+            out,
+            prototypes,
+            zs.Model(model, compute, on_stage=on_stage),
+            shots=shots,
+            settings=settings,
+            reading=reading,
+            ground_truth=ground_truth,
+            where=where,
+            force=force,
+            on_stage=on_stage,
+        )
     views.print_adapter(trained, form)
     views.note_training(trained, out)
     output.report_skipped(trained.skipped, skipped)

@@ -51,9 +51,14 @@ def look(
         zs.check_heat_map(out)
     with output.progress() as on_stage:
         found = zs.look(
-            image, texts, zs.Model(model, compute, on_stage=on_stage), method=method, tiles=tiles, reading=reading,
+            image,
+            texts,
+            zs.Model(model, compute, on_stage=on_stage),
+            method=method,
+            tiles=tiles,
+            reading=reading,
             on_stage=on_stage,
-        )  # fmt: skip
+        )
     if found.reason is not None:
         output.note(f"from tiles: {found.reason}")
     if out is not None:

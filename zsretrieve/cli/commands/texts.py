@@ -54,9 +54,15 @@ def texts(
     options.check_skipped(skipped)
     with output.progress() as on_stage:
         built = zs.build_gallery(
-            zs.open_texts(source, **columns), out, zs.Model(model, compute, on_stage=on_stage),
-            reading=zs.Reading(strict=strict), kind=kind, memory=memory, force=force, on_stage=on_stage,
-        )  # fmt: skip
+            zs.open_texts(source, **columns),
+            out,
+            zs.Model(model, compute, on_stage=on_stage),
+            reading=zs.Reading(strict=strict),
+            kind=kind,
+            memory=memory,
+            force=force,
+            on_stage=on_stage,
+        )
     output.report_skipped(built.manifest.skipped, skipped)
     output.note(f"{counted(len(built.items), 'text')} -> {out}{effect_of(built)}")
     place = shlex.quote(str(out))

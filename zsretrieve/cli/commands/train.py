@@ -35,10 +35,13 @@ _Steps = Annotated[int | None, _training("--steps", min=1, metavar="N", help="Ba
 _BatchSize = Annotated[
     int | None,
     _training(
-        "--batch-size", min=2, metavar="N", show_default="256",
+        "--batch-size",
+        min=2,
+        metavar="N",
+        show_default="256",
         help="Images per batch, of all processes together, each with one of its captions.",
     ),
-]  # fmt: skip
+]
 _Lr = Annotated[
     float | None,
     _training(
@@ -199,17 +202,35 @@ def train(
             if where is not None:
                 raise UsageError("--where is for the images of a gallery", hint="Leave it out.")
             trained = zs.train(
-                source[0], out, zs.Model.to_train(model, compute), given, classes=classes, templates=templates,
-                reading=reading, ground_truth=ground_truth, settings=_made(ImageTrainingSettings, settings),
-                report=report, force=force, on_stage=on_stage,
-            )  # fmt: skip
+                source[0],
+                out,
+                zs.Model.to_train(model, compute),
+                given,
+                classes=classes,
+                templates=templates,
+                reading=reading,
+                ground_truth=ground_truth,
+                settings=_made(ImageTrainingSettings, settings),
+                report=report,
+                force=force,
+                on_stage=on_stage,
+            )
         else:
             if reading != Reading() or ground_truth is not None:
                 raise UsageError("a gallery has its vectors and labels", hint="Leave out how images are read.")
             trained = zs.train_from_gallery(
-                out, from_gallery, given, zs.Model(model, compute), classes=classes, templates=templates,
-                settings=_made(TrainingSettings, settings), where=where, report=report, force=force, on_stage=on_stage,
-            )  # fmt: skip
+                out,
+                from_gallery,
+                given,
+                zs.Model(model, compute),
+                classes=classes,
+                templates=templates,
+                settings=_made(TrainingSettings, settings),
+                where=where,
+                report=report,
+                force=force,
+                on_stage=on_stage,
+            )
     views.print_trained(trained, form)
     views.note_trained(trained, from_gallery, report)
     output.report_skipped(trained.skipped, skipped)
